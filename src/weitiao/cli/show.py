@@ -1,0 +1,75 @@
+"""What commands print for people: tables and facts on standard output, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import typer
+
+from weitiao.records import Finding, Score, Scores
+from weitiao.trackers.units import score
+
+NO_TERMINAL_WIDTH = 10_000  # in a pipe a row stays one line
+
+
+def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = (), right: Iterable[int] = ()) -> None:
+    """Print rows in aligned columns (East Asian text counts double); the column numbers in `right` align right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    width = None if sys.stdout.isatty() else NO_TERMINAL_WIDTH
+    console = Console(markup=False, highlight=False, emoji=False, width=width)
+    drawn = Table(box=None, show_header=bool(header), pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    rows = [[("-" if cell is None else str(cell)) for cell in row] for row in rows]
+    for number in range(max([len(header), *map(len, rows)], default=0)):
+        title = header[number] if number < len(header) else ""
+        drawn.add_column(title, justify="right" if number in set(right) else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    with console.capture() as capture:
+        console.print(drawn)
+    typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def as_json(value: Any) -> None:
+    """Print a value as indented JSON."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def scores(scores: Scores) -> None:
+    """Print all scores with their intervals, the primary one first."""
+    names = [scores.primary, *[name for name in scores.values if name != scores.primary]]
+    rows = []
+    for name in names:
+        value = scores.values[name]
+        interval = "" if value.low is None or value.high is None else f"{value.low:.3f} to {value.high:.3f}"
+        rows.append((name, score(value.value), interval))
+    table(rows, ("score", "value", "interval"))
+
+
+def stored_scores(stored: Mapping[str, Any]) -> Scores:
+    """Return scores as they stand in a run's `scores.json`."""
+    values = {name: Score(**value) for name, value in stored["values"].items()}
+    return Scores(**{**stored, "values": values})
+
+
+def comparisons(compared: Iterable[Mapping[str, Any]]) -> None:
+    """Print each baseline with its score and how the model compares with it, in words."""
+    rows = [(row["name"], f"{row['score']} {row['other']:.3f}", row["verdict"]) for row in compared]
+    if rows:
+        typer.echo("")
+        table(rows, ("baseline", "its score", "the model is"))
+
+
+def findings(found: Iterable[Finding]) -> None:
+    """Print errors first, then warnings, then notes, each with its fix."""
+    order = ("error", "warning", "note")
+    for finding in sorted(found, key=lambda f: order.index(f.level)):
+        colour = {"error": typer.colors.RED, "warning": typer.colors.YELLOW}.get(finding.level)
+        place = f"{finding.where}: " if finding.where else ""
+        typer.echo(f"{typer.style(finding.level, fg=colour)}: {place}{finding.problem}")
+        if finding.fix:
+            typer.echo(f"  {finding.fix}")

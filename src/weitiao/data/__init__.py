@@ -1,0 +1,37 @@
+"""Data: from a file of any known format to splits, features and batches, memory-mapped on the way."""
+
+from __future__ import annotations
+
+from weitiao.data.batches import in_length_order, length_bucketed, micro_batches
+from weitiao.data.checks import check_examples, empty_rows
+from weitiao.data.columns import ChosenColumns, choose_columns
+from weitiao.data.features import column_array, encode_split, truncated
+from weitiao.data.formats.detect import format_of
+from weitiao.data.keys import text_keys
+from weitiao.data.labels import label_codes, label_counts, lines_where, rename
+from weitiao.data.splits import Splits, fingerprint, open_splits
+from weitiao.data.table import Table, open_table
+
+__all__ = [
+    "ChosenColumns",
+    "Splits",
+    "Table",
+    "check_examples",
+    "choose_columns",
+    "column_array",
+    "empty_rows",
+    "encode_split",
+    "fingerprint",
+    "format_of",
+    "in_length_order",
+    "label_codes",
+    "label_counts",
+    "length_bucketed",
+    "lines_where",
+    "micro_batches",
+    "open_splits",
+    "open_table",
+    "rename",
+    "text_keys",
+    "truncated",
+]

@@ -1,0 +1,115 @@
+"""Arrow files in the cache: written as a stream and published whole, read back memory-mapped."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from weitiao.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def digest(*parts: Any) -> str:
+    """Return 32 hex digits that stand for the parts' text or bytes, the same in every process and on every machine."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        sha.update(len(data).to_bytes(8, "little") + data)
+    return sha.hexdigest()[:32]
+
+
+def write_arrow(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+    """Stream batches into `path` as Arrow IPC; the file appears only once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            with pa.ipc.new_stream(file, schema) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError("the disk that holds the cache is full", where=str(path.parent), fix="Free space.") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a cached file is there and readable to its end; a damaged one is removed."""
+    if not path.exists():
+        return False
+    try:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+            for _ in stream:
+                pass
+    except (pa.ArrowException, OSError):
+        path.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def metadata(path: Path) -> dict[bytes, bytes]:
+    """Return what was written beside the schema; `datasets` drops it."""
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        return dict(stream.schema.metadata or {})
+
+
+def open_arrow(path: Path, fingerprint: str) -> Dataset:
+    """Return the file as a `datasets.Dataset`, memory-mapped."""
+    from datasets import Dataset
+    from datasets.table import MemoryMappedTable
+
+    return Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=fingerprint)
+
+
+def row_numbers(dataset: Dataset) -> np.ndarray | None:
+    """Return the rows of the underlying table that `dataset` selects, in its order; None: all of them."""
+    indices = dataset._indices
+    return None if indices is None else indices.column(0).to_numpy()
+
+
+def arrow_batches(dataset: Dataset, columns: Sequence[str], size: int = 10_000) -> Iterator[pa.RecordBatch]:
+    """Yield the columns in row order, at most `size` rows at a time, copying no more than that.
+
+    `datasets` gathers selected rows one slice each, which is slow; rows in file order are taken chunk by chunk here.
+    """
+    table: pa.Table = dataset.data.table.select(list(columns))
+    rows = row_numbers(dataset)
+    if rows is None:
+        yield from table.to_batches(max_chunksize=size)
+    elif len(rows) < 2 or bool(np.all(rows[1:] > rows[:-1])):
+        yield from _taken(table, rows, size)
+    else:
+        arrow = dataset.select_columns(list(columns)).with_format("arrow")
+        for start in range(0, len(rows), size):
+            yield arrow[start : start + size].combine_chunks().to_batches()[0]
+
+
+def _taken(table: pa.Table, rows: np.ndarray, size: int) -> Iterator[pa.RecordBatch]:
+    start = 0
+    for batch in table.to_batches():
+        low, high = np.searchsorted(rows, (start, start + len(batch)))
+        for at in range(low, high, size):
+            local = rows[at : min(at + size, high)].astype(np.int64) - start
+            yield batch.take(pa.array(local))
+        start += len(batch)
+
+
+def select_rows(dataset: Dataset, rows: np.ndarray, fingerprint: str) -> Dataset:
+    """Return `rows` of the dataset as a view: only their numbers are held, the text stays on disk."""
+    return dataset.select(rows.tolist(), new_fingerprint=fingerprint)

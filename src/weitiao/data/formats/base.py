@@ -1,0 +1,21 @@
+"""The `Format` interface. A new format is one file that fulfils it and one line in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+
+class Format(Protocol):
+    """A way data lies on disk."""
+
+    suffixes: ClassVar[tuple[str, ...]]  # lower case with the dot; an empty tuple: chosen by `recognises` alone
+
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        """Whether this file or folder looks like this format."""
+
+    @staticmethod
+    def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (line or row number from 1, record), streaming; a `DataError` names the line that cannot be read."""

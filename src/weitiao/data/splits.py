@@ -1,0 +1,342 @@
+"""Train, validation and test: given as files, or cut from train, with nothing shared between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from weitiao.data.arrow import arrow_batches, digest, select_rows
+from weitiao.data.columns import ChosenColumns, check_column, choose_columns, file_columns
+from weitiao.data.cut import cut, sample
+from weitiao.data.formats.detect import splits_in
+from weitiao.data.keys import mixed, occurrences, text_keys
+from weitiao.data.labels import GROUP, label_codes, lines_where, rename
+from weitiao.data.table import Table, locate, open_table
+from weitiao.errors import DataError
+from weitiao.recipe import DataSettings
+from weitiao.records import FILE, LINE, SPLITS, Column, Finding, SplitName
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+NUMBERS = 20  # more distinct numbers than this, fractions among them, are measured, not classes
+BINS = 10  # quantiles that such numbers are stratified by
+
+
+@dataclass(frozen=True, eq=False)
+class Splits(Mapping[SplitName, "Dataset"]):
+    """The splits by name: data sets with a column a role, `LINE` and `FILE`, memory-mapped."""
+
+    datasets: dict[SplitName, Dataset]
+    columns: ChosenColumns
+    origin: dict[SplitName, str]  # such as ``reviews.csv`` or ``10% of reviews.csv, stratified``
+    findings: list[Finding]
+    text_keys: dict[SplitName, np.ndarray]  # `keys.text_keys` of each split's rows, over all roles but the label
+
+    def __getitem__(self, name: SplitName) -> Dataset:
+        return self.datasets[name]
+
+    def __iter__(self) -> Iterator[SplitName]:
+        return iter(self.datasets)
+
+    def __len__(self) -> int:
+        return len(self.datasets)
+
+    @property
+    def digest(self) -> str:
+        """Stands for the content, the columns and the cut."""
+        return digest(*(f"{name} {fingerprint(dataset)}" for name, dataset in self.datasets.items()))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of a table that make up a split, on the way there."""
+
+    data: Dataset
+    name: str
+    keys: np.ndarray
+    rows: np.ndarray = field(repr=False)
+
+    def only(self, keep: np.ndarray) -> _Part:
+        return replace(self, keys=self.keys[keep], rows=self.rows[keep])
+
+    def dataset(self) -> Dataset:
+        kept = [name for name in self.data.column_names if name != GROUP]
+        key = digest(fingerprint(self.data), self.rows.astype("<i8").tobytes(), kept)
+        data = self.data if len(kept) == len(self.data.column_names) else self.data.select_columns(kept)
+        if len(self.rows) == len(data):
+            return data
+        return select_rows(data, self.rows, key)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Return what stands for a data set's content, the same in each process for what this package opens."""
+    return str(dataset._fingerprint)
+
+
+def open_splits(settings: DataSettings, columns: Sequence[Column], *, base: Path = Path(), seed: int) -> Splits:
+    """Open the recipe's data as splits of role columns.
+
+    A split that is not given as a file, or held by train's folder, is cut from train: seeded, stratified by label,
+    whole groups, the same text never on both sides; which rows go where does not hang on the order of the file. Texts
+    of train that stand in a given validation or test file are left out of train, with a warning.
+    """
+    tables = _tables(settings, base)
+    chosen = choose_columns(tables["train"], columns, settings.columns)
+    findings = [finding for table in tables.values() for finding in table.notes] + chosen.findings
+    parts = {split: _part(split, table, chosen, settings, base) for split, table in tables.items()}
+    origin: dict[SplitName, str] = {split: part.name for split, part in parts.items()}
+    findings += _keep_apart(parts, settings)
+    findings += _cut_missing(parts, origin, settings, seed)
+    findings += _shorten(parts, origin, settings.max_examples, seed)
+    ordered = [split for split in SPLITS if split in parts]
+    return Splits(
+        datasets={split: parts[split].dataset() for split in ordered},
+        columns=chosen,
+        origin={split: origin[split] for split in ordered},
+        findings=list(dict.fromkeys(findings)),
+        text_keys={split: parts[split].keys for split in ordered},
+    )
+
+
+def _tables(settings: DataSettings, base: Path) -> dict[SplitName, Table]:
+    path, _ = locate(settings.train, base=base)
+    inside = splits_in(path)
+    tables: dict[SplitName, Table] = {
+        "train": open_table(settings.train, base=base, split="train" if "train" in inside else None)
+    }
+    given: dict[SplitName, str | None] = {"validation": settings.validation, "test": settings.test}
+    for split, source in given.items():
+        if source is not None:
+            tables[split] = open_table(source, base=base, split=split if split in _inside(source, base) else None)
+        elif "train" in inside and split in inside:
+            tables[split] = open_table(settings.train, base=base, split=split)
+    return tables
+
+
+def _inside(source: str, base: Path) -> set[SplitName]:
+    path, named = locate(source, base=base)
+    return set() if named else splits_in(path)
+
+
+def _part(split: SplitName, table: Table, chosen: ChosenColumns, settings: DataSettings, base: Path) -> _Part:
+    if split != "train":
+        for name in file_columns(chosen.names)[:-2]:
+            check_column(table, name, f"data.{split}")
+        if settings.group not in table.columns:
+            settings = settings.model_copy(update={"group": None})
+    data = rename(table, chosen.names, settings, base=base)
+    return _Part(data, table.name, text_keys(data, inputs(data)), np.arange(len(data)))
+
+
+def inputs(dataset: Dataset) -> list[str]:
+    """Return the roles that a model reads: all columns but the label."""
+    own = [name for name in dataset.column_names if name not in (LINE, FILE, GROUP)]
+    return [name for name in own if name != "label"] or own
+
+
+# --- files given
+
+
+def _keep_apart(parts: dict[SplitName, _Part], settings: DataSettings) -> list[Finding]:
+    """Leave texts out of train that stand in a given validation or test file."""
+    findings = []
+    for other in [split for split in ("test", "validation") if split in parts]:
+        shared = np.isin(parts["train"].keys, parts[other].keys)
+        if shared.any():
+            findings.append(_shared(parts["train"], shared, other, settings.duplicates == "anywhere"))
+            if settings.duplicates == "together":
+                parts["train"] = parts["train"].only(~shared)
+    if "validation" in parts and "test" in parts:
+        shared = np.isin(parts["validation"].keys, parts["test"].keys)
+        if shared.any():
+            findings.append(_both_given(parts["validation"], shared))
+    if not len(parts["train"].rows):
+        raise DataError(
+            "no text is left to train on: all stand in validation or test too",
+            where="data.train",
+            fix="Give other files, or leave data.validation and data.test out to have them cut from train.",
+        )
+    return findings + _shared_groups(parts)
+
+
+def _shared(train: _Part, shared: np.ndarray, other: str, kept: bool) -> Finding:
+    done = "they stay, as data.duplicates says" if kept else "they are left out of train"
+    problem = f"{_rows(shared)} of train have a text that is in {other} too; {done}"
+    fix = f"With them in both, the {other} scores are too good." if kept else ""
+    return Finding("warning", f"data.train {_where(train, shared)}", problem, fix)
+
+
+def _both_given(validation: _Part, shared: np.ndarray) -> Finding:
+    problem = f"{_rows(shared)} of validation have a text that is in test too; they stay in both"
+    return Finding("warning", f"data.validation {_where(validation, shared)}", problem, "Take them out of one file.")
+
+
+def _shared_groups(parts: Mapping[SplitName, _Part]) -> list[Finding]:
+    grouped = {split: part for split, part in parts.items() if GROUP in part.data.column_names}
+    known = {split: text_keys(part.data, [GROUP])[part.rows] for split, part in grouped.items()}
+    findings = []
+    for split in [name for name in known if name != "train" and "train" in known]:
+        shared = np.isin(known["train"], known[split])
+        if shared.any():
+            problem = f"{_rows(shared)} of train are of a group that is in {split} too; they stay"
+            findings.append(Finding("warning", f"data.train {_where(parts['train'], shared)}", problem))
+    return findings
+
+
+def _where(part: _Part, mask: np.ndarray) -> str:
+    return lines_where(part.data, part.rows[mask])
+
+
+def _rows(mask: np.ndarray) -> str:
+    count = int(mask.sum())
+    return f"{count:,} rows" if count != 1 else "1 row"
+
+
+# --- cut from train
+
+
+def _cut_missing(
+    parts: dict[SplitName, _Part], origin: dict[SplitName, str], settings: DataSettings, seed: int
+) -> list[Finding]:
+    shares: dict[SplitName, float] = {
+        "validation": 0.0 if "validation" in parts else settings.validation_size,
+        "test": 0.0 if "test" in parts else settings.test_size,
+    }
+    if not any(shares.values()):
+        return []
+    if sum(shares.values()) >= 1:
+        told = " + ".join(f"data.{split}_size {share}" for split, share in shares.items())
+        raise DataError(f"{told} leaves nothing to train on", where="data", fix="Make them sum to less than 1.")
+    whole = parts["train"]
+    view = select_rows(whole.data, whole.rows, "cut") if len(whole.rows) < len(whole.data) else whole.data
+    strata = strata_of(view)
+    units, bound = _units(view, whole.keys, settings)
+    keys = whole.keys if settings.duplicates == "together" else _each(whole.keys)
+    placed = cut(units, strata, keys, validation=shares["validation"], test=shares["test"], seed=seed)
+    how = (", stratified" if strata.any() else "") + (f", whole groups of '{settings.group}'" if settings.group else "")
+    findings = []
+    for number, split in enumerate(SPLITS):
+        chosen = placed == number
+        if split == "train" or chosen.any():
+            parts[split] = whole.only(chosen) if split == "train" or shares[split] else parts[split]
+        if split == "train" or (shares[split] and chosen.any()):
+            origin[split] = f"{chosen.mean():.0%} of {whole.name}{how}"
+        findings += _size_finding(split, chosen, shares)
+    if not bound:
+        findings += _drop_shared(parts)
+    return findings
+
+
+def _each(keys: np.ndarray) -> np.ndarray:
+    """Tell rows with the same key apart, so that each is drawn by itself."""
+    return mixed(keys, 0) + occurrences(keys).astype(np.uint64)
+
+
+def _size_finding(split: SplitName, chosen: np.ndarray, shares: Mapping[SplitName, float]) -> list[Finding]:
+    wanted = shares.get(split, 0.0)
+    if not wanted:
+        return []
+    if not chosen.any():
+        problem = f"there are too few examples to cut a {split} split: it is left out"
+        return [Finding("warning", f"data.{split}_size", problem, f"Give a file as data.{split}.")]
+    got = float(chosen.mean())
+    if abs(got - wanted) <= max(0.3 * wanted, 2 / len(chosen)):
+        return []
+    problem = f"{split} got {got:.0%} of the rows rather than {wanted:.0%}: groups and repeated texts stay whole"
+    return [Finding("warning", f"data.{split}_size", problem)]
+
+
+def _units(dataset: Dataset, keys: np.ndarray, settings: DataSettings) -> tuple[np.ndarray, bool]:
+    """Number the rows by what must stay together; False where repeated texts could not be bound in with the groups."""
+    texts = np.unique(keys, return_inverse=True)[1] if settings.duplicates == "together" else None
+    if settings.group is None:
+        return (np.arange(len(keys)) if texts is None else texts), True
+    groups = _groups(dataset)
+    if texts is None:
+        return groups, True
+    both = _connected(groups, texts)
+    half = len(keys) / 2
+    if np.bincount(both).max() > half >= np.bincount(groups).max():  # a text such as "ok" links all groups into one
+        return groups, False
+    return both, True
+
+
+def _groups(dataset: Dataset) -> np.ndarray:
+    """Number the groups; a row without one is a group of its own."""
+    keys = text_keys(dataset, [GROUP])
+    empty = np.concatenate([batch.column(0).is_null().to_numpy(False) for batch in arrow_batches(dataset, [GROUP])])
+    numbers: np.ndarray = np.unique(keys, return_inverse=True)[1]
+    numbers[empty] = len(keys) + np.arange(int(empty.sum()))
+    return np.unique(numbers, return_inverse=True)[1]
+
+
+def _connected(groups: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Join groups that share a text, and so on: connected components."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    first = int(groups.max()) + 1
+    size = first + int(texts.max()) + 1
+    edges = coo_matrix((np.ones(len(groups), np.int8), (groups, first + texts)), shape=(size, size))
+    found: np.ndarray = connected_components(edges, directed=False)[1][groups]
+    return np.unique(found, return_inverse=True)[1]
+
+
+def _drop_shared(parts: dict[SplitName, _Part]) -> list[Finding]:
+    """Leave texts out of the larger split of two that share them."""
+    findings = []
+    pairs: list[tuple[SplitName, SplitName]] = [("validation", "test"), ("train", "test"), ("train", "validation")]
+    for split, other in pairs:
+        if split in parts and other in parts:
+            shared = np.isin(parts[split].keys, parts[other].keys)
+            if shared.any():
+                problem = f"{_rows(shared)} of {split} have a text that {other} has in another group; they are left out"
+                findings.append(Finding("warning", f"data.{split} {_where(parts[split], shared)}", problem))
+                parts[split] = parts[split].only(~shared)
+    return findings
+
+
+def strata_of(dataset: Dataset) -> np.ndarray:
+    """Number each row by what is to be shared out evenly, int64 of shape (n,): its label, its rarest label, or the
+    quantile of a measured number; all 0 where there is no label.
+    """
+    if "label" not in dataset.column_names or not _can_stratify(dataset.data.schema.field("label").type):
+        return np.zeros(len(dataset), np.int64)
+    codes, names = label_codes(dataset)
+    numbers = _measured(names)
+    if numbers is None:
+        return codes if len(names) <= len(codes) / 3 else np.zeros_like(codes)  # else texts rather than classes
+    values = np.append(numbers, numbers.mean())[codes]
+    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    return ranks * BINS // max(1, len(values))
+
+
+def _can_stratify(kind: pa.DataType) -> bool:
+    return not pa.types.is_struct(kind) and not (pa.types.is_list(kind) and pa.types.is_nested(kind.value_type))
+
+
+def _measured(names: Sequence[str]) -> np.ndarray | None:
+    """Return names as numbers when they look measured rather than classes."""
+    if len(names) <= NUMBERS:
+        return None
+    try:
+        numbers = np.array([float(name) for name in names])
+    except ValueError:
+        return None
+    return None if np.all(numbers == np.round(numbers)) else numbers
+
+
+def _shorten(parts: dict[SplitName, _Part], origin: dict[SplitName, str], most: int | None, seed: int) -> list[Finding]:
+    train = parts["train"]
+    if most is None or len(train.rows) <= most:
+        return []
+    strata = strata_of(select_rows(train.data, train.rows, "sample"))
+    parts["train"] = train.only(sample(strata, _each(train.keys), most, seed=seed))
+    origin["train"] += f", {most:,} of {len(train.rows):,} examples"
+    return [Finding("note", "data.max_examples", f"training on {most:,} of {len(train.rows):,} examples")]

@@ -1,0 +1,63 @@
+"""What goes wrong because of what a person gave: shown to them without a traceback, exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WeitiaoError(Exception):
+    """An error a person can mend.
+
+    `problem` says which setting or line and what was found; `fix` says what to do. `where` names the place, such as
+    ``recipe.yaml:7 (training.epochs)`` or ``reviews.csv:12``.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problem: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(problem)
+        self.problem, self.where, self.fix = problem, where, fix
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.problem}" + (f"\n{self.fix}" if self.fix else "")
+
+
+class RecipeError(WeitiaoError):
+    """A recipe that cannot be read or says something impossible."""
+
+
+class DataError(WeitiaoError):
+    """Data that cannot be read or cannot be trained on."""
+
+
+class SourceError(WeitiaoError):
+    """A model or data set that cannot be fetched."""
+
+
+class ModelError(WeitiaoError):
+    """A model folder that does not fit the recipe."""
+
+
+class RunError(WeitiaoError):
+    """A run folder that cannot be used: held by another run, damaged, or out of disk."""
+
+
+class Interrupted(WeitiaoError):  # noqa: N818 - not a fault: the person asked for it
+    """The run was stopped by ctrl-C or SIGTERM after its checkpoint was saved."""
+
+    exit_code = 130
+
+
+class WeitiaoWarning(UserWarning):
+    """Something a person should know, while the work goes on."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``Did you mean 'x'?`` for the closest of `known`, else the list of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return "There is: " + ", ".join(known) + "." if known else ""

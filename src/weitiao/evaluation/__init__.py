@@ -1,0 +1,1 @@
+"""Intervals, baselines, comparisons and the report."""

@@ -1,0 +1,328 @@
+"""Charts as SVG text: small pure functions, no library. Colours come from the page's CSS, so they follow its theme.
+
+Each returns one ``<svg>`` element that is well-formed XML. What a reader hovers over tells its numbers (``<title>``).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+WIDTH = 460  # units; the page scales a chart to its column, so that 11 units of text stay readable on a phone
+NAMED = 30  # up to so many labels a heat-map writes their names
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+Point = tuple[float, float]
+Form = Callable[[float], str]  # how a value is written
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart; `kind` is its CSS class, `points` are (x, y)."""
+
+    name: str
+    points: Sequence[Point]
+    kind: str = "ours"
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score of one model, with its interval where there is one."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    ours: bool = False
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Maps values onto a stretch of the drawing and knows its round tick values."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: list[float] = field(default_factory=list)
+
+    def at(self, value: float) -> float:
+        """Return where a value stands."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+def clean(text: str) -> str:
+    """Replace what neither XML nor UTF-8 can hold (control characters, lone surrogates)."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Return about `count` round values (1, 2, 2.5 or 5 times a power of ten) within [low, high]."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def axis(low: float, high: float, start: float, end: float, *, count: int = 5, margin: float = 0.05) -> Axis:
+    """Return an axis over [low, high], widened by a `margin` and never of no width."""
+    if not high > low:
+        spread = abs(low) * 0.1 or 1.0
+        low, high = low - spread, high + spread
+    room = (high - low) * margin
+    low, high = low - room, high + room
+    return Axis(low, high, start, end, ticks(low, high, count))
+
+
+def number(value: float) -> str:
+    """Write a tick value briefly: ``0.25``, ``1,500``, ``2e-05``."""
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    return f"{value:,.6g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def columns(text: str) -> int:
+    """Return the width of a text in columns; Chinese characters count as two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut a label to `width` columns."""
+    if columns(text) <= width:
+        return text
+    while columns(text) >= width:
+        text = text[: min(len(text) - 1, width)]
+    return text.rstrip() + "…"
+
+
+def line_chart(
+    lines: Sequence[Line], *, x_label: str, y_form: Form = number, mark: tuple[Point, str] | None = None
+) -> Markup:
+    """Draw lines over common axes; `mark` is a point with a word beside it, such as the best step."""
+    height = 220
+    points = [p for line in lines for p in line.points]
+    x = axis(min(p[0] for p in points), max(p[0] for p in points), 52, WIDTH - 14, margin=0.02)
+    y = axis(min(p[1] for p in points), max(p[1] for p in points), height - 40, 12, count=4, margin=0.08)
+    parts = [*_grid(x, y, number, y_form, x_label), *(_line(line, x, y, y_form) for line in lines)]
+    if mark:
+        parts.append(_mark(*mark, x, y))
+    return _svg(WIDTH, height, parts, ", ".join(line.name for line in lines) + " by " + x_label)
+
+
+def bars(rows: Sequence[tuple[str, float, str]]) -> Markup:
+    """Draw horizontal bars: (label, value, what to write at the end)."""
+    pitch, left = 22, 150
+    scale = Axis(0, max((value for _, value, _ in rows), default=0) or 1, left, WIDTH - 70)
+    parts = []
+    for i, (label, value, note) in enumerate(rows):
+        y, end = i * pitch, scale.at(value)
+        parts += [
+            _text(left - 8, y + 15, shorten(clean(label), 21), kind="name", anchor="end"),
+            _box(left, y + 4, max(end - left, 1), pitch - 8, "bar", f"{clean(label)}: {note}", rx=2),
+            _text(end + 6, y + 15, note, kind="value"),
+        ]
+    return _svg(WIDTH, len(rows) * pitch + 2, parts, "bar chart")
+
+
+def histogram(edges: Sequence[float], counts: Sequence[int], *, x_label: str, limit: float | None = None) -> Markup:
+    """Draw a histogram; `limit` is the length beyond which texts are cut, drawn where it is not far off."""
+    height, most = 180, max(counts) * 1.08 or 1
+    if limit is not None and limit > 1.6 * edges[-1]:
+        limit = None
+    x = axis(edges[0], max(edges[-1], limit or 0), 52, WIDTH - 14, margin=0)
+    y = Axis(0, most, height - 40, 16, ticks(0, most, 3))
+    parts = _grid(x, y, number, number, x_label)
+    for low, high, count in zip(edges, edges[1:], counts, strict=False):
+        width = max(x.at(high) - x.at(low) - 1, 0.5)
+        told = f"{number(low)} to {number(high)}: {count:,}"
+        parts.append(_box(x.at(low) + 0.5, y.at(count), width, y.at(0) - y.at(count), "bar", told))
+    if limit is not None:
+        parts += _limit(x, y, limit)
+    return _svg(WIDTH, height, parts, "histogram by " + x_label)
+
+
+def _limit(x: Axis, y: Axis, limit: float) -> list[Markup]:
+    at = x.at(limit)
+    anchor, shift = ("end", -5) if at > WIDTH / 2 else ("start", 5)
+    words = f"most the model reads: {number(limit)}"
+    return [
+        _tag("line", kind="limit", x1=at, x2=at, y1=y.start, y2=y.end),
+        _text(at + shift, y.end + 9, words, kind="value", anchor=anchor),
+    ]
+
+
+def estimates(rows: Sequence[Estimate], *, form: Form, share: bool) -> Markup:
+    """Draw one dot a model with its interval as a whisker, on a common axis; a `share` ends at 0 and 1."""
+    width, pitch, left, top = 720, 34, 200, 6
+    base = top + pitch * len(rows)
+    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
+    x = axis(min(ends), max(ends), left, width - 70, margin=0.06)
+    x = _within(x, 0, 1) if share else x
+    parts = [_tag("line", kind="grid", x1=x.at(t), x2=x.at(t), y1=top, y2=base) for t in x.ticks]
+    parts += [_text(x.at(t), base + 17, form(t), kind="tick", anchor="middle") for t in x.ticks]
+    for i, row in enumerate(rows):
+        parts.append(_estimate(row, x, top + pitch * (i + 0.5), form))
+    return _svg(width, base + 30, parts, "scores with intervals")
+
+
+def _estimate(row: Estimate, x: Axis, y: float, form: Form) -> Markup:
+    told, end, whisker = f"{clean(row.name)}: {form(row.value)}", x.at(row.value), Markup("")
+    if row.low is not None and row.high is not None:
+        low, end = x.at(row.low), x.at(row.high)
+        told += f" ({form(row.low)} to {form(row.high)})"
+        whisker = _tag(
+            "path", kind="whisker", d=f"M{low:.1f} {y:.1f}H{end:.1f}M{low:.1f} {y - 5:.1f}v10M{end:.1f} {y - 5:.1f}v10"
+        )
+    inside = [
+        _tag("title", told),
+        _text(x.start - 14, y + 4, shorten(clean(row.name), 30), kind="name", anchor="end"),
+        whisker,
+        _tag("circle", kind="dot", cx=x.at(row.value), cy=y, r=5),
+        _text(end + 10, y + 4, form(row.value), kind="value"),
+    ]
+    return _tag("g", Markup("").join(inside), kind="ours" if row.ours else "other")
+
+
+def reliability(bins: Sequence[dict[str, float]]) -> Markup:
+    """Draw how often the model is right against how sure it says it is; a dot a bin, its area the examples in it."""
+    side, marks = 300, [0, 0.25, 0.5, 0.75, 1]
+    x, y = Axis(0, 1, 52, side - 14, marks), Axis(0, 1, side - 40, 12, marks)
+    whole = sum(each["examples"] for each in bins) or 1
+    parts = _grid(x, y, _percent, _percent, "confidence said")
+    parts.append(_tag("line", kind="ideal", x1=x.at(0), y1=y.at(0), x2=x.at(1), y2=y.at(1)))
+    parts.append(_path([(each["confidence"], each["right"]) for each in bins], x, y, "ours"))
+    for each in bins:
+        sure, right, examples = each["confidence"], each["right"], each["examples"]
+        told = f"said {sure:.0%} on average, right {right:.1%} of {examples:,.0f} times"
+        radius = 3 + 9 * math.sqrt(examples / whole)
+        parts.append(_tag("circle", _tag("title", told), kind="dot ours", cx=x.at(sure), cy=y.at(right), r=radius))
+    return _svg(side, side, parts, "reliability diagram")
+
+
+def heatmap(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
+    """Draw a confusion matrix: a row a true label, a column a predicted one, shaded by its share of the row.
+
+    Up to 30 labels their names are written, and counts where they fit; empty cells are left out.
+    """
+    named = len(labels) <= NAMED
+    size = max(14.0, min(44.0, 560 / max(len(labels), 1))) if named else max(2.0, 720 / len(labels))
+    room = _label_room(labels) if named else 8.0
+    left, top, side = room, room * 0.75 + 14 if named else 8.0, size * len(labels)
+    parts = [_tag("rect", kind="field", x=left, y=top, width=side, height=side)]
+    for i, row in enumerate(matrix):
+        whole = sum(row) or 1
+        for j, count in enumerate(row):
+            if count:
+                told = f"{clean(labels[i])} → {clean(labels[j])}: {count:,} of {whole:,} ({count / whole:.1%})"
+                parts.append(_cell(left + j * size, top + i * size, size, count, count / whole, told, i == j))
+    if named:
+        for i, label in enumerate(labels):
+            parts += _row_and_column(shorten(clean(label), 24), (i + 0.5) * size, left, top)
+    return _svg(left + side + (room * 0.45 if named else 8), top + side + 8, parts, "confusion matrix", natural=True)
+
+
+def _label_room(labels: Sequence[str]) -> float:
+    return 16 + 6.2 * min(max((columns(clean(label)) for label in labels), default=0), 25)
+
+
+def _cell(x: float, y: float, size: float, count: int, share: float, told: str, right: bool) -> Markup:
+    gap = 1 if size > 8 else 0
+    shade = f"{0.12 + 0.88 * math.sqrt(share):.2f}"
+    box = _box(x, y, size - gap, size - gap, "right" if right else "wrong", told, fill_opacity=shade)
+    if size < 22:
+        return box
+    kind = "count strong" if share > 0.3 else "count"
+    written = f"{count:,}" if count < 10_000 else f"{count / 1000:.0f}k"
+    return box + _text(x + size / 2, y + size / 2 + 4, written, kind=kind, anchor="middle")
+
+
+def _row_and_column(label: str, middle: float, left: float, top: float) -> list[Markup]:
+    x, y = left + middle, top - 6
+    column = _tag("text", label, kind="name", x=x, y=y, transform=f"rotate(-45 {x:.1f} {y:.1f})")
+    return [_text(left - 6, top + middle + 4, label, kind="name", anchor="end"), column]
+
+
+def _grid(x: Axis, y: Axis, x_form: Form, y_form: Form, x_label: str) -> list[Markup]:
+    """Draw horizontal grid lines, tick labels on both axes and the name of the x axis."""
+    parts = [_tag("line", kind="grid", x1=x.start, x2=x.end, y1=y.at(t), y2=y.at(t)) for t in y.ticks]
+    parts += [_text(x.start - 7, y.at(t) + 3.5, y_form(t), kind="tick", anchor="end") for t in y.ticks]
+    parts += [_text(x.at(t), y.start + 15, x_form(t), kind="tick", anchor="middle") for t in x.ticks]
+    parts.append(_tag("line", kind="base", x1=x.start, x2=x.end, y1=y.start, y2=y.start))
+    parts.append(_text((x.start + x.end) / 2, y.start + 33, x_label, kind="axis", anchor="middle"))
+    return parts
+
+
+def _line(line: Line, x: Axis, y: Axis, form: Form) -> Markup:
+    drawn = _path(line.points, x, y, line.kind)
+    if not line.dots and len(line.points) > 2:
+        return drawn
+    for a, b in line.points:
+        told = _tag("title", f"{line.name}: {form(b)} at {number(a)}")
+        drawn += _tag("circle", told, kind=f"dot {line.kind}", cx=x.at(a), cy=y.at(b), r=3.5)
+    return drawn
+
+
+def _path(points: Sequence[Point], x: Axis, y: Axis, kind: str) -> Markup:
+    joined = "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in points)
+    return _tag("path", kind=f"line {kind}", d=f"M{joined}") if points else Markup("")
+
+
+def _mark(point: Point, word: str, x: Axis, y: Axis) -> Markup:
+    at, height = x.at(point[0]), y.at(point[1])
+    anchor, shift = ("end", 6) if at > (x.start + x.end) / 2 else ("start", -6)
+    over = height - 12 if height - y.end > 22 else height + 22
+    return _tag("circle", kind="best", cx=at, cy=height, r=6.5) + _text(
+        at + shift, over, word, kind="value", anchor=anchor
+    )
+
+
+def _within(scale: Axis, low: float, high: float) -> Axis:
+    low, high = max(scale.low, low), min(scale.high, high)
+    return Axis(low, high, scale.start, scale.end, ticks(low, high))
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:g}%"
+
+
+# --- elements
+
+
+def _text(x: float, y: float, text: str, *, kind: str, anchor: str = "start") -> Markup:
+    return _tag("text", text, kind=kind, x=x, y=y, text_anchor=anchor)
+
+
+def _box(x: float, y: float, width: float, height: float, kind: str, told: str, **more: str | float) -> Markup:
+    return _tag("rect", _tag("title", told), kind=kind, x=x, y=y, width=width, height=height, **more)
+
+
+def _tag(name: str, inside: str = "", *, kind: str = "", **attributes: str | float) -> Markup:
+    """Return an element; text is escaped unless it is `Markup`, numbers are cut to a tenth."""
+    known = {"class": kind, **attributes} if kind else attributes
+    pairs = [
+        (key.replace("_", "-"), value if isinstance(value, str) else _tenth(value)) for key, value in known.items()
+    ]
+    opened = Markup("").join(Markup(' {}="{}"').format(*pair) for pair in pairs)
+    if not inside:
+        return Markup("<{}{}/>").format(name, opened)
+    return Markup("<{0}{1}>{2}</{0}>").format(name, opened, inside)
+
+
+def _tenth(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _svg(width: float, height: float, parts: Sequence[Markup], label: str, *, natural: bool = False) -> Markup:
+    """Wrap the parts; `natural`: never drawn larger than its own size."""
+    attributes = {"style": f"max-width:{width:.0f}px"} if natural else {}
+    inside = Markup("\n").join(parts)
+    return _tag("svg", inside, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", aria_label=label, **attributes)

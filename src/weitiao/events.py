@@ -1,0 +1,108 @@
+"""What can happen in a run. Trackers, the progress bar and `events.jsonl` all see exactly these."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Base of all events; `time` is seconds since the epoch."""
+
+    time: float = field(default_factory=time.time)
+
+    @property
+    def name(self) -> str:
+        """The event's name as written to `events.jsonl`."""
+        return type(self).__name__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able dict with ``event`` first."""
+        return {"event": self.name, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Event):
+    """Everything is resolved; work begins."""
+
+    run: str
+    folder: str
+    summary: dict[str, Any]  # task, model, method, precision, device, examples per split, parameters, trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found(Event):
+    """A warning or note about recipe, data or model."""
+
+    level: str
+    where: str
+    problem: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Event):
+    """The run goes on from a checkpoint; `skipped` names damaged newer ones."""
+
+    step: int
+    checkpoint: str
+    skipped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone(Event):
+    """One optimizer update."""
+
+    step: int  # counted from 1
+    steps: int  # planned in all
+    epoch: float  # epochs done, fractional; a whole number after an epoch's last step
+    loss: float  # per target, over this step
+    learning_rate: float
+    gradient_norm: float  # before clipping
+    examples: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """Scores on a split; `best` when it is the best so far."""
+
+    split: str
+    step: int
+    primary: str
+    scores: dict[str, float]
+    best: bool
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSaved(Event):
+    """A checkpoint was published."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped(Event):
+    """Training ended: planned steps done, no improvement, or interrupted."""
+
+    step: int
+    reason: str
+    best_step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished(Event):
+    """The artifact and report are on disk."""
+
+    run: str
+    artifact: str
+    report: str
+    primary: str | None = None  # absent: no split to measure on
+    score: float | None = None
+    seconds: float

@@ -1,0 +1,101 @@
+"""What can be asked without training: is a recipe sound, how good is a run on other data, what does it predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weitiao import data, models, predictor
+from weitiao.artifacts.run_folder import find_run
+from weitiao.errors import WeitiaoError
+from weitiao.evaluation.assess import Labelled, Measured, assess
+from weitiao.predictor import Predictor
+from weitiao.preparation import as_recipe, encode_split, prepare
+from weitiao.recipe import Recipe
+from weitiao.records import Finding, Scores
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found out."""
+
+    recipe: Recipe  # resolved
+    findings: list[Finding]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run measured on a file."""
+
+    measured: Measured
+
+    @property
+    def scores(self) -> Scores:
+        """All scores with their intervals."""
+        return self.measured.scores
+
+    @property
+    def comparisons(self) -> list[Any]:
+        """How it compares with the simple baselines fitted on the run's own training data."""
+        return self.measured.comparisons
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return self.measured.to_dict()
+
+
+def check(recipe: Recipe | Path | str | Mapping[str, Any]) -> Checked:
+    """Find out everything that can be known before training; trains and writes nothing."""
+    with models.quiet():
+        ready = prepare(as_recipe(recipe))
+    return Checked(ready.recipe, ready.findings, ready.facts)
+
+
+def artifact_folder(run: str | Path) -> Path:
+    """The artifact of a run id, a run folder, or an artifact folder itself."""
+    path = Path(run)
+    return path if (path / "weitiao" / "task.json").exists() else find_run(run).artifact
+
+
+def load(run: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:
+    """Load a run (id or folder) or an artifact folder, ready to predict."""
+    return predictor.load(artifact_folder(run), device=device, trust_remote_code=trust_remote_code)
+
+
+def evaluate(
+    run: str | Path, source: str, *, columns: Mapping[str, str | list[str]] | None = None, device: str = "auto"
+) -> Evaluation:
+    """Measure a run on a labelled file: scores with intervals, beside the baselines where its data is at hand."""
+    loaded = load(run, device=device)
+    artifact = loaded.artifact
+    settings = artifact.recipe.data.model_copy(
+        update={"train": source, "validation": None, "test": None, "validation_size": 0.0, "test_size": 0.0,
+                "group": None, "max_examples": None, "columns": dict(columns or {})}
+    )  # fmt: skip
+    with models.quiet():
+        splits = data.open_splits(settings, artifact.task.columns, base=Path(), seed=artifact.recipe.training.seed)
+        problems = [f for f in data.check_examples(splits, artifact.task.columns) if f.level == "error"]
+        if problems:
+            raise WeitiaoError("\n".join(f"{f.where}: {f.problem}. {f.fix}" for f in problems))
+        features = encode_split(splits["train"], artifact.task, artifact.tokenizer, artifact.max_length)
+        on = Labelled(Path(source).name, splits["train"], features)
+        measured = assess(loaded.inference, on, artifact.recipe.evaluation, artifact.recipe.training.seed,
+                          _fitted_on(artifact))  # fmt: skip
+    return Evaluation(measured)
+
+
+def _fitted_on(artifact: Any) -> dict[str, Labelled] | None:
+    """The run's own training data for the baselines; None where it is not at hand any more."""
+    recipe = artifact.recipe
+    try:
+        splits = data.open_splits(recipe.data, artifact.task.columns, base=recipe.base, seed=recipe.training.seed)
+    except WeitiaoError:
+        return None
+    return {
+        name: Labelled(name, split, encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length))
+        for name, split in splits.items()
+        if name != "test"
+    }

@@ -1,0 +1,52 @@
+"""From a preparation to a model in training: the first weights are loaded here."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from weitiao import data, models
+from weitiao.evaluation.evaluate import Inference, take_rows
+from weitiao.preparation import Preparation
+from weitiao.records import Batch
+from weitiao.training.loop import Training
+from weitiao.training.optimizer import trainable
+from weitiao.training.seeds import seed_everything
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+def load_for_training(ready: Preparation) -> tuple[Training, Inference]:
+    """Load the model, apply the method, and put both into the loop and into evaluation; all draws are seeded."""
+    settings = ready.recipe.training
+    seed_everything(settings.seed)
+    plain = models.load_model(ready.pretrained, ready.task.head, seed=settings.seed)
+    model = ready.method.apply(plain).to(ready.device)
+    autocast = partial(models.autocast, ready.device, ready.precision)
+    inference = Inference(model, ready.task, ready.pretrained.tokenizer, ready.device, autocast)
+    lengths = data.column_array(ready.features["train"], "length")
+    training = Training(
+        model=model, settings=settings, loss=ready.task.loss, autocast=autocast, device=ready.device,
+        order=lambda epoch: data.length_bucketed(lengths, settings.batch_size, seed=settings.seed, epoch=epoch),
+        collate=partial(_micro_batches, ready),
+    )  # fmt: skip
+    return training, inference
+
+
+def _micro_batches(ready: Preparation, rows: np.ndarray) -> list[Batch]:
+    """The rows of one step as padded micro-batches."""
+    size, train = int(ready.recipe.training.micro_batch_size), ready.features["train"]
+    return [
+        ready.task.collate(take_rows(train, part), ready.pretrained.tokenizer)
+        for part in data.micro_batches(rows, size)
+    ]
+
+
+def parameter_counts(model: torch.nn.Module) -> dict[str, Any]:
+    """How many parameters there are and how many move."""
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trainable": sum(p.numel() for p in trainable(model).values()),
+    }

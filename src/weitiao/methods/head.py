@@ -1,0 +1,62 @@
+"""Head only: the pretrained body is frozen, the new layers on top of it learn (a linear probe)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from weitiao.methods.parts import head_modules
+from weitiao.recipe import Settings
+from weitiao.records import FAMILIES, Family
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+class HeadOnlyOptions(Settings):
+    """Training the head alone has no options."""
+
+
+class HeadOnly:
+    """The body is frozen and runs without dropout; head and pooler move.
+
+    Trainable parameters: those of the head, for BERT d*d + d (pooler) + d*K + K (classifier) with hidden size d and
+    K labels.
+    """
+
+    name: ClassVar[str] = "head"
+    families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
+    moves_body: ClassVar[bool] = False
+    Options: ClassVar[type[Settings]] = HeadOnlyOptions
+
+    def __init__(self, options: Settings) -> None:
+        self.options = options
+
+    def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
+        """New layers on frozen features take a far higher rate than pretrained ones."""
+        return 2e-3, f"new layers on a frozen {family}"
+
+    def apply(self, model: PreTrainedModel) -> torch.nn.Module:
+        """Freeze all but the head; the body stays in inference, so that its features carry no dropout noise."""
+        heads = [model.get_submodule(name) for name in head_modules(model)]
+        model.requires_grad_(False)
+        for head in heads:
+            head.requires_grad_(True)
+        body = model.base_model
+        body.train = lambda _mode=True: _inference(body)
+        return cast("torch.nn.Module", model)
+
+    def merge(self, model: torch.nn.Module) -> PreTrainedModel:
+        """The model is plain already."""
+        return cast("PreTrainedModel", model)
+
+    def save(self, model: torch.nn.Module, folder: Path) -> bool:
+        """The head ships with the whole model."""
+        return False
+
+
+def _inference(body: torch.nn.Module) -> torch.nn.Module:
+    from torch import nn
+
+    return nn.Module.train(body, False)

@@ -1,0 +1,1 @@
+"""Scorers: gold labels and predictions in, scores out. Nothing here imports torch."""

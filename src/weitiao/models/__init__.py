@@ -1,0 +1,25 @@
+"""Pretrained models: opened, checked, sized and loaded. Importing this imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+from weitiao.models.device import autocast, resolve_device, resolve_precision
+from weitiao.models.family import family_of
+from weitiao.models.load import check_head, load_model, open_pretrained
+from weitiao.models.quiet import quiet
+from weitiao.models.sizing import activation_bytes, count_parameters, free_memory, stored_parameters, weights_bytes
+
+__all__ = [
+    "activation_bytes",
+    "autocast",
+    "check_head",
+    "count_parameters",
+    "family_of",
+    "free_memory",
+    "load_model",
+    "open_pretrained",
+    "quiet",
+    "resolve_device",
+    "resolve_precision",
+    "stored_parameters",
+    "weights_bytes",
+]

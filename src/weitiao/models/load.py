@@ -1,0 +1,209 @@
+"""From a recipe's model to a `transformers` model with the head a task needs."""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weitiao.errors import ModelError, WeitiaoWarning
+from weitiao.models.family import family_of
+from weitiao.models.fingerprint import fingerprint
+from weitiao.models.folder import check_weights, model_folder
+from weitiao.models.quiet import quiet
+from weitiao.models.tokens import extend, load_tokenizer, max_length_of
+from weitiao.recipe import ModelSettings
+from weitiao.records import Finding, Head, Pretrained
+from weitiao.sources import Progress, fetch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+POOLER = re.compile(r"(^|\.)pooler\.")  # a body may be published without one (e5); a new one is learned with the head
+TRUST = "Set model.trust_remote_code: true if you have read that code and trust it."
+
+
+def open_pretrained(settings: ModelSettings, *, base: Path, progress: Progress | None = None) -> Pretrained:
+    """Fetch a model and read its config and tokenizer; no weights are loaded. Paths count from `base`.
+
+    The tokenizer comes back able to pad, padding and cutting on the right, with the recipe's new tokens. Raises a
+    `ModelError` when anything is missing or cannot be used.
+    """
+    if settings.trust_remote_code:  # told before any of it runs
+        warnings.warn(f"Python code inside {settings.source} may be run", WeitiaoWarning, stacklevel=2)
+    fetched = fetch(settings.source, base=base, kind="model", revision=settings.revision, progress=progress)
+    folder = model_folder(fetched, settings.source, progress)
+    with quiet():
+        config = _read_config(folder, settings)
+        check_weights(folder, config.to_dict())
+        family = family_of(config)
+        tokenizer = load_tokenizer(folder, trust_remote_code=settings.trust_remote_code)
+        added = extend(tokenizer, settings, family)
+    extra = [f"pad {settings.pad_token}"] if settings.pad_token else []
+    return Pretrained(
+        source=settings.source,
+        folder=folder,
+        family=family,
+        config=config,
+        tokenizer=tokenizer,
+        max_length=max_length_of(config, tokenizer),
+        fingerprint=fingerprint(folder, [*extra, *settings.new_tokens]),
+        trust_remote_code=settings.trust_remote_code,
+        new_tokens=added,
+    )
+
+
+def check_head(pretrained: Pretrained, head: Head) -> list[Finding]:
+    """Check that the model takes this head and that all of its body is in the weight files, without reading the values.
+
+    Raises the same `ModelError`s as `load_model`; returns what is worth knowing: a new pooler, a new language-model
+    head, a head that is taken over, padding with the end of text.
+    """
+    with quiet():
+        model, missing = _loaded(pretrained, head, device_map="meta")
+    findings = [*_new_weights(model, missing, pretrained, head), *_token_findings(pretrained, model)]
+    return [Finding(level, "model", problem, fix) for level, problem, fix in findings]
+
+
+def load_model(pretrained: Pretrained, head: Head, *, seed: int) -> PreTrainedModel:
+    """Return the model in fp32 on the CPU with the head a task needs; weights that are not in the files are drawn from
+    `seed`, and the caller's random numbers go on as if nothing had been drawn.
+
+    A `ModelError` when the architecture has no such head, or when weights of the body are missing: a body of random
+    numbers never passes silently.
+    """  # fmt: skip
+    import torch
+
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, _ = _loaded(pretrained, head)
+        tokens = _highest_token(pretrained.tokenizer) + 1
+        if tokens > model.get_input_embeddings().num_embeddings:
+            model.resize_token_embeddings(tokens)  # the library draws new rows around the mean of the old
+    return model
+
+
+def configured(pretrained: Pretrained, head: Head) -> PreTrainedConfig:
+    """Return a copy of the model's config with the head's values and the tokenizer's pad token in it."""
+    config = copy.deepcopy(pretrained.config)
+    config.update(dict(head.config))
+    for part in (config, config.get_text_config()):
+        part.pad_token_id = pretrained.tokenizer.pad_token_id
+    return config
+
+
+def _read_config(folder: Path, settings: ModelSettings) -> PreTrainedConfig:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=settings.trust_remote_code)
+    except Exception as error:  # config classes of all kinds check their values in their own ways
+        text = str(error)
+        if "trust_remote_code" in text:
+            problem, fix = f"the model in {folder} needs Python code of its own", TRUST
+        elif "does not recognize this architecture" in text:
+            kind = (re.search(r"model type `([^`]*)`", text) or ["", "?"])[1]
+            problem = f"the installed transformers does not know the architecture '{kind}' of {folder}"
+            fix = "Choose another model, or a newer transformers."
+        elif "model_type" in text:
+            problem, fix = f"{folder}/config.json names no model_type", "Is it the config of a transformers model?"
+        else:
+            problem, fix = f"{folder}/config.json cannot be read: {_first_line(error)}", ""
+        raise ModelError(problem, where="model", fix=fix) from None
+
+
+def _auto_class(pretrained: Pretrained, head: Head) -> Any:
+    """Return the auto class for this head, once it is sure that it takes this model."""
+    import transformers
+
+    auto_class: Any = getattr(transformers, head.auto_class)
+    own_code = getattr(pretrained.config, "auto_map", None) or {}
+    if type(pretrained.config) in auto_class._model_mapping or head.auto_class in own_code:
+        return auto_class
+    problem = f"{pretrained.source} is a '{pretrained.config.model_type}' model, which has no {head.auto_class}"
+    raise ModelError(problem, where="model", fix="Choose another model, or a task that it was made for.")
+
+
+def _loaded(pretrained: Pretrained, head: Head, **options: Any) -> tuple[PreTrainedModel, set[str]]:
+    """Load the model; return it with the names of its parameters that the files do not hold in the right shape."""
+    import torch
+
+    try:
+        model, info = _auto_class(pretrained, head).from_pretrained(
+            pretrained.folder,
+            config=configured(pretrained, head),
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # a head for other labels is drawn anew; a body is refused below
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=pretrained.trust_remote_code,
+            **options,
+        )
+    except ModelError:
+        raise
+    except MemoryError:
+        raise ModelError(f"{pretrained.source} does not fit into memory", where="model") from None
+    except Exception as error:  # safetensors raises classes of Rust, transformers nearly all there are
+        fix = TRUST if "trust_remote_code" in str(error) else "The folder may be damaged: fetch it again."
+        problem = f"{pretrained.folder} cannot be loaded: {_first_line(error)}"
+        raise ModelError(problem, where="model", fix=fix) from None
+    mismatched = {name for name, *_ in info["mismatched_keys"]}
+    missing = set(info["missing_keys"]) | mismatched
+    _check_body(model, missing, mismatched, pretrained)
+    return model, missing
+
+
+def _is_head(name: str, model: PreTrainedModel) -> bool:
+    prefix = model.base_model_prefix
+    return bool(POOLER.search(name)) or (hasattr(model, prefix) and not name.startswith(f"{prefix}."))
+
+
+def _check_body(model: PreTrainedModel, missing: set[str], mismatched: set[str], pretrained: Pretrained) -> None:
+    body = sorted(name for name in missing if not _is_head(name, model))
+    if not body:
+        return
+    what = "have another shape than config.json says" if mismatched & set(body) else "are not in the weight files"
+    shown = ", ".join(body[:3]) + (", ..." if len(body) > 3 else "")
+    problem = f"{len(body)} of the pretrained weights of {pretrained.source} {what}: {shown}"
+    fix = "They would be random numbers. config.json and the weights do not belong together, or files are missing."
+    raise ModelError(problem, where="model", fix=fix)
+
+
+def _new_weights(
+    model: PreTrainedModel, missing: set[str], pretrained: Pretrained, head: Head
+) -> list[tuple[Any, str, str]]:
+    found: list[tuple[Any, str, str]] = []
+    if any(POOLER.search(name) for name in missing):
+        found.append(("note", f"{pretrained.source} has no pooler: a new one is learned with the head", ""))
+    new = {name for name in missing if not POOLER.search(name)}
+    if new and head.auto_class.endswith("LM"):
+        problem = f"{pretrained.source} has no head for {head.auto_class}: a new one starts from random numbers"
+        found.append(("warning", problem, "Choose a model that was pretrained for this."))
+    own = [name for name, _ in model.named_parameters() if _is_head(name, model) and not POOLER.search(name)]
+    if own and not new and not head.auto_class.endswith("LM"):
+        found.append(("note", f"{pretrained.source} has a head of the same shape already: training starts from it", ""))
+    return found
+
+
+def _token_findings(pretrained: Pretrained, model: PreTrainedModel) -> list[tuple[Any, str, str]]:
+    tokenizer, found = pretrained.tokenizer, []
+    rows = model.get_input_embeddings().num_embeddings
+    strangers = _highest_token(tokenizer) + 1 - rows - pretrained.new_tokens
+    if strangers > 0:
+        problem = f"the tokenizer knows {strangers} tokens more than the model: rows are added to its embeddings"
+        found.append(("warning", problem, "Check that tokenizer and weights belong together."))
+    if tokenizer.pad_token == tokenizer.eos_token:
+        problem = f"the tokenizer pads with '{tokenizer.pad_token}', its end of text"
+        found.append(("note", problem, "Set model.pad_token for another."))
+    return found
+
+
+def _highest_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    return max(int(number) for number in tokenizer.get_vocab().values())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,121 @@
+"""How large a model is on disk and in memory, known before its weights are read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weitiao.records import Head, Pretrained
+
+if TYPE_CHECKING:
+    import torch
+
+
+def weights_bytes(pretrained: Pretrained) -> int:
+    """Return the size of the weight files on disk."""
+    return sum(path.stat().st_size for path in pretrained.folder.glob("*.safetensors"))
+
+
+def stored_parameters(pretrained: Pretrained) -> int:
+    """Return how many parameters the weight files hold, read off their headers. Integer buffers are not counted."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in pretrained.folder.glob("*.safetensors"):
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                part = file.get_slice(name)
+                if part.get_dtype()[:1] in ("F", "B"):  # F32, F16, BF16; not I64
+                    count += math.prod(part.get_shape())
+    return count
+
+
+def count_parameters(pretrained: Pretrained, head: Head) -> int:
+    """Return how many parameters the model with this head has. Built on the meta device: no memory, no weights read.
+
+    Tied parameters count once; rows for new tokens are included.
+    """
+    return sum(parameter.numel() for parameter in empty_model(pretrained, head).parameters())
+
+
+def empty_model(pretrained: Pretrained, head: Head) -> torch.nn.Module:
+    """Return the model with this head on the meta device: shapes and names, no values."""
+    import torch
+    import transformers
+
+    from weitiao.models.load import configured
+    from weitiao.models.quiet import quiet
+
+    config = configured(pretrained, head)
+    text = config.get_text_config()
+    text.vocab_size = max(text.vocab_size, len(pretrained.tokenizer))
+    with quiet(), torch.device("meta"):
+        auto_class: Any = getattr(transformers, head.auto_class)
+        model: torch.nn.Module = auto_class.from_config(config, trust_remote_code=pretrained.trust_remote_code)
+    return model
+
+
+def activation_bytes(pretrained: Pretrained, tokens: int, *, bytes_per_number: int = 4) -> int:
+    """Estimate what one example of `tokens` keeps in memory between forward and backward, the head left out.
+
+    After Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198, eq. 1: with 2-byte numbers a layer keeps
+    ``s*h*(34 + 5*a*s/h)`` bytes, for s tokens, width h and a attention heads. Gated feed-forward layers keep one more
+    intermediate tensor; encoder-decoders have two stacks and cross-attention.
+    """
+    config = pretrained.config.get_text_config()
+    width, heads = int(config.hidden_size), int(config.num_attention_heads)
+    layers = int(config.num_hidden_layers)
+    inner = int(getattr(config, "intermediate_size", None) or getattr(config, "d_ff", None) or 4 * width)
+    gated = 1 if pretrained.family == "decoder" and inner != 4 * width else 0
+    per_layer = tokens * (18 * width + (4 + 2 * gated) * inner + 5 * heads * tokens)
+    stacks = 2.5 if pretrained.family == "seq2seq" else 1
+    return int(stacks * layers * per_layer * bytes_per_number / 2)
+
+
+def free_memory(device: torch.device | None = None) -> int:
+    """Return how many bytes are free for us: of a CUDA device, else of this machine or container."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return min(_machine_memory(), _container_memory())
+
+
+def _machine_memory() -> int:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    import os
+
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return 4 << 30  # Windows: a cautious guess
+
+
+def _container_memory() -> int:
+    """What is left of a container's limit (control groups, version 2 and 1); without one, more than any machine has."""
+    folder = Path("/sys/fs/cgroup")
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            most, now = (folder / limit).read_text().strip(), int((folder / used).read_text())
+        except (OSError, ValueError):
+            continue
+        if most.isdigit():
+            return max(int(most) - now + _reclaimable(folder / Path(used).parent / "memory.stat"), 0)
+    return 1 << 62
+
+
+def _reclaimable(stat: Path) -> int:
+    """File pages count as used by a container, but the kernel gives them back."""
+    try:
+        fields = dict(line.split() for line in stat.read_text().splitlines())
+    except (OSError, ValueError):
+        return 0
+    return int(fields.get("inactive_file", 0))

@@ -1,0 +1,239 @@
+"""Everything before the first weight is loaded: read, check and resolve. Nothing is written but caches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weitiao import data, models, registry
+from weitiao.artifacts.run_folder import RUNS
+from weitiao.errors import RecipeError, WeitiaoError
+from weitiao.recipe import Recipe
+from weitiao.records import Finding, Pretrained, SplitName
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+    from weitiao.methods.base import Method
+    from weitiao.tasks.base import Task
+
+CHECKPOINT_STEPS = 200  # `checkpoint_every: auto`
+KEPT_CHECKPOINTS = 3  # the newest two and the best
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A resolved recipe with its data tokenized: all that training needs but the weights."""
+
+    recipe: Recipe
+    pretrained: Pretrained
+    task: Task
+    method: Method
+    splits: Mapping[SplitName, Dataset]
+    features: Mapping[SplitName, Dataset]
+    device: torch.device
+    precision: str
+    findings: list[Finding]
+    facts: dict[str, Any]  # what `weitiao check` shows; JSON values
+    digest: str  # of examples and base model, so that a run is never resumed on others
+
+    def refuse_errors(self) -> Preparation:
+        """Return itself, or raise all findings of level ``error`` as one."""
+        errors = [finding for finding in self.findings if finding.level == "error"]
+        if not errors:
+            return self
+        told = [f"{e.where}: {e.problem}" + (f" {e.fix}" if e.fix and len(errors) > 1 else "") for e in errors]
+        raise WeitiaoError("\n".join(told), fix=errors[0].fix if len(errors) == 1 else "")
+
+
+def as_recipe(recipe: Recipe | Path | str | Mapping[str, Any]) -> Recipe:
+    """Read a recipe from a file, or make it from plain data."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    return Recipe.read(recipe) if isinstance(recipe, Path | str) else Recipe(**recipe)
+
+
+def prepare(recipe: Recipe) -> Preparation:
+    """Fetch, read, split, check, tokenize and resolve; raises `WeitiaoError` where the work cannot even be checked.
+
+    What can be told together is in `Preparation.findings`.
+    """
+    task: Task = registry.get("task", recipe.task.name)(recipe.task.options)
+    method: Method = registry.get("method", recipe.method.name)(recipe.method.options)
+    device, device_why = models.resolve_device(recipe.training.device)
+    precision, precision_why = models.resolve_precision(recipe.training.precision, device)
+    splits = data.open_splits(recipe.data, task.columns, base=recipe.base, seed=recipe.training.seed)
+    findings = [*splits.findings, *data.check_examples(splits, task.columns)]
+    if any(finding.level == "error" for finding in findings):
+        raise WeitiaoError("\n".join(f"{f.where}: {f.problem}. {f.fix}" for f in findings if f.level == "error"))
+    task, learned = task.prepare(splits)
+    pretrained = models.open_pretrained(recipe.model, base=recipe.base)
+    _check_family(pretrained, task, method, recipe)
+    head_findings = models.check_head(pretrained, task.head)
+    values: dict[str, tuple[Any, str]] = {
+        "training.device": (device.type if device.index is None else str(device), device_why),
+        "training.precision": (precision, precision_why),
+        **_length(recipe, pretrained), **_rate(method, pretrained), **_columns(splits.columns),
+        **_options(recipe, task),
+    }  # fmt: skip
+    recipe = recipe.resolved({k: v for k, v in values.items() if _is_auto(recipe, k)})
+    length = int(recipe.model.max_length)
+    features = {name: encode_split(split, task, pretrained.tokenizer, length) for name, split in splits.items()}
+    recipe = recipe.resolved({k: v for k, v in _steps(recipe, features, pretrained).items() if _is_auto(recipe, k)})
+    findings += [
+        *learned,
+        *head_findings,
+        *_cut(features, splits, int(recipe.model.max_length)),
+        *_disk(recipe, pretrained, method),
+    ]
+    findings += _trust(recipe)
+    facts = _facts(recipe, pretrained, task, splits, features)
+    return Preparation(
+        recipe, pretrained, task, method, splits, features, device, precision, findings, facts,
+        digest=hashlib.sha256(f"{splits.digest} {pretrained.fingerprint}".encode()).hexdigest(),
+    )  # fmt: skip
+
+
+def encode_split(split: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+    """Tokenize a split; cached by content, so that the same work is never done twice."""
+    prepared = task.prepared.model_dump(mode="json")
+    what = [
+        task.name,
+        prepared,
+        tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer),
+        max_length,
+    ]
+    key = hashlib.sha256(json.dumps(what).encode()).hexdigest()
+    return data.encode_split(split, lambda rows: task.encode(rows, tokenizer, max_length), key=key)
+
+
+def _check_family(pretrained: Pretrained, task: Task, method: Method, recipe: Recipe) -> None:
+    for kind, part in (("task", task), ("method", method)):
+        if pretrained.family not in part.families:
+            raise RecipeError(
+                f"'{part.name}' does not work on a {pretrained.family} model ({pretrained.source})",
+                where=f"{recipe.origin(kind + '.name')} ({kind})",
+                fix=f"It works on: {', '.join(sorted(part.families))}.",
+            )  # fmt: skip
+
+
+# --- auto values
+
+
+def _is_auto(recipe: Recipe, key: str) -> bool:
+    """Whether the recipe leaves a value open: ``auto`` or nothing."""
+    node: Any = recipe.to_dict()
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node in ("auto", None)
+
+
+def _length(recipe: Recipe, pretrained: Pretrained) -> dict[str, tuple[Any, str]]:
+    wanted = recipe.model.max_length
+    if wanted != "auto" and wanted > pretrained.max_length:
+        raise RecipeError(
+            f"{wanted} tokens, but {pretrained.source} takes {pretrained.max_length}",
+            where=f"{recipe.origin('model.max_length')} (model.max_length)", fix="Use that number or less, or `auto`.",
+        )  # fmt: skip
+    return {"model.max_length": (pretrained.max_length, f"what {pretrained.source} takes")}
+
+
+def _rate(method: Method, pretrained: Pretrained) -> dict[str, tuple[Any, str]]:
+    width = int(pretrained.config.get_text_config().hidden_size)
+    return {"training.learning_rate": method.learning_rate(pretrained.family, width)}
+
+
+def _columns(chosen: data.ChosenColumns) -> dict[str, tuple[Any, str]]:
+    return {f"data.columns.{role}": (name, chosen.how[role]) for role, name in chosen.names.items()}
+
+
+def _options(recipe: Recipe, task: Task) -> dict[str, tuple[Any, str]]:
+    """What the task settled for its own options when it saw the data."""
+    before, after = recipe.task.options.model_dump(mode="json"), task.options.model_dump(mode="json")
+    return {f"task.{key}": (after[key], "from the data") for key in before if before[key] != after[key]}
+
+
+def _steps(recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained) -> dict[str, tuple[Any, str]]:
+    settings, train = recipe.training, features["train"]
+    an_epoch = -(-len(train) // settings.batch_size)
+    longest = int(data.column_array(train, "length").max())
+    per_example = models.activation_bytes(pretrained, longest)
+    fits = max(1, int(models.free_memory() * 0.4 / per_example))
+    size = min(settings.batch_size, fits)
+    need = f"{size} examples of {longest} tokens need about {size * per_example / 1e9:.1f} GB"
+    return {
+        "training.micro_batch_size": (size, need),
+        "training.evaluate_every": (an_epoch, "once an epoch"),
+        "training.checkpoint_every": (CHECKPOINT_STEPS, "beside the one at each evaluation"),
+    }
+
+
+# --- findings and facts
+
+
+def _cut(features: Mapping[SplitName, Dataset], splits: Mapping[SplitName, Dataset], max_length: int) -> list[Finding]:
+    findings = []
+    for name, split in features.items():
+        count, longest, rows = data.truncated(split, max_length)
+        if count:
+            where = f"data.{name} {data.lines_where(splits[name], rows)}"
+            findings.append(Finding(
+                "warning", where, f"{count:,} of {len(split):,} examples are longer than {max_length} tokens "
+                f"(the longest has {longest:,}); what is beyond is cut", "A model that takes more, or shorter texts.",
+            ))  # fmt: skip
+    return findings
+
+
+def disk_needed(pretrained: Pretrained, method: Method) -> int:
+    """Bytes a run writes at most: checkpoints (weights and AdamW's two moments, fp32) and the artifact."""
+    parameters = models.stored_parameters(pretrained)
+    moving = parameters if method.moves_body else parameters // 20
+    return KEPT_CHECKPOINTS * 12 * moving + 4 * parameters
+
+
+def _disk(recipe: Recipe, pretrained: Pretrained, method: Method) -> list[Finding]:
+    folder = RUNS.resolve() if recipe.output is None else (recipe.base / recipe.output).resolve()
+    while not folder.exists():
+        folder = folder.parent
+    needed, free = disk_needed(pretrained, method), shutil.disk_usage(folder).free
+    if needed <= free:
+        return []
+    said = f"the run may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"
+    return [Finding("error", "output", said,
+                    "Make room, or set `output` to a folder on a larger disk.")]  # fmt: skip
+
+
+def _trust(recipe: Recipe) -> list[Finding]:
+    if not recipe.model.trust_remote_code:
+        return []
+    return [Finding("warning", "model.trust_remote_code", f"Python code inside {recipe.model.source} will be run",
+                    "Leave it off unless you have read that code.")]  # fmt: skip
+
+
+def _facts(
+    recipe: Recipe, pretrained: Pretrained, task: Task, splits: Any, features: Mapping[SplitName, Dataset]
+) -> dict[str, Any]:
+    settings = recipe.training
+    steps = max(1, int(np.ceil(-(-len(features["train"]) // settings.batch_size) * settings.epochs)))
+    labels = list(task.head.config.get("id2label", {}).values())
+    return {
+        "task": recipe.task.name, "model": recipe.model.source, "family": pretrained.family,
+        "method": recipe.method.name, "parameters": models.stored_parameters(pretrained),
+        "precision": settings.precision, "device": settings.device, "batch_size": settings.batch_size,
+        "micro_batch_size": settings.micro_batch_size, "steps": steps, "learning_rate": settings.learning_rate,
+        "max_length": recipe.model.max_length, "columns": dict(recipe.data.columns), "labels": labels,
+        "splits": {
+            name: {"examples": len(split), "origin": splits.origin[name],
+                   "tokens": int(data.column_array(split, "length").sum())}
+            for name, split in features.items()
+        },
+    }  # fmt: skip

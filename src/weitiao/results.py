@@ -1,0 +1,55 @@
+"""From the trained model to what people get: scores, artifact, model card, report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from weitiao.artifacts.artifact import save_artifact, write_json
+from weitiao.artifacts.card import write_card
+from weitiao.artifacts.run_folder import Run
+from weitiao.evaluation.assess import Labelled, Measured, assess
+from weitiao.evaluation.evaluate import Inference
+from weitiao.preparation import Preparation
+
+
+def publish(run: Run, ready: Preparation, inference: Inference, summary: dict[str, Any]) -> dict[str, Any]:
+    """Measure, save the artifact and write the report; return the primary score for `RunFinished`."""
+    inference = _tuned(inference, ready)
+    measured = _measured(inference, ready)
+    final = measured[-1] if measured else None
+    verdicts = [comparison.verdict for comparison in final.comparisons] if final else []
+    card = write_card(
+        run.id, ready.recipe, inference.task, final and final.scores, final.split if final else "", verdicts
+    )
+    scores = {each.split: each.to_dict() for each in measured}
+    write_json(run.folder / "scores.json", scores)
+    save_artifact(
+        run.artifact, model=inference.model, method=ready.method, task=inference.task,
+        tokenizer=ready.pretrained.tokenizer, recipe=ready.recipe, scores=scores, card=card,
+    )  # fmt: skip
+    if final is None:
+        return {}
+    primary = final.scores.values[final.scores.primary]
+    run.note(primary=final.scores.primary, score=primary.value, low=primary.low, high=primary.high)
+    return {"primary": final.scores.primary, "score": primary.value}
+
+
+def _tuned(inference: Inference, ready: Preparation) -> Inference:
+    """Settle the decision rule on validation, where there is one."""
+    if "validation" not in ready.features:
+        return inference
+    stream = ((batch.labels, predictions) for batch, predictions in inference.over(ready.features["validation"]))
+    return replace(inference, task=inference.task.tune(stream))
+
+
+def _measured(inference: Inference, ready: Preparation) -> list[Measured]:
+    """The validation split, then the test split; the last one measured stands beside the baselines."""
+    splits = {name: Labelled(name, ready.splits[name], ready.features[name]) for name in ready.features}
+    fit_on = {name: split for name, split in splits.items() if name != "test"}
+    there = [name for name in ("validation", "test") if name in splits]
+    return [
+        assess(inference, splits[name], ready.recipe.evaluation, ready.recipe.training.seed,
+               fit_on if name == there[-1] else None)
+        for name in there
+    ]  # fmt: skip

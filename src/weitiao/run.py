@@ -1,0 +1,70 @@
+"""One run, told in order: recipe, data, task, model, method, loop, evaluation, artifact, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from weitiao import models
+from weitiao.artifacts.run_folder import Run, create_run, find_run, list_runs
+from weitiao.errors import RunError
+from weitiao.evaluation.evaluate import score
+from weitiao.events import Found, RunFinished, RunStarted
+from weitiao.inspection import Checked, Evaluation, check, evaluate, load
+from weitiao.loading import load_for_training, parameter_counts
+from weitiao.preparation import Preparation, as_recipe, prepare
+from weitiao.recipe import Recipe
+from weitiao.results import publish
+from weitiao.trackers.base import Tracker
+from weitiao.trackers.recording import recording
+from weitiao.training.checkpoint import Checkpoints
+from weitiao.training.fit import fit, stop_on_signal
+
+__all__ = ["Checked", "Evaluation", "Run", "check", "evaluate", "find_run", "list_runs", "load", "resume", "train"]
+
+
+def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable[Tracker] = ()) -> Run:
+    """Carry out a recipe from data to artifact and report, and return the finished run.
+
+    Raises `WeitiaoError` before anything is written where recipe, data or model cannot be used, and `Interrupted`
+    after ctrl-C or SIGTERM: the run can then be resumed.
+    """
+    with models.quiet():
+        ready = prepare(as_recipe(recipe)).refuse_errors()
+        return _carry_out(create_run(ready.recipe, ready.digest), ready, trackers)
+
+
+def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
+    """Go on with a run from its newest undamaged checkpoint to the result it would have had without the stop."""
+    found = find_run(run)
+    if found.status == "finished":
+        raise RunError("is finished: there is nothing to resume", where=f"run {found.id}")
+    with models.quiet():
+        ready = prepare(found.recipe).refuse_errors()
+        if ready.digest != found.digest:
+            raise RunError("its data, model or recipe is not what it was", where=f"run {found.id}",
+                           fix="Put the files back as they were, or train anew.")  # fmt: skip
+        return _carry_out(found, ready, trackers)
+
+
+def _carry_out(run: Run, ready: Preparation, trackers: Iterable[Tracker]) -> Run:
+    start = time.time()
+    with run.working(), recording(ready.recipe.trackers, run.folder, trackers) as record, stop_on_signal() as stop:
+        training, inference = load_for_training(ready)
+        summary = {**ready.facts, **parameter_counts(training.model)}
+        record(RunStarted(run=run.id, folder=str(run.folder), summary=summary))
+        for finding in ready.findings:
+            record(Found(level=finding.level, where=finding.where, problem=finding.problem, fix=finding.fix))
+        validation = ready.features.get("validation")
+        validate = (lambda: score(inference, validation).scores()) if validation is not None else None
+        for event in fit(training, Checkpoints(run.checkpoints), validate, stop):
+            record(event)
+        result = publish(run, ready, inference, summary)
+        record(RunFinished(
+            run=run.id, artifact=str(run.artifact), report=str(run.report), seconds=time.time() - start,
+            **result,
+        ))  # fmt: skip
+    Checkpoints(run.checkpoints).clear()
+    return find_run(run.folder)

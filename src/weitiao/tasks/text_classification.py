@@ -1,0 +1,364 @@
+"""Text classification: one of two or more labels, or any number of them, for a text or a pair of texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from weitiao.errors import DataError, RecipeError, nearest
+from weitiao.metrics.classification import MultiLabelScorer, SingleLabelScorer, ThresholdTuner
+from weitiao.recipe import Settings
+from weitiao.records import FAMILIES, FILE, LINE, Batch, Column, Family, Finding, Head, Prediction, SplitName
+from weitiao.tasks import base
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+IMBALANCE = 20  # the largest class is so many times the smallest: worth a warning
+
+
+class TextClassificationOptions(Settings):
+    """Options of the task `text-classification`."""
+
+    labels: list[str] | None = None
+    """Label names in the order they shall have; sorted (numbers by value) when absent."""
+    multi_label: bool | Literal["auto"] = "auto"
+    """Whether an example may have any number of labels. `auto`: when the label cells hold lists."""
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
+    """Weight of each class in the loss; `balanced`: inverse to its frequency. Multi-label: weight of its positives."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread over all classes (Szegedy et al. 2016)."""
+    metric: Literal["auto", "accuracy", "macro_f1", "weighted_f1", "micro_f1", "subset_accuracy", "log_loss"] = "auto"
+    """The primary score. `auto`: accuracy; macro F1 when multi-label."""
+
+
+class LabelSet(base.Prepared):
+    """Labels in index order, and how they are decided."""
+
+    labels: list[str]
+    multi_label: bool
+    weights: list[float] | None = None
+    thresholds: list[float] | None = None
+
+
+class TextClassification:
+    """What label a text has. Loss: cross-entropy, or binary cross-entropy per label when multi-label."""
+
+    name: ClassVar[str] = "text-classification"
+    families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("text", ("text", "sentence", "review", "content", "utterance", "query", "premise", "sentence1",
+                        "question1", "title", "文本", "内容", "评论", "句子"), description="the text to classify"),
+        Column("text_pair", ("text_pair", "text2", "sentence2", "hypothesis", "question2"), required=False,
+               description="the second text of a pair"),
+        Column("label", ("label", "labels", "category", "class", "target", "intent", "sentiment", "topic", "stars",
+                         "rating", "标签", "类别", "分类"), description="the label, or a list of labels"),
+    )  # fmt: skip
+    baselines: ClassVar[tuple[str, ...]] = ("majority", "tfidf")
+    Options: ClassVar[type[Settings]] = TextClassificationOptions
+    Prepared: ClassVar[type[base.Prepared]] = LabelSet
+
+    def __init__(self, options: TextClassificationOptions, prepared: LabelSet | None = None) -> None:
+        self.options = options
+        self.prepared: LabelSet | None = prepared
+
+    @property
+    def known(self) -> LabelSet:
+        """What was learned from the data; an error before `prepare`."""
+        if self.prepared is None:
+            raise RuntimeError("text-classification is used before it was prepared")
+        return self.prepared
+
+    @property
+    def head(self) -> Head:
+        """A sequence-classification head with the labels' names."""
+        labels = self.known.labels
+        kind = "multi_label_classification" if self.known.multi_label else "single_label_classification"
+        return Head("AutoModelForSequenceClassification", {
+            "num_labels": len(labels), "problem_type": kind,
+            "id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)},
+        })  # fmt: skip
+
+    # --- preparing
+
+    def prepare(self, splits: Mapping[SplitName, Dataset]) -> tuple[TextClassification, list[Finding]]:
+        """Learn the label names and whether there may be several; raises `DataError` where none can be learned."""
+        counts = {name: _label_counts(split) for name, split in splits.items()}
+        multi_label = _is_multi_label(splits["train"], self.options.multi_label)
+        labels = _ordered(counts["train"], self.options.labels)
+        findings = _label_findings(splits, counts, labels, multi_label)
+        findings += _order_findings(labels, self.options.labels)
+        weights = _weights(self.options.class_weights, labels, counts["train"], len(splits["train"]), multi_label)
+        _check_metric(self.options.metric, multi_label)
+        prepared = LabelSet(labels=labels, multi_label=multi_label, weights=weights)
+        return TextClassification(self.options, prepared), findings
+
+    def tune(self, labels_and_predictions: Iterable[tuple[Any, list[Prediction]]]) -> TextClassification:
+        """Multi-label: choose for each label the threshold with the best F1 on validation."""
+        if not self.known.multi_label:
+            return self
+        tuner = ThresholdTuner(self.known.labels)
+        for labels, predictions in labels_and_predictions:
+            tuner.add(labels, predictions)
+        found = tuner.thresholds()
+        thresholds = [found[label] for label in self.known.labels]
+        return TextClassification(self.options, self.known.model_copy(update={"thresholds": thresholds}))
+
+    # --- examples to batches
+
+    def encode(
+        self, examples: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> dict[str, list[Any]]:
+        """Tokenize text or pair, cut at `max_length` (a pair: the longer text first); labels become indices.
+
+        `full_length` is the number of tokens before the cut.
+        """
+        texts = [examples["text"]] + ([examples["text_pair"]] if "text_pair" in examples else [])
+        features: dict[str, list[Any]] = dict(tokenizer(*texts, return_attention_mask=False, verbose=False))
+        features["full_length"] = [len(ids) for ids in features["input_ids"]]
+        long = [row for row, length in enumerate(features["full_length"]) if length > max_length]
+        if long:  # tokenized once more only where something must go, so that special tokens stay in place
+            cut = tokenizer(
+                *([column[row] for row in long] for column in texts),
+                truncation=True, max_length=max_length, return_attention_mask=False,
+            )  # fmt: skip
+            for name, values in cut.items():
+                for row, value in zip(long, values, strict=True):
+                    features[name][row] = value
+        if "label" in examples:
+            features["labels"] = self._label_indices(examples)
+        return features
+
+    def _label_indices(self, examples: Mapping[str, list[Any]]) -> list[Any]:
+        index = {label: i for i, label in enumerate(self.known.labels)}
+        encoded: list[Any] = []
+        for row, cell in enumerate(examples["label"]):
+            try:
+                found = [index[label] for label in _names(cell)]
+            except KeyError as error:
+                where = f"{examples[FILE][row]}:{examples[LINE][row]}" if LINE in examples else f"row {row + 1}"
+                raise DataError(
+                    f"label {error.args[0]!r} is not one the model was trained on",
+                    where=where, fix=nearest(str(error.args[0]), index),
+                ) from None  # fmt: skip
+            encoded.append(found if self.known.multi_label else found[0])
+        return encoded
+
+    def collate(self, features: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Batch:
+        """Pad to the longest; labels are (examples,) indices, or (examples, labels) zeros and ones."""
+        import torch
+
+        names = [name for name in tokenizer.model_input_names if name in features[0]]
+        inputs = tokenizer.pad([{n: f[n] for n in names} for f in features], return_tensors="pt", verbose=False)
+        labels, targets = None, float(len(features))
+        if "labels" in features[0]:
+            labels, targets = self._label_tensor([f["labels"] for f in features])
+        tokens = int(sum(len(f["input_ids"]) for f in features))
+        rows = [f["row"] for f in features]
+        return Batch({k: torch.as_tensor(v) for k, v in inputs.items()}, labels, targets, tokens, rows)
+
+    def _label_tensor(self, values: Sequence[Any]) -> tuple[torch.Tensor, float]:
+        import torch
+
+        if self.known.multi_label:
+            hot = torch.zeros(len(values), len(self.known.labels))
+            for row, indices in enumerate(values):
+                hot[row, indices] = 1.0
+            return hot, float(hot.numel())
+        labels = torch.tensor(values)
+        weights = self.known.weights
+        return labels, float(len(values)) if weights is None else sum(weights[i] for i in values)
+
+    # --- batches to loss and predictions
+
+    def loss(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """Cross-entropy (or binary cross-entropy) summed over the batch, in fp32."""
+        import torch
+        from torch.nn import functional
+
+        if batch.labels is None:
+            raise ValueError("a batch without labels has no loss")
+        logits, smoothing = outputs.logits.float(), self.options.label_smoothing
+        weights = None if self.known.weights is None else torch.tensor(self.known.weights, device=logits.device)
+        if self.known.multi_label:
+            wanted = batch.labels * (1 - smoothing) + smoothing / 2
+            return functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights, reduction="sum")
+        return functional.cross_entropy(
+            logits, batch.labels, weight=weights, label_smoothing=smoothing, reduction="sum"
+        )
+
+    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        """Probabilities by softmax (or sigmoid): ``{label, score, probabilities}`` or ``{labels, probabilities}``."""
+        names, logits = self.known.labels, outputs.logits.detach().float()
+        if self.known.multi_label:
+            thresholds = self.known.thresholds or [0.5] * len(names)
+            return [_several(names, row, thresholds) for row in logits.sigmoid().tolist()]
+        return [_one(names, row) for row in logits.softmax(-1).tolist()]
+
+    def scorer(self) -> base.Scorer:
+        """A scorer for the label set, by the recipe's metric."""
+        metric = self.options.metric
+        if self.known.multi_label:
+            thresholds = self.known.thresholds
+            return MultiLabelScorer(
+                self.known.labels, "macro_f1" if metric == "auto" else metric,
+                thresholds=None if thresholds is None else dict(zip(self.known.labels, thresholds, strict=True)),
+            )  # fmt: skip
+        return SingleLabelScorer(self.known.labels, "accuracy" if metric == "auto" else metric)
+
+
+def _one(names: list[str], probabilities: list[float]) -> Prediction:
+    best = max(range(len(names)), key=probabilities.__getitem__)
+    return {
+        "label": names[best],
+        "score": probabilities[best],
+        "probabilities": dict(zip(names, probabilities, strict=True)),
+    }
+
+
+def _several(names: list[str], probabilities: list[float], thresholds: list[float]) -> Prediction:
+    found = [n for n, p, t in zip(names, probabilities, thresholds, strict=True) if p >= t]
+    return {"labels": found, "probabilities": dict(zip(names, probabilities, strict=True))}
+
+
+# --- labels
+
+
+def _names(cell: Any) -> list[str]:
+    """The label names in a cell: one, or several in a list."""
+    cells = cell if isinstance(cell, list) else [cell]
+    return [str(c).lower() if isinstance(c, bool) else str(c).strip() for c in cells]
+
+
+def _label_counts(split: Dataset) -> Counter[str]:
+    """Examples per label name; streams over the column."""
+    counts: Counter[str] = Counter()
+    if "label" not in split.column_names:
+        return counts
+    for chunk in split.select_columns(["label"]).iter(10_000):
+        for cell in chunk["label"]:
+            counts.update(_names(cell))
+    return counts
+
+
+def _is_multi_label(train: Dataset, wanted: bool | Literal["auto"]) -> bool:
+    lists = isinstance(train[0]["label"], list)
+    if wanted == "auto":
+        return lists
+    if wanted and not lists:
+        raise RecipeError(
+            "the label cells hold one value each", where="task.multi_label",
+            fix="Set data.label_separator (for example '|') so that a cell is cut into labels.",
+        )  # fmt: skip
+    if lists and not wanted:
+        raise RecipeError("the label cells hold lists", where="task.multi_label", fix="Leave it away, or set it true.")
+    return wanted
+
+
+def _sort_key(label: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
+
+
+def _ordered(counts: Counter[str], written: list[str] | None) -> list[str]:
+    if written is None:
+        return sorted(counts, key=_sort_key)
+    if len(set(written)) != len(written):
+        twice = next(label for label in written if written.count(label) > 1)
+        raise RecipeError(f"the label '{twice}' stands twice", where="task.labels", fix="Name each label once.")
+    return list(written)
+
+
+def _label_findings(
+    splits: Mapping[SplitName, Dataset], counts: Mapping[SplitName, Counter[str]], labels: list[str], multi_label: bool
+) -> list[Finding]:
+    train, findings = counts["train"], []
+    if len(train) < 2 and not (multi_label and len(labels) > 1):
+        found = f"only one label, '{next(iter(train))}'" if train else "no label"
+        findings.append(Finding("error", "data.train", f"has {found}", "A classifier needs at least two labels."))
+    for name, there in counts.items():
+        unknown = [label for label in there if label not in set(labels) or (name != "train" and not train[label])]
+        for label in unknown[:5]:
+            said = "is not in task.labels" if label not in set(labels) and train[label] else "is not in training"
+            findings.append(
+                Finding("error", f"data.{name} {_where(splits[name], label)}", f"label '{label}' {said}",
+                        nearest(label, labels) + " Correct the rows, drop them, or add training examples of it.")
+            )  # fmt: skip
+        if len(unknown) > 5:
+            findings.append(Finding("error", f"data.{name}", f"{len(unknown) - 5} more unknown labels"))
+    for label in labels:
+        if train[label] == 1:
+            findings.append(
+                Finding("error", f"data.train {_where(splits['train'], label)}", f"class '{label}' has one example",
+                        "Add examples of it, merge it into another class, or drop the row.")
+            )  # fmt: skip
+        elif not train[label]:
+            findings.append(Finding("warning", "task.labels", f"class '{label}' has no training example"))
+    return findings + _imbalance(train)
+
+
+def _imbalance(counts: Counter[str]) -> list[Finding]:
+    if len(counts) < 2:
+        return []
+    (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
+    if many < IMBALANCE * few:
+        return []
+    return [
+        Finding("warning", "data.train", f"'{most}' has {many:,} examples, '{least}' {few:,}: heavy imbalance",
+                "Look at macro F1 beside accuracy; task.class_weights: balanced weighs rare classes up.")
+    ]  # fmt: skip
+
+
+def _order_findings(labels: list[str], written: list[str] | None) -> list[Finding]:
+    """Numbers written out of order (1, 10, 2) are nearly always a slip, and shift every label by index."""
+    if written is None or sorted(labels, key=_sort_key) == labels or not all(_sort_key(x)[0] == 0 for x in labels):
+        return []
+    return [Finding("warning", "task.labels", f"numbers are not in order: {', '.join(labels[:12])}",
+                    "Leave task.labels away to have them sorted by value.")]  # fmt: skip
+
+
+def _where(split: Dataset, label: str) -> str:
+    """The file and first lines that carry a label; reads the column only for the message."""
+    lines: list[int] = []
+    file = ""
+    for chunk in split.select_columns(["label", FILE, LINE]).iter(10_000):
+        for cell, name, line in zip(chunk["label"], chunk[FILE], chunk[LINE], strict=True):
+            if label in _names(cell):
+                file = file or name
+                lines.append(line)
+        if len(lines) > 3:
+            break
+    shown = ", ".join(map(str, lines[:3])) + (" and more" if len(lines) > 3 else "")
+    return f"{file}:{shown}"
+
+
+def _weights(
+    wanted: Literal["balanced"] | dict[str, float] | None,
+    labels: list[str], counts: Counter[str], examples: int, multi_label: bool,
+) -> list[float] | None:  # fmt: skip
+    if wanted is None:
+        return None
+    if wanted == "balanced":
+        if multi_label:  # negatives per positive, so that both sides weigh the same
+            return [(examples - counts[label]) / max(counts[label], 1) for label in labels]
+        return [examples / (len(labels) * max(counts[label], 1)) for label in labels]
+    for label in wanted:
+        if label not in labels:
+            raise RecipeError(f"unknown label '{label}'", where="task.class_weights", fix=nearest(label, labels))
+    return [float(wanted.get(label, 1.0)) for label in labels]
+
+
+def _check_metric(metric: str, multi_label: bool) -> None:
+    only = {"subset_accuracy": True, "accuracy": False}
+    if metric in only and only[metric] != multi_label:
+        kind = "multi-label" if multi_label else "single-label"
+        raise RecipeError(f"'{metric}' is no score of {kind} classification", where="task.metric",
+                          fix="There is: " + ("subset_accuracy" if multi_label else "accuracy")
+                          + ", macro_f1, weighted_f1, micro_f1, log_loss.")  # fmt: skip

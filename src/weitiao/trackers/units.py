@@ -1,0 +1,35 @@
+"""Numbers as people read them: durations, counts, scores."""
+
+from __future__ import annotations
+
+import math
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as ``0.4 s``, ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(number: float) -> str:
+    """Return a count as ``1,234`` and from a million on as ``22.7 M``, ``1.1 G``."""
+    for size, letter in ((1e9, "G"), (1e6, "M")):
+        if abs(number) >= size:
+            return f"{number / size:.1f} {letter}"
+    return f"{number:,.0f}"
+
+
+def score(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """Return a score as ``0.812``, with its confidence interval as ``0.812 (0.790 to 0.834)``; ``-`` for none."""
+    if value is None:
+        return "-"
+    interval = f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""
+    return f"{value:.3f}{interval}"

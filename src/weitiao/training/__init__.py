@@ -1,0 +1,1 @@
+"""The loop: features, a model and settings in; events and trained weights out."""

@@ -1,0 +1,129 @@
+"""Train, evaluate, keep the best, stop in time: the loop of *evaluate; better, go on; not better, stop*."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from weitiao.errors import Interrupted
+from weitiao.events import CheckpointSaved, Evaluated, Event, Resumed, StepDone, Stopped
+from weitiao.records import Scores
+from weitiao.training.checkpoint import Checkpoints, restore, restore_weights
+from weitiao.training.loop import Training, train_steps
+
+
+@dataclass
+class Progress:
+    """What decides when to stop; kept in every checkpoint."""
+
+    best_step: int = 0
+    best_score: float | None = None
+    not_better: int = 0  # evaluations since the best
+
+    def take(self, scores: Scores, step: int) -> bool:
+        """Note an evaluation; True when it is the best so far."""
+        sign = 1 if scores.greater_is_better else -1
+        if self.best_score is None or sign * scores.main > sign * self.best_score:
+            self.best_step, self.best_score, self.not_better = step, scores.main, 0
+            return True
+        self.not_better += 1
+        return False
+
+
+def fit(
+    training: Training, checkpoints: Checkpoints, evaluate: Callable[[], Scores] | None, stop: threading.Event
+) -> Iterator[Event]:
+    """Train to the end, to the last improvement, or until `stop` is set; the model then holds the best weights.
+
+    Without `evaluate` (no validation split) the last weights are kept. Goes on from the newest checkpoint when there
+    is one. Raises `Interrupted` after saving when `stop` was set.
+    """
+    progress = Progress()
+    found, skipped = checkpoints.newest_with_skipped()
+    if found:
+        restore(training, found)
+        progress = Progress(**found.state)
+        yield Resumed(step=found.step, checkpoint=found.folder.name, skipped=skipped)
+    reason = _reason(training, progress)
+    for event in () if reason else train_steps(training):
+        yield event
+        due = _evaluation_due(event, training)
+        if due and evaluate:
+            yield _evaluated(training, evaluate, progress)
+        reason = _reason(training, progress)
+        if due or reason or stop.is_set() or _checkpoint_due(event, training):
+            yield _saved(training, checkpoints, progress)
+        if reason:
+            break
+        if stop.is_set():
+            yield Stopped(step=training.step, reason="interrupted", best_step=progress.best_step)
+            raise Interrupted(f"stopped at step {training.step} of {training.steps}; its checkpoint is saved")
+    if evaluate:
+        _restore_best(training, checkpoints, progress)
+    best = progress.best_step if evaluate else training.step
+    yield Stopped(step=training.step, reason=reason or "all steps are done", best_step=best)
+
+
+def _reason(training: Training, progress: Progress) -> str:
+    patience = training.settings.patience
+    if training.step >= training.steps:
+        return "all steps are done"
+    if patience is not None and progress.not_better >= patience:
+        return f"no better score in {patience} evaluations"
+    return ""
+
+
+def _evaluation_due(event: StepDone, training: Training) -> bool:
+    """At the planned steps, and always after the last one."""
+    return event.step % int(training.settings.evaluate_every) == 0 or event.step == training.steps
+
+
+def _checkpoint_due(event: StepDone, training: Training) -> bool:
+    return event.step % int(training.settings.checkpoint_every) == 0
+
+
+def _evaluated(training: Training, evaluate: Callable[[], Scores], progress: Progress) -> Evaluated:
+    start = time.perf_counter()
+    scores = evaluate()
+    better = progress.take(scores, training.step)
+    return Evaluated(
+        split="validation", step=training.step, primary=scores.primary, best=better,
+        scores={name: score.value for name, score in scores.values.items()}, seconds=time.perf_counter() - start,
+    )  # fmt: skip
+
+
+def _saved(training: Training, checkpoints: Checkpoints, progress: Progress) -> CheckpointSaved:
+    path = checkpoints.save(training, asdict(progress), best_step=progress.best_step)
+    return CheckpointSaved(step=training.step, path=path.name)
+
+
+def _restore_best(training: Training, checkpoints: Checkpoints, progress: Progress) -> None:
+    best = checkpoints.at(progress.best_step)
+    if best is not None:
+        restore_weights(training.model, best)
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """Give an event that ctrl-C or SIGTERM sets; a second ctrl-C stops at once. Other threads get a plain event."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def set_stop(_number: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, set_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,82 @@
+"""AdamW with its two parameter groups, and the course of the learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from weitiao.errors import RunError
+from weitiao.recipe import TrainingSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Name -> parameter of everything that moves, in the model's own order."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def make_optimizer(model: torch.nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019): decoupled decay on matrices, none on norms and biases."""
+    import torch
+
+    moving = trainable(model)
+    if not moving:
+        raise RunError("no weight of the model would move", where="method")
+    decayed = [p for name, p in moving.items() if _decays(name, p)]
+    plain = [p for name, p in moving.items() if not _decays(name, p)]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    fused = next(iter(moving.values())).device.type in ("cpu", "cuda")
+    rate = float(settings.learning_rate)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, fused=fused)
+
+
+def _decays(name: str, parameter: torch.nn.Parameter) -> bool:
+    """Norm weights and biases are vectors; T5's relative position bias is a matrix of biases."""
+    return parameter.ndim >= 2 and "bias" not in name.rsplit(".", 2)[-1] and "attention_bias" not in name
+
+
+def rate_factor(step: int, steps: int, settings: TrainingSettings) -> float:
+    """Share of the highest learning rate at update `step` (from 0) of `steps`.
+
+    Rises over the warmup to 1, then falls to 0 in a line or half a cosine (Loshchilov & Hutter 2017), or stays.
+    """
+    warmup = round(settings.warmup * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    left = (steps - step) / max(steps - warmup, 1)
+    match settings.schedule:
+        case "linear":
+            return left
+        case "cosine":
+            return 0.5 * (1 - math.cos(math.pi * left))
+        case "constant":
+            return 1.0
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The optimizer's tensors by ``<what>/<parameter name>``; parameters not yet updated have none."""
+    tensors = {}
+    for name, parameter in trainable(model).items():
+        for what, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{what}/{name}"] = value
+    return tensors
+
+
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, model: torch.nn.Module, tensors: dict[str, torch.Tensor]
+) -> None:
+    """Put back what `optimizer_state` gave."""
+    moving = trainable(model)
+    for what, name, value in _named(tensors):
+        parameter = moving[name]
+        on_device = value.to(parameter.device) if value.ndim or optimizer.defaults.get("fused") else value
+        optimizer.state[parameter][what] = on_device.clone()
+
+
+def _named(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, str, torch.Tensor]]:
+    for key, value in tensors.items():
+        what, _, name = key.partition("/")
+        yield what, name, value

@@ -1,0 +1,39 @@
+"""Small labelled texts written for these tests: short reviews whose words tell the label, with some noise."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+PARTS = {
+    "good": ("great", "lovely", "kind", "clean", "warm", "fine"),
+    "bad": ("awful", "dirty", "rude", "cold", "broken", "slow"),
+    "mixed": ("average", "plain", "usual", "middling", "so so", "ordinary"),
+}
+THINGS = ("room", "meal", "staff", "bed", "view", "coffee", "street", "lift", "garden", "breakfast")
+
+
+def reviews(count: int, *, labels: int = 2, seed: int = 0) -> list[tuple[str, str]]:
+    """Return `count` different (text, label) pairs, the labels in turn."""
+    draw, names, found = random.Random(seed), list(PARTS)[:labels], {}
+    while len(found) < count:
+        label = names[len(found) % labels]
+        word, other = draw.choice(PARTS[label]), draw.choice(PARTS[label])
+        text = f"the {draw.choice(THINGS)} was {word} and the {draw.choice(THINGS)} {other}, visit {len(found)}"
+        found[text] = label
+    return list(found.items())
+
+
+def texts(count: int = 200, **options: int) -> list[str]:
+    """Only the texts, to build a tiny tokenizer from."""
+    return [text for text, _ in reviews(count, labels=3, **options)]
+
+
+def write_reviews(path: Path, count: int = 120, **options: int) -> Path:
+    """Write them as csv with the columns `review` and `stars`."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["review", "stars"])
+        writer.writerows(reviews(count, **options))
+    return path

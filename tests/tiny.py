@@ -1,0 +1,150 @@
+"""Tiny complete model folders with random weights, built in code: config, tokenizer and safetensors.
+
+Each is written in well under a second once transformers is imported; the same seed gives the same weights. Usage::
+
+    from tests.tiny import tiny_bert
+    folder = tiny_bert(tmp_path / "bert", ["texts that the", "vocabulary is learned from"])
+
+`vocab_texts` gives the words the tokenizer knows well; keyword arguments go to the model's config
+(``hidden_size=64``, ``max_position_embeddings=128``, ...). All take 64 tokens by default (T5 has no limit of its own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TEXTS = (
+    "the film was good and we liked it very much",
+    "a bad book that nobody liked at all",
+    "where is my new card and how long does it take to arrive",
+    "the service in this hotel is great but the room was too small",
+    "这家酒店的服务非常好，房间也很干净。",
+    "这本书太差了，完全不值得买。",
+)
+MAX_LENGTH = 64
+
+
+def tiny_bert(folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0, **config: Any) -> Path:
+    """A BERT body with pooler and no head; WordPiece, ``[CLS] text [SEP]``, Chinese cut into characters."""
+    from transformers import BertConfig, BertModel
+
+    tokenizer = _wrapped(
+        _word_piece(vocab_texts),
+        **{f"{name.lower()}_token": f"[{name}]" for name in ("UNK", "CLS", "SEP", "PAD", "MASK")},
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    shape |= {
+        "max_position_embeddings": MAX_LENGTH,
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    return _save(lambda: BertModel(BertConfig(**{**shape, **config})), tokenizer, folder, seed)
+
+
+def tiny_llama(
+    folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0, pad: bool = True, **config: Any
+) -> Path:
+    """A Llama decoder with LM head; byte-level BPE, ``<s>`` in front; ``pad=False``: no pad token."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    special = ["<unk>", "<s>", "</s>", *(["<pad>"] if pad else [])]
+    tokens = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", **({"pad_token": "<pad>"} if pad else {})}
+    tokenizer = _wrapped(_byte_pairs(vocab_texts, special, "<s> $A"), **tokens)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    shape |= {"intermediate_size": 64, "max_position_embeddings": MAX_LENGTH, "vocab_size": len(tokenizer)}
+    shape |= {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": 1, "eos_token_id": 2}
+    return _save(lambda: LlamaForCausalLM(LlamaConfig(**{**shape, **config})), tokenizer, folder, seed)
+
+
+def tiny_gpt2(folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0, **config: Any) -> Path:
+    """A GPT-2 decoder with LM head; byte-level BPE whose one special token is ``<|endoftext|>``: no pad token."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    end = "<|endoftext|>"
+    tokenizer = _wrapped(_byte_pairs(vocab_texts, [end], None), bos_token=end, eos_token=end, unk_token=end)
+    shape = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": MAX_LENGTH, "vocab_size": len(tokenizer)}
+    shape |= {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
+    return _save(lambda: GPT2LMHeadModel(GPT2Config(**{**shape, **config})), tokenizer, folder, seed)
+
+
+def tiny_t5(folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0, **config: Any) -> Path:
+    """A T5 encoder-decoder; byte-level BPE that appends ``</s>``; ``<pad>`` also starts the decoder."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    tokenizer = _wrapped(
+        _byte_pairs(vocab_texts, ["<pad>", "</s>", "<unk>"], "$A </s>"),
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+    )
+    shape = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "vocab_size": len(tokenizer)}
+    shape |= {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+    return _save(lambda: T5ForConditionalGeneration(T5Config(**{**shape, **config})), tokenizer, folder, seed)
+
+
+def _word_piece(texts: Iterable[str]) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=2000, min_frequency=1, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return tokenizer
+
+
+def _byte_pairs(texts: Iterable[str], special: list[str], template: str | None) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000, min_frequency=1, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if template:
+        both = template.replace("$A", "$A $B") if template.startswith("<") else "$A </s> $B </s>"
+        named = [(name, tokenizer.token_to_id(name)) for name in special if name in template]
+        tokenizer.post_processor = processors.TemplateProcessing(single=template, pair=both, special_tokens=named)
+    return tokenizer
+
+
+def _wrapped(tokenizer: Tokenizer, **tokens: Any) -> PreTrainedTokenizerBase:
+    from transformers import PreTrainedTokenizerFast
+
+    names = tokens.pop("model_input_names", ["input_ids", "attention_mask"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, model_input_names=names, **tokens
+    )
+
+
+def _save(build: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, seed: int) -> Path:
+    import torch
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = build()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if bars:
+        logging.enable_progress_bar()
+    return folder
