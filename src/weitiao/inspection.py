@@ -11,10 +11,12 @@ from weitiao import data, models, predictor
 from weitiao.artifacts.run_folder import find_run
 from weitiao.errors import WeitiaoError
 from weitiao.evaluation.assess import Labelled, Measured, assess
+from weitiao.evaluation.report import write_report
+from weitiao.facts import evaluation_facts
 from weitiao.predictor import Predictor
 from weitiao.preparation import as_recipe, encode_split, prepare
 from weitiao.recipe import Recipe
-from weitiao.records import Finding, Scores
+from weitiao.records import Finding, Scores, SplitName
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Evaluation:
     """A run measured on a file."""
 
     measured: Measured
+    report: Path | None = None  # where the report was written
 
     @property
     def scores(self) -> Scores:
@@ -66,9 +69,17 @@ def load(run: str | Path, *, device: str = "auto", trust_remote_code: bool = Fal
 
 
 def evaluate(
-    run: str | Path, source: str, *, columns: Mapping[str, str | list[str]] | None = None, device: str = "auto"
+    run: str | Path,
+    source: str,
+    *,
+    columns: Mapping[str, str | list[str]] | None = None,
+    device: str = "auto",
+    report: str | Path | None = None,
 ) -> Evaluation:
-    """Measure a run on a labelled file: scores with intervals, beside the baselines where its data is at hand."""
+    """Measure a run on a labelled file: scores with intervals, beside the baselines where its data is at hand.
+
+    With `report`, the same is written there as one HTML file.
+    """
     loaded = load(run, device=device)
     artifact = loaded.artifact
     settings = artifact.recipe.data.model_copy(
@@ -84,10 +95,13 @@ def evaluate(
         on = Labelled(Path(source).name, splits["train"], features)
         measured = assess(loaded.inference, on, artifact.recipe.evaluation, artifact.recipe.training.seed,
                           _fitted_on(artifact))  # fmt: skip
-    return Evaluation(measured)
+    if report is None:
+        return Evaluation(measured)
+    write_report(evaluation_facts(artifact, source, measured), Path(report))
+    return Evaluation(measured, Path(report))
 
 
-def _fitted_on(artifact: Any) -> dict[str, Labelled] | None:
+def _fitted_on(artifact: Any) -> dict[SplitName, Labelled] | None:
     """The run's own training data for the baselines; None where it is not at hand any more."""
     recipe = artifact.recipe
     try:

@@ -95,7 +95,6 @@ def prepare(recipe: Recipe) -> Preparation:
         *_cut(features, splits, int(recipe.model.max_length)),
         *_disk(recipe, pretrained, method),
     ]
-    findings += _trust(recipe)
     facts = _facts(recipe, pretrained, task, splits, features)
     return Preparation(
         recipe, pretrained, task, method, splits, features, device, precision, findings, facts,
@@ -210,13 +209,6 @@ def _disk(recipe: Recipe, pretrained: Pretrained, method: Method) -> list[Findin
     said = f"the run may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"
     return [Finding("error", "output", said,
                     "Make room, or set `output` to a folder on a larger disk.")]  # fmt: skip
-
-
-def _trust(recipe: Recipe) -> list[Finding]:
-    if not recipe.model.trust_remote_code:
-        return []
-    return [Finding("warning", "model.trust_remote_code", f"Python code inside {recipe.model.source} will be run",
-                    "Leave it off unless you have read that code.")]  # fmt: skip
 
 
 def _facts(

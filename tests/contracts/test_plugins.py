@@ -1,6 +1,6 @@
-"""A package outside adds a method, a format and a task by entry points alone. The package is the one in CONTRIBUTING.md.
+"""A package outside adds a method, a format and a task by entry points alone.
 
-That it trains and predicts is shown by running the page's blocks (tests/docs/test_blocks.py).
+The package is the one in CONTRIBUTING.md. That it trains and predicts is shown by running the blocks of that page
 """
 
 from __future__ import annotations

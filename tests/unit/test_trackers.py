@@ -41,7 +41,7 @@ def evaluated(number: int, score: float = 0.8, best: bool = True) -> Evaluated:
 
 def every_event() -> list[Event]:
     return [
-        RunStarted(run="r1", folder="runs/r1", summary={"task": "t", "splits": {"train": 1200, "test": 10}}),
+        RunStarted(run="r1", folder="runs/r1", summary=SUMMARY),
         Found(level="warning", where="data.train", problem="12 duplicates", fix="Look at them."),
         Resumed(step=10, checkpoint="checkpoints/10", skipped=["checkpoints/20"]),
         step(11),
@@ -50,6 +50,13 @@ def every_event() -> list[Event]:
         Stopped(step=11, reason="no better score for 3 evaluations", best_step=11),
         RunFinished(run="r1", artifact="a", report="r.html", primary="accuracy", score=0.8, seconds=200),
     ]
+
+
+SUMMARY = {
+    "task": "t", "model": "m", "family": "encoder", "method": "full", "parameters": 22_700_000, "precision": "fp32",
+    "device": "cpu", "steps": 100, "learning_rate": 1e-4, "labels": ["a", "b"],
+    "splits": {"train": {"examples": 1200, "origin": "80% of a.csv"}, "test": {"examples": 10}},
+}  # fmt: skip
 
 
 class Unknown(Event):
@@ -212,7 +219,8 @@ def test_every_event_is_taken_and_what_matters_is_said() -> None:
         assert "checkpoints/20" in said
         assert "no better score for 3 evaluations" in said
         assert "finished in 3 min 20 s" in said
-        assert "splits: train 1,200, test 10" in said
+        assert "  t · m (encoder, 22.7 M parameters) · full · fp32 on cpu\n" in said
+        assert "  train 1,200, test 10 · steps 100 · learning rate 0.0001\n" in said
 
 
 def test_a_terminal_gets_a_bar_with_loss_score_speed_and_time_left() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ def evaluate(
     data: Annotated[str, typer.Argument(help="A labelled file or folder.", metavar="DATA")],
     columns: options.Columns = None,
     classes: Annotated[bool, typer.Option("--classes", help="Also show each class's scores.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write a report there, one HTML file.")] = None,
     json_: options.Json = False,
 ) -> None:
     """Measure a run's model on a labelled file.
@@ -29,7 +31,7 @@ def evaluate(
     from weitiao import run as runs
     from weitiao.cli import show
 
-    evaluation = runs.evaluate(run, data, columns=options.columns(columns) or None)
+    evaluation = runs.evaluate(run, data, columns=options.columns(columns) or None, report=report)
     if json_:
         show.as_json(evaluation.to_dict())
         return
@@ -39,6 +41,8 @@ def evaluate(
         typer.echo("")
         show.table(*per_class(evaluation.scores))
     show.comparisons(comparison.to_dict() for comparison in evaluation.comparisons)
+    if evaluation.report:
+        typer.echo(f"report  {evaluation.report}")
 
 
 def per_class(scores: Scores) -> tuple[list[list[Any]], list[str]]:

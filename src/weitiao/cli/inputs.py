@@ -76,11 +76,9 @@ def guess_form(first: str, columns: Iterable[str]) -> str:
             return "text"
         return "jsonl"
     known = {column.casefold() for column in columns}
-    for form, delimiter in (("tsv", "\t"), ("csv", ",")):
-        cells = next(csv.reader([first], delimiter=delimiter), [])
-        if known & {cell.strip().casefold() for cell in cells}:
-            return form
-    return "text"
+    form, delimiter = ("tsv", "\t") if "\t" in first else ("csv", ",")
+    cells = next(csv.reader([first], delimiter=delimiter), [])
+    return form if known & {cell.strip().casefold() for cell in cells} else "text"
 
 
 def _lines(stream: io.TextIOWrapper) -> Iterator[str]:

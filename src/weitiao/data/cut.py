@@ -104,7 +104,9 @@ def _place_single(
 
 
 def _fill_empty(parts: np.ndarray, sizes: np.ndarray, order: np.ndarray, wanted: list[int]) -> None:
-    """Give a wanted part that got nothing the smallest unit of train, where train keeps one."""
+    """Give train a unit in any case, and a wanted part that got nothing the smallest of train's, if it keeps one."""
+    if not np.any(parts == TRAIN):
+        parts[np.argmax(sizes)] = TRAIN
     for part in wanted:
         spare = np.flatnonzero(parts == TRAIN)
         if len(spare) > 1 and len(sizes) > 2 and not np.any(parts == part):

@@ -59,13 +59,13 @@ def _encoded(split: Dataset, encode: Encode, batch_size: int) -> Iterator[pa.Rec
 def _array(values: Any) -> pa.Array:
     """Build an Arrow array; lists of integers take 4 bytes each, which holds every token id."""
     array = pa.array(values)
-    if pa.types.is_list(array.type) and pa.types.is_int64(array.type.value_type):
+    if pa.types.is_list(array.type) and array.type.value_type in (pa.int64(), pa.null()):  # null: all lists empty
         return array.cast(pa.list_(pa.int32()))
     return array
 
 
 def _like(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield batches of the first's types: one whose lists are all empty has none of its own."""
+    """Yield batches of the first's types: one whose lists are all empty may have others of its own."""
     yield first
     for batch in rest:
         yield batch if batch.schema == first.schema else batch.select(first.schema.names).cast(first.schema)

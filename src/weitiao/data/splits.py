@@ -68,7 +68,7 @@ class _Part:
     def dataset(self) -> Dataset:
         kept = [name for name in self.data.column_names if name != GROUP]
         key = digest(fingerprint(self.data), self.rows.astype("<i8").tobytes(), kept)
-        data = self.data if len(kept) == len(self.data.column_names) else self.data.select_columns(kept)
+        data = self.data.select_columns(kept, new_fingerprint=key) if GROUP in self.data.column_names else self.data
         if len(self.rows) == len(data):
             return data
         return select_rows(data, self.rows, key)
@@ -179,6 +179,8 @@ def _both_given(validation: _Part, shared: np.ndarray) -> Finding:
 
 def _shared_groups(parts: Mapping[SplitName, _Part]) -> list[Finding]:
     grouped = {split: part for split, part in parts.items() if GROUP in part.data.column_names}
+    if len(grouped) < 2:
+        return []
     known = {split: text_keys(part.data, [GROUP])[part.rows] for split, part in grouped.items()}
     findings = []
     for split in [name for name in known if name != "train" and "train" in known]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weitiao import registry
-from weitiao.evaluation.baselines import measure
+from weitiao.data import lines_where
+from weitiao.evaluation.baselines import Baseline, measure
 from weitiao.evaluation.compare import Comparison, compare
 from weitiao.evaluation.evaluate import Inference, score
 from weitiao.evaluation.intervals import with_intervals
+from weitiao.evaluation.mistakes import ConfidentMistakes, Mistake
 from weitiao.recipe import EvaluationSettings
 from weitiao.records import Batch, Prediction, Scores, SplitName
 
@@ -33,6 +35,7 @@ class Measured:
     baselines: dict[str, Scores] = field(default_factory=dict)  # by the baseline's name for people
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)  # the surest ones
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -40,6 +43,7 @@ class Measured:
             "split": self.split, "scores": asdict(self.scores),
             "baselines": {name: asdict(scores) for name, scores in self.baselines.items()},
             "comparisons": [comparison.to_dict() for comparison in self.comparisons], "notes": self.notes,
+            "mistakes": [asdict(mistake) for mistake in self.mistakes],
         }  # fmt: skip
 
 
@@ -54,37 +58,55 @@ class Labelled:
 
 def assess(
     inference: Inference, on: Labelled, settings: EvaluationSettings, seed: int,
-    fit_on: Mapping[SplitName, Labelled] | None, *each: Callable[[Batch, list[Prediction]], None],
+    fit_on: Mapping[SplitName, Labelled] | None,
 ) -> Measured:  # fmt: skip
-    """Measure the model on a split; with `fit_on` (train, validation) also the task's baselines.
-
-    `each` sees every batch as it goes by.
-    """
+    """Measure the model on a split; with `fit_on` (train, validation) also the task's baselines."""
     rows: list[int] = []
-    ours = score(inference, on.features, lambda batch, _: rows.extend(batch.rows), *each)
-    scores = with_intervals(ours, rounds=settings.bootstrap, confidence=settings.confidence, seed=seed)
-    if not fit_on or not settings.baselines:
-        return Measured(on.name, scores)
-    baselines, comparisons, notes = {}, [], []
-    for name in inference.task.baselines:
-        baseline = registry.get("baseline", name)(list(inference.task.head.config["id2label"].values()), seed=seed)
-        train = fit_on["train"]
-        baseline.fit(_texts(train), _labels(inference, train))
-        if "validation" in fit_on:
-            baseline.tune(_texts(fit_on["validation"]), _labels(inference, fit_on["validation"]))
+    sure = ConfidentMistakes(_label_names(inference))
+
+    def see(batch: Batch, predictions: list[Prediction]) -> None:
+        rows.extend(batch.rows)
+        sure.add(batch.rows, batch.labels, predictions)
+
+    ours = score(inference, on.features, see)
+    measured = Measured(on.name, _with_intervals(ours, settings, seed), mistakes=[_told(m, on) for m in sure.top()])
+    for name in inference.task.baselines if fit_on and settings.baselines else ():
+        baseline = _fitted(name, inference, fit_on or {}, seed)
         other = _measured(baseline, inference, on, np.array(rows))
-        baselines[baseline.name] = with_intervals(
-            other, rounds=settings.bootstrap, confidence=settings.confidence, seed=seed
-        )
-        comparisons.append(compare(
-            ours, other, primary=scores.primary, rounds=settings.bootstrap, confidence=settings.confidence,
+        measured.baselines[baseline.name] = _with_intervals(other, settings, seed)
+        measured.comparisons.append(compare(
+            ours, other, primary=measured.scores.primary, rounds=settings.bootstrap, confidence=settings.confidence,
             seed=seed, name=baseline.name,
         ))  # fmt: skip
-        notes += [f"{baseline.name}: {note}" for note in baseline.notes]
-    return Measured(on.name, scores, baselines, comparisons, notes)
+        measured.notes.extend(f"{baseline.name}: {note}" for note in baseline.notes)
+    return measured
 
 
-def _measured(baseline: Any, inference: Inference, on: Labelled, rows: np.ndarray) -> Scorer:
+def _with_intervals(scorer: Scorer, settings: EvaluationSettings, seed: int) -> Scores:
+    return with_intervals(scorer, rounds=settings.bootstrap, confidence=settings.confidence, seed=seed)
+
+
+def _label_names(inference: Inference) -> list[str]:
+    return list(inference.task.head.config["id2label"].values())
+
+
+def _told(mistake: Mistake, on: Labelled) -> Mistake:
+    """The mistake with its text and where it stands."""
+    example = on.examples[mistake.row]
+    text = " ⏐ ".join(str(example[role]) for role in ("text", "text_pair") if example.get(role))
+    return replace(mistake, text=text, where=lines_where(on.examples, [mistake.row]))
+
+
+def _fitted(name: str, inference: Inference, fit_on: Mapping[SplitName, Labelled], seed: int) -> Baseline:
+    """The baseline of that name, fitted on train and tuned on validation as the model was."""
+    baseline: Baseline = registry.get("baseline", name)(_label_names(inference), seed=seed)
+    baseline.fit(_texts(fit_on["train"]), _labels(inference, fit_on["train"]))
+    if "validation" in fit_on:
+        baseline.tune(_texts(fit_on["validation"]), _labels(inference, fit_on["validation"]))
+    return baseline
+
+
+def _measured(baseline: Baseline, inference: Inference, on: Labelled, rows: np.ndarray) -> Scorer:
     """The baseline on the same examples in the same order, so that the two can be compared in pairs."""
     ordered = Labelled(on.name, on.examples.select(rows), on.features.select(rows))
     return measure(baseline, _texts(ordered), _labels(inference, ordered), inference.task.scorer())

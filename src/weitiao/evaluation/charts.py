@@ -160,18 +160,34 @@ def _limit(x: Axis, y: Axis, limit: float) -> list[Markup]:
     ]
 
 
-def estimates(rows: Sequence[Estimate], *, form: Form, share: bool) -> Markup:
-    """Draw one dot a model with its interval as a whisker, on a common axis; a `share` ends at 0 and 1."""
-    width, pitch, left, top = 720, 34, 200, 6
+def estimates(rows: Sequence[Estimate], *, form: Form, tick_form: Form, share: bool) -> Markup:
+    """Draw one dot a model with its interval as a whisker; a `share` ends at 0 and 1.
+
+    The axis shows ours and the nearest other; one that is far off stands at the edge with an arrow, for on an axis
+    that held it too the intervals could not be told from dots.
+    """
+    pitch, top = 42, 4
     base = top + pitch * len(rows)
-    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
-    x = axis(min(ends), max(ends), left, width - 70, margin=0.06)
+    low, high = _near_range(rows)
+    x = axis(low, high, 10, WIDTH - 66, margin=0.12)
     x = _within(x, 0, 1) if share else x
     parts = [_tag("line", kind="grid", x1=x.at(t), x2=x.at(t), y1=top, y2=base) for t in x.ticks]
-    parts += [_text(x.at(t), base + 17, form(t), kind="tick", anchor="middle") for t in x.ticks]
-    for i, row in enumerate(rows):
-        parts.append(_estimate(row, x, top + pitch * (i + 0.5), form))
-    return _svg(width, base + 30, parts, "scores with intervals")
+    parts += [_text(x.at(t), base + 16, tick_form(t), kind="tick", anchor="middle") for t in x.ticks]
+    parts += [_estimate(row, x, top + pitch * i + 29, form) for i, row in enumerate(rows)]
+    return _svg(WIDTH, base + 24, parts, "scores with intervals")
+
+
+def _near_range(rows: Sequence[Estimate]) -> tuple[float, float]:
+    """Return the range of ours and the nearest other, widened to others unless they are far off."""
+    ours = next(row.value for row in rows if row.ours)
+    ends = sorted(
+        ([end for end in (row.value, row.low, row.high) if end is not None] for row in rows),
+        key=lambda each: abs(each[0] - ours),
+    )
+    low, high = min(map(min, ends[:2])), max(map(max, ends[:2]))
+    reach = 4 * ((high - low) or 1)
+    near = [end for each in ends for end in each if low - reach <= each[0] <= high + reach]
+    return min(near), max(near)
 
 
 def _estimate(row: Estimate, x: Axis, y: float, form: Form) -> Markup:
@@ -179,23 +195,23 @@ def _estimate(row: Estimate, x: Axis, y: float, form: Form) -> Markup:
     if row.low is not None and row.high is not None:
         low, end = x.at(row.low), x.at(row.high)
         told += f" ({form(row.low)} to {form(row.high)})"
-        whisker = _tag(
-            "path", kind="whisker", d=f"M{low:.1f} {y:.1f}H{end:.1f}M{low:.1f} {y - 5:.1f}v10M{end:.1f} {y - 5:.1f}v10"
-        )
-    inside = [
-        _tag("title", told),
-        _text(x.start - 14, y + 4, shorten(clean(row.name), 30), kind="name", anchor="end"),
-        whisker,
-        _tag("circle", kind="dot", cx=x.at(row.value), cy=y, r=5),
-        _text(end + 10, y + 4, form(row.value), kind="value"),
-    ]
-    return _tag("g", Markup("").join(inside), kind="ours" if row.ours else "other")
+        caps = "".join(f"M{at:.1f} {y - 4:.1f}v8" for at in (low, end))
+        whisker = _tag("path", kind="whisker", d=f"M{low:.1f} {y:.1f}H{end:.1f}{caps}")
+    dot = whisker + _tag("circle", kind="dot", cx=x.at(row.value), cy=y, r=4)
+    if not x.low <= row.value <= x.high:
+        left = row.value < x.low
+        at = x.start if left else x.end
+        dot = _tag("path", kind="arrow", d=f"M{at:.1f} {y:.1f}l{7 if left else -7} -5v10z")
+        end = at + 4 if left else at
+    value = _text(end + 8, y + 4, form(row.value), kind="value")
+    name = _text(0, y - 12, shorten(clean(row.name), 60), kind="name")
+    return _tag("g", _tag("title", told) + name + dot + value, kind="ours" if row.ours else "other")
 
 
 def reliability(bins: Sequence[dict[str, float]]) -> Markup:
     """Draw how often the model is right against how sure it says it is; a dot a bin, its area the examples in it."""
     side, marks = 300, [0, 0.25, 0.5, 0.75, 1]
-    x, y = Axis(0, 1, 52, side - 14, marks), Axis(0, 1, side - 40, 12, marks)
+    x, y = Axis(0, 1, 52, side - 20, marks), Axis(0, 1, side - 40, 12, marks)
     whole = sum(each["examples"] for each in bins) or 1
     parts = _grid(x, y, _percent, _percent, "confidence said")
     parts.append(_tag("line", kind="ideal", x1=x.at(0), y1=y.at(0), x2=x.at(1), y2=y.at(1)))
@@ -214,7 +230,7 @@ def heatmap(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
     Up to 30 labels their names are written, and counts where they fit; empty cells are left out.
     """
     named = len(labels) <= NAMED
-    size = max(14.0, min(44.0, 560 / max(len(labels), 1))) if named else max(2.0, 720 / len(labels))
+    size = max(14.0, min(60.0, 540 / max(len(labels), 1))) if named else max(2.0, 600 / len(labels))
     room = _label_room(labels) if named else 8.0
     left, top, side = room, room * 0.75 + 14 if named else 8.0, size * len(labels)
     parts = [_tag("rect", kind="field", x=left, y=top, width=side, height=side)]
@@ -279,7 +295,7 @@ def _path(points: Sequence[Point], x: Axis, y: Axis, kind: str) -> Markup:
 def _mark(point: Point, word: str, x: Axis, y: Axis) -> Markup:
     at, height = x.at(point[0]), y.at(point[1])
     anchor, shift = ("end", 6) if at > (x.start + x.end) / 2 else ("start", -6)
-    over = height - 12 if height - y.end > 22 else height + 22
+    over = height + 22 if y.start - height > 34 else height - 12
     return _tag("circle", kind="best", cx=at, cy=height, r=6.5) + _text(
         at + shift, over, word, kind="value", anchor=anchor
     )

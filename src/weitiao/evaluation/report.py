@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import os
 import tempfile
@@ -236,7 +237,8 @@ def _views(facts: Facts) -> dict[str, Any]:
         "table": _score_table(facts),
         "estimates": _estimates(facts),
         "panels": _panels(facts),
-        "per_class": details.get("per_class", []),
+        "comparisons": sorted(facts.comparisons, key=lambda each: abs(each.difference)),
+        "per_class": _per_class(details),
         "multi_label": details.get("kind") == "multi-label",
         "confused": details.get("confused", [])[:CONFUSED],
         "heatmap": _heatmap(details),
@@ -255,11 +257,20 @@ def _primary(scores: Scores | None) -> dict[str, str] | None:
     return {"value": written(name, scores.main), "name": spoken(name), "interval": interval(scores, name)}
 
 
+def _models(facts: Facts) -> dict[str, Scores]:
+    """This model, then the baselines, the strongest first."""
+    if facts.scores is None:
+        return {}
+    name, sign = facts.scores.primary, -1 if facts.scores.greater_is_better else 1
+    others = sorted(facts.baselines.items(), key=lambda item: sign * item[1].values[name].value)
+    return {"this model": facts.scores, **dict(others)}
+
+
 def _score_table(facts: Facts) -> dict[str, Any]:
     """Rows of scores, a column a model; a score that only repeats accuracy is left out."""
     if facts.scores is None:
         return {"columns": [], "rows": []}
-    models = {"this model": facts.scores, **facts.baselines}
+    models = _models(facts)
     names = [name for name in facts.scores.values if name != "micro_f1" or "accuracy" not in facts.scores.values]
     names.sort(key=lambda name: name != facts.scores.primary if facts.scores else False)
     rows = []
@@ -280,7 +291,7 @@ def _estimates(facts: Facts) -> Markup | None:
     if facts.scores is None or not facts.scores.values:
         return None
     name = facts.scores.primary
-    models = {"this model": facts.scores, **facts.baselines}
+    models = _models(facts)
     found = {label: scores.values.get(name) for label, scores in models.items()}
     rows = [
         charts.Estimate(label, score.value, score.low, score.high, ours=label == "this model")
@@ -289,7 +300,10 @@ def _estimates(facts: Facts) -> Markup | None:
     ]
     if len(rows) == 1 and rows[0].low is None:
         return None  # one dot says nothing
-    return charts.estimates(rows, form=lambda value: written(name, value), share=is_share(name))
+    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
+    return charts.estimates(
+        rows, form=lambda value: written(name, value), tick_form=_form(name, ends), share=is_share(name)
+    )
 
 
 def _panels(facts: Facts) -> list[tuple[str, str, Markup]]:
@@ -297,15 +311,7 @@ def _panels(facts: Facts) -> list[tuple[str, str, Markup]]:
     curves = facts.curves
     if curves is None:
         return []
-    panels = []
-    if curves.steps:
-        loss = list(zip(curves.steps, curves.loss, strict=True))
-        smooth = charts.Line("smoothed", list(zip(curves.steps, _smoothed(curves.loss), strict=True)))
-        lines = (
-            [charts.Line("each step", loss, "faint"), smooth] if len(loss) > 20 else [charts.Line("each step", loss)]
-        )
-        about = "faint: each step; strong: smoothed" if len(loss) > 20 else ""
-        panels.append(("Training loss", about, charts.line_chart(lines, x_label="step")))
+    panels = [_loss_panel(curves)] if curves.steps else []
     primary = facts.scores.primary if facts.scores else None
     for name in dict.fromkeys(name for name in (primary, "log_loss") if name):
         panels += _evaluation_panel(curves, name, marked=name == primary)
@@ -313,6 +319,15 @@ def _panels(facts: Facts) -> list[tuple[str, str, Markup]]:
         rate = charts.Line("learning rate", list(zip(curves.steps, curves.learning_rate, strict=True)), "other")
         panels.append(("Learning rate", "", charts.line_chart([rate], x_label="step")))
     return panels
+
+
+def _loss_panel(curves: Curves) -> tuple[str, str, Markup]:
+    loss = charts.Line("each step", list(zip(curves.steps, curves.loss, strict=True)))
+    if len(curves.steps) <= 20:
+        return "Training loss", "", charts.line_chart([loss], x_label="step")
+    smooth = charts.Line("smoothed", list(zip(curves.steps, _smoothed(curves.loss), strict=True)))
+    lines = [dataclasses.replace(loss, kind="faint"), smooth]
+    return "Training loss", "faint: each step, strong: smoothed", charts.line_chart(lines, x_label="step")
 
 
 def _evaluation_panel(curves: Curves, name: str, *, marked: bool) -> list[tuple[str, str, Markup]]:
@@ -333,6 +348,12 @@ def _form(name: str, values: Sequence[float]) -> Callable[[float], str]:
         return charts.number
     digits = 1 if 0 < max(values) - min(values) < 0.04 else 0
     return lambda value: f"{100 * value:.{digits}f}%"
+
+
+def _per_class(details: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The labels in their own order; where there are many, the weakest first."""
+    rows = list(details.get("per_class", []))
+    return sorted(rows, key=lambda row: row["f1"]) if len(rows) > FEW_LABELS else rows
 
 
 def _heatmap(details: Mapping[str, Any]) -> Markup | None:
@@ -362,10 +383,8 @@ def _label_bars(splits: Sequence[SplitFacts]) -> dict[str, Any] | None:
     split = next((split for split in splits if split.labels), None)
     if split is None:
         return None
-    rows = [
-        (label, float(count), f"{count:,} ({count / max(split.examples, 1):.1%})")
-        for label, count in split.labels.items()
-    ]
+    whole = max(split.examples, 1)
+    rows = [(label, float(count), f"{count:,} ({count / whole:.1%})") for label, count in split.labels.items()]
     if len(rows) <= FEW_LABELS:
         return {"split": split.name, "parts": [("", charts.bars(rows))], "count": len(rows)}
     rows.sort(key=lambda row: -row[1])
@@ -373,15 +392,12 @@ def _label_bars(splits: Sequence[SplitFacts]) -> dict[str, Any] | None:
     return {"split": split.name, "parts": ends, "count": len(rows)}
 
 
-def _lengths(facts: Facts) -> list[tuple[str, Markup]]:
-    return [
-        (
-            split.name,
-            charts.histogram(split.lengths.edges, split.lengths.counts, x_label="tokens", limit=facts.max_length),
-        )
-        for split in facts.splits[:1]
-        if split.lengths and split.lengths.counts
-    ]
+def _lengths(facts: Facts) -> tuple[str, Markup] | None:
+    split = facts.splits[0] if facts.splits else None
+    if split is None or split.lengths is None or not split.lengths.counts:
+        return None
+    drawn = charts.histogram(split.lengths.edges, split.lengths.counts, x_label="tokens", limit=facts.max_length)
+    return split.name, drawn
 
 
 def _sections(rows: Sequence[RecipeRow]) -> dict[str, list[RecipeRow]]:
@@ -421,8 +437,8 @@ def _thinned_steps(steps: list[int]) -> list[int]:
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:
-    """Exponential moving average over about a twentieth of the curve, started without bias."""
-    keep = 1 - 1 / max(2.0, len(values) / 20)
+    """Exponential moving average over about a fortieth of the curve, started without bias."""
+    keep = 1 - 1 / max(2.0, len(values) / 40)
     total, weight, smooth = 0.0, 0.0, []
     for value in values:
         total, weight = keep * total + value, keep * weight + 1

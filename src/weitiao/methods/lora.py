@@ -66,7 +66,8 @@ class Lora:
             fan_in_fan_out=_stores_transposed(model),
             task_type=_task_type(model),
         )
-        return get_peft_model(model, config)
+        wrapped: torch.nn.Module = get_peft_model(model, config)
+        return wrapped
 
     def _targets(self, model: PreTrainedModel, heads: list[str]) -> list[str]:
         linear = _linear_names(model, heads)
@@ -81,7 +82,7 @@ class Lora:
 
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:
         """Add the updates into the frozen matrices."""
-        return model.merge_and_unload(safe_merge=True)  # type: ignore[operator, no-any-return]
+        return model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
 
     def save(self, model: torch.nn.Module, folder: Path) -> bool:
         """Write the adapter in PEFT's own format."""

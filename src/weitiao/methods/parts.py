@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
-    """Names of the modules outside the pretrained body, and the body's pooler.
+    """Names of the modules with weights outside the pretrained body, and the body's pooler.
 
     The pooler belongs to the head: models that were not pretrained with one get it newly drawn.
     """
     body = model.base_model
-    names = [name for name, module in model.named_children() if module is not body]
+    names = [name for name, module in model.named_children() if module is not body and next(module.parameters(), None) is not None]
     if getattr(body, "pooler", None) is not None:
         names.append(f"{model.base_model_prefix}.pooler")
     return names

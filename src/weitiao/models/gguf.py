@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -68,6 +69,18 @@ def _convert(file: Path, folder: Path) -> None:
     clean.generation_config = read.generation_config
     clean.save_pretrained(folder)
     AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True).save_pretrained(folder)
+    _drop_invented_tokens(folder / "tokenizer.json", rows=clean.get_input_embeddings().num_embeddings)
+
+
+def _drop_invented_tokens(path: Path, rows: int) -> None:
+    """Take out tokens such as ``<|endoftext|>`` that the reader adds by itself and the model has no embedding for."""
+    if not path.exists():
+        return
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    kept = [token for token in tokenizer.get("added_tokens", []) if token["id"] < rows]
+    if len(kept) < len(tokenizer.get("added_tokens", [])):
+        tokenizer["added_tokens"] = kept
+        path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
 
 def _stored(file: Path) -> tuple[str, torch.dtype]:

@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from weitiao.errors import SourceError, nearest
+from weitiao.errors import SourceError
 from weitiao.sources.cache import cache_folder
 
 __all__ = ["Kind", "Progress", "cache_folder", "fetch"]
@@ -75,7 +75,8 @@ def _prefix_advice(prefix: str) -> str:
     aliases = {"pip": "pypi", "huggingface": "hf", "hub": "hf", "modelscope": "ms"}
     if prefix.lower() in aliases:
         return f"Did you mean '{aliases[prefix.lower()]}:'?"
-    return nearest(prefix.lower(), PREFIXES).replace("There is:", "A source is a local path or starts with one of:")
+    close = get_close_matches(prefix.lower(), PREFIXES, n=1)
+    return f"Did you mean '{close[0]}:'?" if close else "A source is a local path, or starts with hf:, ms: or pypi:."
 
 
 def _exists(path: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from weitiao.recipe import Settings
-from weitiao.records import Batch, Column, Family, Finding, Head, Prediction, Scores
+from weitiao.records import Batch, Column, Family, Finding, Head, Prediction, Scores, SplitName
 
 if TYPE_CHECKING:
     import numpy as np

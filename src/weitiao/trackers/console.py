@@ -12,6 +12,9 @@ from weitiao.trackers import units
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+COUNTED = ("parameters", "trainable")
+SETTINGS = ("steps", "batch_size", "learning_rate")
+
 
 class Pace:
     """How training goes: smoothed loss, speed of the last steps, time left."""
@@ -162,15 +165,16 @@ def _style(line: str) -> str | None:
 
 
 def _started(event: RunStarted) -> list[str]:
-    return [f"run {event.run} in {event.folder}", *(f"  {key}: {_plain(v)}" for key, v in event.summary.items())]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(v)}" for key, v in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
-    return units.count(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    """The run in three lines; all there is to know stands in its `events.jsonl`."""
+    known = event.summary
+    model = [str(known.get("family", "")), *(f"{units.count(known[k])} {k}" for k in COUNTED if k in known)]
+    what = [known.get("task"), f"{known.get('model')} ({', '.join(filter(None, model))})", known.get("method")]
+    what.append(f"{known['precision']} on {known.get('device')}" if "precision" in known else None)
+    splits = {name: split.get("examples") for name, split in known.get("splits", {}).items()}
+    work = [", ".join(f"{name} {units.count(examples)}" for name, examples in splits.items())]
+    work += [f"{name.replace('_', ' ')} {known[name]}" for name in SETTINGS if name in known]
+    lines = [" · ".join(str(part) for part in line if part) for line in (what, work)]
+    return [f"run {event.run} in {event.folder}", *(f"  {line}" for line in lines if line)]
 
 
 def _progress(pace: Pace) -> str:

@@ -81,12 +81,17 @@ def files_of(path: Path, split: SplitName | None = None) -> list[Path]:
         return plain
     if found and _are_shards(found):
         return found
-    names = sorted(str(file.relative_to(path)) for file in (found or _tables(path)))
+    raise _unclear(path, found, split)
+
+
+def _unclear(path: Path, found: list[Path], split: SplitName | None) -> DataError:
+    names = [str(file.relative_to(path)) for file in (found or _tables(path))]
     wanted = f" for {split}" if split else ""
-    problem = (
-        f"holds several data files{wanted}: {', '.join(names[:12])}" if names else "holds no data file that is known"
-    )
-    raise DataError(problem, where=path.name, fix=f"Name one, such as {path.name}/{names[0]}" if names else "")
+    if not names:
+        return DataError(f"holds no data file that is known{wanted}", where=path.name)
+    problem = f"holds several data files{wanted}" if found else f"holds no data file{wanted} among"
+    fix = f"Name one, such as {path.name}/{names[0]}"
+    return DataError(f"{problem}: {', '.join(names[:12])}", where=path.name, fix=fix)
 
 
 def _named(path: Path, split: SplitName) -> list[Path]:

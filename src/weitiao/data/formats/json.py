@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from weitiao.data.formats.encoding import detect_encoding, undecodable, whole_text
+from weitiao.data.formats.encoding import detect_encoding, text_lines, undecodable, whole_text
 from weitiao.data.formats.jsonl import Jsonl
 from weitiao.errors import DataError
 
@@ -38,7 +39,7 @@ class Json:
     def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (row, object); a `DataError` names the line or row that cannot be read."""
         encoding = detect_encoding(path).name
-        if Jsonl.recognises(path):  # many files called .json are JSON Lines
+        if Jsonl.recognises(path) and _has_lines(path):  # many files called .json are JSON Lines
             yield from Jsonl.read(path)
             return
         try:
@@ -52,6 +53,11 @@ class Json:
                     yield row, record
         except UnicodeError:
             raise undecodable(path, encoding) from None
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether there is a second line with something on it."""
+    return len(list(islice((line for _, line in text_lines(path) if not line.isspace()), 2))) == 2
 
 
 def _first_character(file: TextIO) -> str:

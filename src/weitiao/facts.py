@@ -1,0 +1,111 @@
+"""What the report tells of a run, gathered from the preparation, the events and the measurement."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weitiao import data
+from weitiao.artifacts.artifact import Artifact
+from weitiao.artifacts.run_folder import Run
+from weitiao.evaluation.assess import Measured
+from weitiao.evaluation.report import Curves, Facts, Histogram, SplitFacts, recipe_rows
+from weitiao.preparation import Preparation
+
+LIBRARIES = ("weitiao", "torch", "transformers", "tokenizers", "peft", "datasets", "scikit-learn")
+
+
+def gather(run: Run, ready: Preparation, measured: Measured | None, summary: Mapping[str, Any]) -> Facts:
+    """Everything for the report; `measured` is the split that the headline is about."""
+    recipe = ready.recipe
+    trainable, parameters = summary["trainable"], summary["parameters"]
+    return Facts(
+        title=f"{recipe.task.name}: {recipe.model.source}",
+        run=run.id,
+        task=recipe.task.name,
+        model=recipe.model.source,
+        method=recipe.method.name,
+        created=f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M}",
+        max_length=int(recipe.model.max_length),
+        splits=[_split(name, ready) for name in ready.splits],
+        findings=ready.findings,
+        curves=Curves.of(run.events()),
+        recipe=recipe_rows(recipe),
+        recipe_yaml=recipe.to_yaml(),
+        summary={"parameters": f"{parameters:,}", "trained": f"{trainable:,} ({trainable / parameters:.1%})"},
+        environment=environment(summary),
+        **(_measurement(measured) if measured else {}),
+    )
+
+
+def evaluation_facts(artifact: Artifact, source: str, measured: Measured) -> Facts:
+    """The report of a finished model on a file it was not trained with."""
+    recipe = artifact.recipe
+    return Facts(
+        title=f"{recipe.model.source} on {Path(source).name}",
+        run=artifact.folder.parent.name,
+        task=recipe.task.name,
+        model=recipe.model.source,
+        method=recipe.method.name,
+        created=f"{datetime.now():%Y-%m-%d %H:%M}",
+        max_length=artifact.max_length,
+        recipe=recipe_rows(recipe),
+        recipe_yaml=recipe.to_yaml(),
+        environment=environment({"device": recipe.training.device, "precision": recipe.training.precision}),
+        **_measurement(measured),
+    )
+
+
+def _measurement(measured: Measured) -> dict[str, Any]:
+    return {name: getattr(measured, name) for name in
+            ("split", "scores", "baselines", "comparisons", "notes", "mistakes")}  # fmt: skip
+
+
+def _split(name: Any, ready: Preparation) -> SplitFacts:
+    examples, features = ready.splits[name], ready.features[name]
+    lengths = data.column_array(features, "full_length" if "full_length" in features.column_names else "length")
+    counts = data.label_counts(examples) if "label" in examples.column_names else {}
+    known = list(ready.task.head.config.get("id2label", {}).values())
+    return SplitFacts(
+        name=name, examples=len(examples), origin=ready.facts["splits"][name]["origin"],
+        labels={label: counts.get(label, 0) for label in known},
+        median=float(np.median(lengths)), longest=int(lengths.max()),
+        cut=int((lengths > int(ready.recipe.model.max_length)).sum()), lengths=Histogram.of(lengths),
+    )  # fmt: skip
+
+
+def environment(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Versions, machine, threads and peak memory of this process."""
+    import torch
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        **{name: importlib.metadata.version(name) for name in _installed(LIBRARIES)},
+        "Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(), "cores": str(os.cpu_count()), "threads": str(torch.get_num_threads()),
+        "device": str(summary["device"]), "precision": str(summary["precision"]),
+        "peak memory": f"{peak / 1e9:.2f} GB",
+    }  # fmt: skip
+
+
+def _installed(names: Iterable[str]) -> list[str]:
+    there = {d.metadata["Name"].lower() for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return [name for name in names if name in there]
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
