@@ -24,10 +24,10 @@ from weitiao.preparation import Preparation
 LIBRARIES = ("weitiao", "torch", "transformers", "tokenizers", "peft", "datasets", "scikit-learn")
 
 
-def gather(run: Run, ready: Preparation, measured: Measured | None, summary: Mapping[str, Any]) -> Facts:
+def gather(run: Run, ready: Preparation, measured: Measured | None) -> Facts:
     """Everything for the report; `measured` is the split that the headline is about."""
     recipe = ready.recipe
-    trainable, parameters = summary["trainable"], summary["parameters"]
+    trainable, parameters = ready.facts["trainable"], ready.facts["parameters"]
     return Facts(
         title=f"{recipe.task.name}: {recipe.model.source}",
         run=run.id,
@@ -42,7 +42,7 @@ def gather(run: Run, ready: Preparation, measured: Measured | None, summary: Map
         recipe=recipe_rows(recipe),
         recipe_yaml=recipe.to_yaml(),
         summary={"parameters": f"{parameters:,}", "trained": f"{trainable:,} ({trainable / parameters:.1%})"},
-        environment=environment(summary),
+        environment=environment(ready.facts),
         **(_measurement(measured) if measured else {}),
     )
 

@@ -14,7 +14,7 @@ from weitiao.evaluation.assess import Labelled, Measured, assess
 from weitiao.evaluation.report import write_report
 from weitiao.facts import evaluation_facts
 from weitiao.predictor import Predictor
-from weitiao.preparation import as_recipe, encode_split, prepare
+from weitiao.preparation import as_recipe, encode_split, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.records import Finding, Scores, SplitName
 
@@ -88,9 +88,7 @@ def evaluate(
     )  # fmt: skip
     with models.quiet():
         splits = data.open_splits(settings, artifact.task.columns, base=Path(), seed=artifact.recipe.training.seed)
-        problems = [f for f in data.check_examples(splits, artifact.task.columns) if f.level == "error"]
-        if problems:
-            raise WeitiaoError("\n".join(f"{f.where}: {f.problem}. {f.fix}" for f in problems))
+        refuse_errors(data.check_examples(splits, artifact.task.columns))
         features = encode_split(splits["train"], artifact.task, artifact.tokenizer, artifact.max_length)
         on = Labelled(Path(source).name, splits["train"], features)
         measured = assess(loaded.inference, on, artifact.recipe.evaluation, artifact.recipe.training.seed,

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weitiao import data, models
 from weitiao.evaluation.evaluate import Inference, take_rows
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
 from weitiao.training.loop import Training
-from weitiao.training.optimizer import trainable
 from weitiao.training.seeds import seed_everything
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 
-def load_for_training(ready: Preparation) -> tuple[Training, Inference]:
+Loaded = tuple[Training, Inference]
+
+
+def load_for_training(ready: Preparation) -> Loaded:
     """Load the model, apply the method, and put both into the loop and into evaluation; all draws are seeded."""
     settings = ready.recipe.training
     seed_everything(settings.seed)
@@ -42,11 +43,3 @@ def _micro_batches(ready: Preparation, rows: np.ndarray) -> list[Batch]:
         ready.task.collate(take_rows(train, part), ready.pretrained.tokenizer)
         for part in data.micro_batches(rows, size)
     ]
-
-
-def parameter_counts(model: torch.nn.Module) -> dict[str, Any]:
-    """How many parameters there are and how many move."""
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "trainable": sum(p.numel() for p in trainable(model).values()),
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from weitiao import data, models, registry
 from weitiao.artifacts.run_folder import RUNS
-from weitiao.errors import RecipeError, WeitiaoError
+from weitiao.errors import DataError, RecipeError
 from weitiao.recipe import Recipe
 from weitiao.records import Finding, Pretrained, SplitName
 
@@ -46,13 +46,12 @@ class Preparation:
     facts: dict[str, Any]  # what `weitiao check` shows; JSON values
     digest: str  # of examples and base model, so that a run is never resumed on others
 
-    def refuse_errors(self) -> Preparation:
-        """Return itself, or raise all findings of level ``error`` as one."""
-        errors = [finding for finding in self.findings if finding.level == "error"]
-        if not errors:
-            return self
-        told = [f"{e.where}: {e.problem}" + (f" {e.fix}" if e.fix and len(errors) > 1 else "") for e in errors]
-        raise WeitiaoError("\n".join(told), fix=errors[0].fix if len(errors) == 1 else "")
+
+def refuse_errors(findings: Iterable[Finding]) -> None:
+    """Raise all findings of level ``error`` as one; nothing where there is none."""
+    errors = [finding for finding in findings if finding.level == "error"]
+    if errors:
+        raise DataError("\n".join(f"{e.where}: {e.problem}. {e.fix}".strip() for e in errors))
 
 
 def as_recipe(recipe: Recipe | Path | str | Mapping[str, Any]) -> Recipe:
@@ -73,12 +72,13 @@ def prepare(recipe: Recipe) -> Preparation:
     precision, precision_why = models.resolve_precision(recipe.training.precision, device)
     splits = data.open_splits(recipe.data, task.columns, base=recipe.base, seed=recipe.training.seed)
     findings = [*splits.findings, *data.check_examples(splits, task.columns)]
-    if any(finding.level == "error" for finding in findings):
-        raise WeitiaoError("\n".join(f"{f.where}: {f.problem}. {f.fix}" for f in findings if f.level == "error"))
+    refuse_errors(findings)
     task, learned = task.prepare(splits)
+    refuse_errors(learned)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     _check_family(pretrained, task, method, recipe)
     head_findings = models.check_head(pretrained, task.head)
+    counts = _counts(pretrained, task, method)
     values: dict[str, tuple[Any, str]] = {
         "training.device": (device.type if device.index is None else str(device), device_why),
         "training.precision": (precision, precision_why),
@@ -93,9 +93,9 @@ def prepare(recipe: Recipe) -> Preparation:
         *learned,
         *head_findings,
         *_cut(features, splits, int(recipe.model.max_length)),
-        *_disk(recipe, pretrained, method),
+        *_disk(recipe, counts),
     ]
-    facts = _facts(recipe, pretrained, task, splits, features)
+    facts = _facts(recipe, pretrained, task, splits, features) | counts
     return Preparation(
         recipe, pretrained, task, method, splits, features, device, precision, findings, facts,
         digest=hashlib.sha256(f"{splits.digest} {pretrained.fingerprint}".encode()).hexdigest(),
@@ -192,18 +192,23 @@ def _cut(features: Mapping[SplitName, Dataset], splits: Mapping[SplitName, Datas
     return findings
 
 
-def disk_needed(pretrained: Pretrained, method: Method) -> int:
+def _counts(pretrained: Pretrained, task: Task, method: Method) -> dict[str, int]:
+    """How many parameters there are and how many move, by applying the method to a model without values."""
+    model = method.apply(models.empty_model(pretrained, task.head))
+    moving = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return {"parameters": sum(p.numel() for p in model.parameters()), "trainable": moving}
+
+
+def disk_needed(parameters: int, trainable: int) -> int:
     """Bytes a run writes at most: checkpoints (weights and AdamW's two moments, fp32) and the artifact."""
-    parameters = models.stored_parameters(pretrained)
-    moving = parameters if method.moves_body else parameters // 20
-    return KEPT_CHECKPOINTS * 12 * moving + 4 * parameters
+    return KEPT_CHECKPOINTS * 12 * trainable + 4 * (parameters + trainable)
 
 
-def _disk(recipe: Recipe, pretrained: Pretrained, method: Method) -> list[Finding]:
+def _disk(recipe: Recipe, counts: Mapping[str, int]) -> list[Finding]:
     folder = RUNS.resolve() if recipe.output is None else (recipe.base / recipe.output).resolve()
     while not folder.exists():
         folder = folder.parent
-    needed, free = disk_needed(pretrained, method), shutil.disk_usage(folder).free
+    needed, free = disk_needed(**counts), shutil.disk_usage(folder).free
     if needed <= free:
         return []
     said = f"the run may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"

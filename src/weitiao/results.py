@@ -17,7 +17,7 @@ from weitiao.preparation import Preparation
 from weitiao.records import SplitName
 
 
-def publish(run: Run, ready: Preparation, inference: Inference, summary: dict[str, Any]) -> dict[str, Any]:
+def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any]:
     """Measure, save the artifact and write the report; return what `RunFinished` tells of it."""
     inference = _tuned(inference, ready)
     measured = _measured(inference, ready)
@@ -32,7 +32,7 @@ def publish(run: Run, ready: Preparation, inference: Inference, summary: dict[st
         run.artifact, model=inference.model, method=ready.method, task=inference.task,
         tokenizer=ready.pretrained.tokenizer, recipe=ready.recipe, scores=scores, card=card,
     )  # fmt: skip
-    write_reports(gather(run, ready, final, summary), run.folder)
+    write_reports(gather(run, ready, final), run.folder)
     if final is None:
         return {}
     primary = final.scores.values[final.scores.primary]

@@ -13,8 +13,8 @@ from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import score
 from weitiao.events import Found, RunFinished, RunStarted
 from weitiao.inspection import Checked, Evaluation, check, evaluate, load
-from weitiao.loading import load_for_training, parameter_counts
-from weitiao.preparation import Preparation, as_recipe, prepare
+from weitiao.loading import Loaded, load_for_training
+from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.results import publish
 from weitiao.trackers.base import Tracker
@@ -32,8 +32,10 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
     after ctrl-C or SIGTERM: the run can then be resumed.
     """
     with models.quiet():
-        ready = prepare(as_recipe(recipe)).refuse_errors()
-        return _carry_out(create_run(ready.recipe, ready.digest), ready, trackers)
+        ready = prepare(as_recipe(recipe))
+        refuse_errors(ready.findings)
+        loaded = load_for_training(ready)  # whatever is wrong shows before the run has a folder
+        return _carry_out(create_run(ready.recipe, ready.digest), ready, loaded, trackers)
 
 
 def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
@@ -42,26 +44,24 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
     if found.status == "finished":
         raise RunError("is finished: there is nothing to resume", where=f"run {found.id}")
     with models.quiet():
-        ready = prepare(found.recipe).refuse_errors()
+        ready = prepare(found.recipe)
         if ready.digest != found.digest:
             raise RunError("its data, model or recipe is not what it was", where=f"run {found.id}",
                            fix="Put the files back as they were, or train anew.")  # fmt: skip
-        return _carry_out(found, ready, trackers)
+        return _carry_out(found, ready, load_for_training(ready), trackers)
 
 
-def _carry_out(run: Run, ready: Preparation, trackers: Iterable[Tracker]) -> Run:
-    start = time.time()
+def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[Tracker]) -> Run:
+    start, (training, inference) = time.time(), loaded
     with run.working(), recording(ready.recipe.trackers, run.folder, trackers) as record, stop_on_signal() as stop:
-        training, inference = load_for_training(ready)
-        summary = {**ready.facts, **parameter_counts(training.model)}
-        record(RunStarted(run=run.id, folder=str(run.folder), summary=summary))
+        record(RunStarted(run=run.id, folder=str(run.folder), summary=ready.facts))
         for finding in ready.findings:
             record(Found(level=finding.level, where=finding.where, problem=finding.problem, fix=finding.fix))
         validation = ready.features.get("validation")
         validate = (lambda: score(inference, validation).scores()) if validation is not None else None
         for event in fit(training, Checkpoints(run.checkpoints), validate, stop):
             record(event)
-        result = publish(run, ready, inference, summary)
+        result = publish(run, ready, inference)
         record(RunFinished(
             run=run.id, artifact=str(run.artifact), report=str(run.report), seconds=time.time() - start,
             **result,

@@ -57,7 +57,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[st
         csv.writer(file).writerows([("text", "label"), *EIGHT])
     made = {}
     for task, method, family in CHOICES:
-        rate = 3e-3 if registry.get("method", method).moves_body else 1e-2
+        rate = 3e-3 if method == "full" else 1e-2  # fewer weights take larger steps
         values: dict[str, Any] = {
             "task": task, "method": method, "model": str(tiny_model(family)),
             "data": {"train": str(data), "validation": str(data), "duplicates": "anywhere", "test_size": 0},

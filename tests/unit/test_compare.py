@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from tests.unit.test_intervals import scorer
 
+from tests.unit.test_intervals import scorer
 from weitiao.evaluation.compare import compare
 from weitiao.metrics.classification import MultiLabelScorer
 

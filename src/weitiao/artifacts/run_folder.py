@@ -107,6 +107,8 @@ class Run:
                 yield
             except BaseException as error:
                 stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+                if isinstance(error, Interrupted):
+                    error.fix = f"Go on with `weitiao train --resume {self.folder}`."
                 self.note(status="interrupted" if stopped else "failed", error=None if stopped else str(error),
                           seconds=before + time.time() - begun)  # fmt: skip
                 raise

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from weitiao.records import Prediction
 
 HELD = 1024  # rows sorted by length together: quick, and flat in memory
+DIGITS = 6  # of a probability in a row
 SHOWN = 5  # labels listed for a single text
 DETAIL = "probabilities"  # one number a label: left out of rows unless asked for
 
@@ -166,4 +167,5 @@ def for_people(prediction: Prediction) -> list[str]:
 
 
 def _row(prediction: Prediction, detailed: bool) -> Prediction:
-    return {name: value for name, value in prediction.items() if detailed or name != DETAIL}
+    kept = {name: value for name, value in prediction.items() if detailed or name != DETAIL}
+    return {name: round(value, DIGITS) if isinstance(value, float) else value for name, value in kept.items()}

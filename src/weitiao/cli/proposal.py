@@ -67,10 +67,8 @@ def propose(look: Look, model: str | None = None, model_bytes: int = 0) -> str:
 
 def scalar(text: str) -> str:
     """Return text as a YAML scalar that reads back as the same string under the rules of YAML 1.2 and 1.1."""
-    plain = (
-        re.fullmatch(r"(?:[^\W\d]|/)[\w./:-]*", text) and not text.endswith(":") and text.lower() not in WORDS_OF_YAML
-    )
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    plain = re.fullmatch(r"(?:[^\W\d]|/)[\w./:-]*", text) and not text.endswith(":")
+    return text if plain and text.lower() not in WORDS_OF_YAML else json.dumps(text, ensure_ascii=False)
 
 
 def _flow(column: str | list[str]) -> str:

@@ -13,6 +13,9 @@ from weitiao.cli import options
 if TYPE_CHECKING:
     from weitiao.run import Run
 
+FACTS = ("id", "status", "started", "task", "model", "method", "seconds", "folder", "error")
+SHOWN = 5  # scores of each evaluation; all are in events.jsonl
+
 app = typer.Typer(rich_markup_mode=None)
 Folder = Annotated[Path, typer.Option("--folder", help="Where the runs are.")]
 
@@ -63,7 +66,8 @@ def show_run(
         more = {"scores": found.scores, "evaluations": history, "recipe": found.recipe.to_dict()}
         show.as_json({**to_dict(found), "paths": files, **more})
         return
-    facts = [(name, _told(name, value)) for name, value in to_dict(found).items() if value is not None]
+    known = to_dict(found)
+    facts = [(name, _told(name, known[name])) for name in FACTS if known[name] is not None]
     show.table([*facts, *paths(found).items()])
     for split, measured in found.scores.items():
         typer.echo(f"\n{split}: {measured['scores']['examples']:,} examples")
@@ -71,8 +75,10 @@ def show_run(
         show.comparisons(measured["comparisons"])
     if history:
         typer.echo("")
-        rows = [(e["step"], e["split"], *[_number(v) for v in e["scores"].values()]) for e in history]
-        show.table(rows, ("step", "split", *history[0]["scores"]), right=[0])
+        first = history[0]
+        names = [first["primary"], *[name for name in first["scores"] if name != first["primary"]]][:SHOWN]
+        rows = [(e["step"], e["split"], *[_number(e["scores"].get(name)) for name in names]) for e in history]
+        show.table(rows, ("step", "split", *names), right=[0])
     typer.echo(f"\n{found.recipe.to_yaml()}", nl=False)
 
 

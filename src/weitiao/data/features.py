@@ -13,7 +13,6 @@ import pyarrow as pa
 from weitiao import sources
 from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, write_arrow
 from weitiao.data.splits import fingerprint
-from weitiao.records import FILE, LINE
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,9 +40,9 @@ def encode_split(split: Dataset, encode: Encode, *, key: str, batch_size: int = 
 
 
 def _encoded(split: Dataset, encode: Encode, batch_size: int) -> Iterator[pa.RecordBatch]:
-    roles = [name for name in split.column_names if name not in (LINE, FILE)]
+    columns = list(split.column_names)  # with LINE and FILE, so that an error can name the place
     row = 0
-    for batch in arrow_batches(split, roles, batch_size):
+    for batch in arrow_batches(split, columns, batch_size):
         features = dict(encode(batch.to_pydict()))
         if "input_ids" in features:
             features["length"] = [len(ids) for ids in features["input_ids"]]
@@ -51,7 +50,7 @@ def _encoded(split: Dataset, encode: Encode, batch_size: int) -> Iterator[pa.Rec
         row += len(batch)
         yield pa.RecordBatch.from_pydict({name: _array(values) for name, values in features.items()})
     if row == 0:
-        features = {name: pa.array([], pa.list_(pa.int32())) for name in encode({role: [] for role in roles})}
+        features = {name: pa.array([], pa.list_(pa.int32())) for name in encode({name: [] for name in columns})}
         numbers = {name: pa.array([], pa.int64()) for name in ("length", "row")}
         yield pa.RecordBatch.from_pydict({**features, **numbers})
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 GROUP = "__group__"  # column of a table whose recipe names `data.group`
-YES = pa.array(["1", "1.0", "true", "yes", "y", "t", "是"])
-NO = pa.array(["0", "0.0", "-0.0", "false", "no", "n", "f", "", "否"])
+YES = ("1", "1.0", "true", "yes", "y", "t", "是")
+NO = ("0", "0.0", "-0.0", "false", "no", "n", "f", "", "否")
 VERSION = "1"  # raise when what is written into the cache changes
 
 Names = Mapping[str, str | list[str]]
@@ -149,8 +149,8 @@ def marked_names(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.Array:
 
 def _marks(batch: pa.RecordBatch, name: str) -> np.ndarray:
     cells = pc.utf8_lower(pc.utf8_trim_whitespace(as_text(batch.column(name)).fill_null("")))
-    yes: np.ndarray = pc.is_in(cells, YES).to_numpy(zero_copy_only=False)
-    wrong = ~(yes | pc.is_in(cells, NO).to_numpy(zero_copy_only=False))
+    yes: np.ndarray = pc.is_in(cells, pa.array(YES)).to_numpy(zero_copy_only=False)
+    wrong = ~(yes | pc.is_in(cells, pa.array(NO)).to_numpy(zero_copy_only=False))
     if wrong.any():
         row = int(np.argmax(wrong))
         where = f"{batch.column(FILE)[row]}:{batch.column(LINE)[row]}"

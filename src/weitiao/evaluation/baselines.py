@@ -68,13 +68,13 @@ def _prediction(
 class Majority:
     """Always says what is most frequent in training; its probabilities are the shares there."""
 
-    def __init__(self, labels: Sequence[str], *, seed: int = 0) -> None:  # noqa: ARG002 - nothing is drawn
+    def __init__(self, labels: Sequence[str], *, seed: int = 0) -> None:
         self.labels = list(labels)
         self.name = "majority class"
         self.notes: list[str] = []
         self._answer: Prediction = {}
 
-    def fit(self, texts: Iterable[Text], labels: Any) -> None:  # noqa: ARG002 - it looks at labels only
+    def fit(self, texts: Iterable[Text], labels: Any) -> None:
         """Count the labels; multi-label: take the most frequent set of labels."""
         gold = as_array(labels)
         if gold.ndim == 1:

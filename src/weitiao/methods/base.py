@@ -18,7 +18,6 @@ class Method(Protocol):
 
     name: ClassVar[str]
     families: ClassVar[frozenset[Family]]
-    moves_body: ClassVar[bool]  # whether the pretrained weights themselves move: their size decides about disk
     Options: ClassVar[type[Settings]]
     options: Any
 

@@ -22,7 +22,6 @@ class Full:
 
     name: ClassVar[str] = "full"
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
-    moves_body: ClassVar[bool] = True
     Options: ClassVar[type[Settings]] = FullOptions
 
     def __init__(self, options: Settings) -> None:

@@ -27,7 +27,6 @@ class HeadOnly:
 
     name: ClassVar[str] = "head"
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
-    moves_body: ClassVar[bool] = False
     Options: ClassVar[type[Settings]] = HeadOnlyOptions
 
     def __init__(self, options: Settings) -> None:

@@ -40,7 +40,6 @@ class Lora:
 
     name: ClassVar[str] = "lora"
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
-    moves_body: ClassVar[bool] = False
     Options: ClassVar[type[Settings]] = LoraOptions
 
     def __init__(self, options: LoraOptions) -> None:

@@ -14,7 +14,8 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     The pooler belongs to the head: models that were not pretrained with one get it newly drawn.
     """
     body = model.base_model
-    names = [name for name, module in model.named_children() if module is not body and next(module.parameters(), None) is not None]
+    outside = [(name, module) for name, module in model.named_children() if module is not body]
+    names = [name for name, module in outside if next(module.parameters(), None) is not None]  # dropout has none
     if getattr(body, "pooler", None) is not None:
         names.append(f"{model.base_model_prefix}.pooler")
     return names

@@ -6,13 +6,21 @@ from weitiao.models.device import autocast, resolve_device, resolve_precision
 from weitiao.models.family import family_of
 from weitiao.models.load import check_head, load_model, open_pretrained
 from weitiao.models.quiet import quiet
-from weitiao.models.sizing import activation_bytes, count_parameters, free_memory, stored_parameters, weights_bytes
+from weitiao.models.sizing import (
+    activation_bytes,
+    count_parameters,
+    empty_model,
+    free_memory,
+    stored_parameters,
+    weights_bytes,
+)
 
 __all__ = [
     "activation_bytes",
     "autocast",
     "check_head",
     "count_parameters",
+    "empty_model",
     "family_of",
     "free_memory",
     "load_model",
