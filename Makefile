@@ -15,7 +15,7 @@ help:  ## list these targets
 
 demo: .venv/.run  ## fine-tune a real encoder on real text; shows the report's place (4 minutes, set-up included)
 	rm -rf demo
-	$(BIN)/weitiao train recipes/demo.yaml --set output=../demo
+	$(BIN)/weitiao train recipes/demo.yaml
 	$(BIN)/weitiao predict demo "Shares rose after the bank cut interest rates"
 
 test: .venv/.test  ## all that must pass: lint, types, layers, tests

@@ -20,6 +20,7 @@ from weitiao.artifacts.run_folder import Run
 from weitiao.evaluation.assess import Measured
 from weitiao.evaluation.report import Curves, Facts, Histogram, SplitFacts, recipe_rows
 from weitiao.preparation import Preparation
+from weitiao.trackers.jsonl import read_events
 
 LIBRARIES = ("weitiao", "torch", "transformers", "tokenizers", "peft", "datasets", "scikit-learn")
 
@@ -38,7 +39,7 @@ def gather(run: Run, ready: Preparation, measured: Measured | None) -> Facts:
         max_length=int(recipe.model.max_length),
         splits=[_split(name, ready) for name in ready.splits],
         findings=ready.findings,
-        curves=Curves.of(run.events()),
+        curves=Curves.of(read_events(run.folder)),
         recipe=recipe_rows(recipe),
         recipe_yaml=recipe.to_yaml(),
         summary={"parameters": f"{parameters:,}", "trained": f"{trainable:,} ({trainable / parameters:.1%})"},

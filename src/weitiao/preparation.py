@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weitiao import data, models, registry
-from weitiao.artifacts.run_folder import RUNS
+from weitiao import data, models, registry, trackers
+from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import DataError, RecipeError
 from weitiao.recipe import Recipe
 from weitiao.records import Finding, Pretrained, SplitName
@@ -68,6 +68,7 @@ def prepare(recipe: Recipe) -> Preparation:
     """
     task: Task = registry.get("task", recipe.task.name)(recipe.task.options)
     method: Method = registry.get("method", recipe.method.name)(recipe.method.options)
+    trackers.require(recipe.trackers)
     device, device_why = models.resolve_device(recipe.training.device)
     precision, precision_why = models.resolve_precision(recipe.training.precision, device)
     splits = data.open_splits(recipe.data, task.columns, base=recipe.base, seed=recipe.training.seed)
@@ -119,7 +120,7 @@ def _check_family(pretrained: Pretrained, task: Task, method: Method, recipe: Re
     for kind, part in (("task", task), ("method", method)):
         if pretrained.family not in part.families:
             raise RecipeError(
-                f"'{part.name}' does not work on a {pretrained.family} model ({pretrained.source})",
+                f"'{part.name}' does not work on a model of the family {pretrained.family} ({pretrained.source})",
                 where=f"{recipe.origin(kind + '.name')} ({kind})",
                 fix=f"It works on: {', '.join(sorted(part.families))}.",
             )  # fmt: skip
@@ -180,16 +181,18 @@ def _steps(recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pr
 
 
 def _cut(features: Mapping[SplitName, Dataset], splits: Mapping[SplitName, Dataset], max_length: int) -> list[Finding]:
-    findings = []
+    """One finding for all splits: how many examples are too long, by how much, and what happens to them."""
+    told, where, most = [], "", 0
     for name, split in features.items():
         count, longest, rows = data.truncated(split, max_length)
         if count:
-            where = f"data.{name} {data.lines_where(splits[name], rows)}"
-            findings.append(Finding(
-                "warning", where, f"{count:,} of {len(split):,} examples are longer than {max_length} tokens "
-                f"(the longest has {longest:,}); what is beyond is cut", "A model that takes more, or shorter texts.",
-            ))  # fmt: skip
-    return findings
+            told.append(f"{count:,} of {len(split):,} {name}")
+            where, most = where or f"data.{name} {data.lines_where(splits[name], rows)}", max(most, longest)
+    if not told:
+        return []
+    problem = (f"{', '.join(told)} examples are longer than {max_length} tokens (the longest has {most:,}); "
+               "their end is cut")  # fmt: skip
+    return [Finding("warning", where, problem, "Shorten the texts, or take a model that reads more at once.")]
 
 
 def _counts(pretrained: Pretrained, task: Task, method: Method) -> dict[str, int]:
@@ -205,7 +208,7 @@ def disk_needed(parameters: int, trainable: int) -> int:
 
 
 def _disk(recipe: Recipe, counts: Mapping[str, int]) -> list[Finding]:
-    folder = RUNS.resolve() if recipe.output is None else (recipe.base / recipe.output).resolve()
+    folder = RUNS.resolve() if recipe.output is None else output_folder(recipe.base, recipe.output)
     while not folder.exists():
         folder = folder.parent
     needed, free = disk_needed(**counts), shutil.disk_usage(folder).free

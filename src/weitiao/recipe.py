@@ -10,8 +10,9 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import (
     BaseModel,
@@ -28,13 +29,16 @@ from weitiao import registry
 from weitiao.errors import RecipeError, nearest
 
 Auto = Literal["auto"]
+AutoCount = Annotated[int, Field(ge=1)] | Auto
 Key = tuple[str, ...]  # ("training", "epochs")
 
 
 class Settings(BaseModel):
     """One section of a recipe, or the options of one component: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Chosen(BaseModel):
@@ -54,7 +58,8 @@ def _choose(kind: str, value: Any) -> Any:
         return value
     value = {"name": value} if isinstance(value, str) else value
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        raise RecipeError(f"found {value!r}", where=kind, fix=f"Give a name ({', '.join(registry.names(kind))}).")
+        found = f"options ({', '.join(map(str, value))}) without a name" if isinstance(value, Mapping) else repr(value)
+        raise RecipeError(f"found {found}", where=kind, fix=f"Give a name ({', '.join(registry.names(kind))}).")
     name = value["name"]
     component = registry.get(kind, name)
     options = {key: v for key, v in value.items() if key != "name"}
@@ -73,7 +78,7 @@ class ModelSettings(Settings):
     """Branch, tag or commit on the Hub or ModelScope; the default branch when absent."""
     trust_remote_code: bool = False
     """Run Python code shipped inside the model folder. Only for models whose code you have read."""
-    max_length: int | Auto = "auto"
+    max_length: AutoCount = "auto"
     """Tokens an input is cut at, special tokens included. `auto`: as many as the model takes."""
     pad_token: str | None = None
     """Token to pad with, for a tokenizer that has none; added to the vocabulary when it is not in it."""
@@ -113,7 +118,7 @@ class TrainingSettings(Settings):
 
     epochs: float = Field(3, gt=0)
     """Passes over the training split, at most; early stopping may end sooner."""
-    learning_rate: float | Auto = Field("auto", union_mode="left_to_right")
+    learning_rate: Annotated[float, Field(gt=0)] | Auto = Field("auto", union_mode="left_to_right")
     """Highest learning rate of AdamW. `auto`: the method's usual value for the model's family."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Course of the learning rate after the warmup: falling to 0 in a line or a cosine, or staying."""
@@ -125,11 +130,11 @@ class TrainingSettings(Settings):
     """Clip the gradient to this global L2 norm; null: never."""
     batch_size: int = Field(32, ge=1)
     """Examples per optimizer step."""
-    micro_batch_size: int | Auto = "auto"
+    micro_batch_size: AutoCount = "auto"
     """Examples per forward and backward; gradients add up to `batch_size`. `auto`: as many as fit."""
-    evaluate_every: int | Auto = "auto"
+    evaluate_every: AutoCount = "auto"
     """Steps between evaluations on validation. `auto`: at the end of each epoch."""
-    checkpoint_every: int | Auto = "auto"
+    checkpoint_every: AutoCount = "auto"
     """Steps between checkpoints. `auto`: at each evaluation and every 200 steps."""
     patience: int | None = Field(3, ge=1)
     """Stop after so many evaluations without a better primary score; null: never."""
@@ -177,7 +182,10 @@ class Recipe(Settings):
         except ValidationError as error:
             raise _explain(error, type(self)) from None
         for name in self.trackers:
-            registry.get("tracker", name)
+            try:
+                registry.get("tracker", name)
+            except RecipeError as error:
+                raise RecipeError(error.problem, where="trackers", fix=error.fix) from None
         self._origins = {".".join(key): "python" for key in _leaves(_named(values))}
 
     # --- reading
@@ -190,14 +198,16 @@ class Recipe(Settings):
         """
         path = Path(path)
         values, lines = _parse(path)
-        values = _named(values)
+        values = _named({key: value for key, value in values.items() if value is not None})  # a section without lines
         origins = {".".join(key): f"{path.name}:{_line(lines, key)}" for key in _leaves(values)}
         for override in overrides:
             key, value = _override(override)
+            dotted = ".".join(key)
             _assign(values, key, value)
-            origins = {k: v for k, v in origins.items() if not k.startswith(".".join(key))}
-            origins |= {".".join((*key, *leaf)): "--set" for leaf in (_leaves(value) or [()])}
-        values = _named(values)
+            values = _named(values)
+            origins = {k: v for k, v in origins.items() if k != dotted and not k.startswith(f"{dotted}.")}
+            long = _named({dotted: value})[dotted]
+            origins |= {".".join((*key, *leaf)): "--set" for leaf in (_leaves(long) or [()])}
         try:
             recipe = cls(**values)
         except RecipeError as error:
@@ -315,14 +325,21 @@ def _parse(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
 
 def _parse_yaml(text: str, name: str) -> tuple[Any, dict[Key, int]]:
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.comments import TaggedScalar
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     lines: dict[Key, int] = {}
 
     def plain(node: Any, key: Key) -> Any:
+        if isinstance(node, TaggedScalar):
+            where = f"{name}:{_line(lines, key)}"
+            raise RecipeError("tags (!) are not allowed", where=where, fix="Write plain values.")
         if isinstance(node, dict):
             positions: Any = node
             for k in node:
+                if k not in (positions.lc.data or ()):
+                    where = f"{name}:{_line(lines, key)}"
+                    raise RecipeError("merge keys (<<) are not YAML 1.2", where=where, fix="Write the values out.")
                 lines[(*key, str(k))] = positions.lc.key(k)[0] + 1
             return {str(k): plain(v, (*key, str(k))) for k, v in node.items()}
         if isinstance(node, list):
@@ -335,11 +352,27 @@ def _parse_yaml(text: str, name: str) -> tuple[Any, dict[Key, int]]:
         return node
 
     try:
-        return plain(YAML().load(text), ()), lines
+        yaml = YAML()
+        yaml.Constructor = _without_dates()
+        return plain(yaml.load(text), ()), lines
     except MarkedYAMLError as error:
         at = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = (error.problem or "is not YAML").splitlines()[0]
         raise RecipeError(problem, where=f"{name}:{at}") from None
+    except YAMLError as error:  # a character that YAML does not allow
+        raise RecipeError(str(error).splitlines()[0], where=name) from None
+
+
+@cache
+def _without_dates() -> Any:
+    """A constructor that leaves dates as text: YAML 1.2 has none."""
+    from ruamel.yaml.constructor import RoundTripConstructor
+
+    class WithoutDates(RoundTripConstructor):
+        pass
+
+    WithoutDates.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
+    return WithoutDates
 
 
 def _parse_toml(text: str, name: str) -> tuple[Any, dict[Key, int]]:
@@ -442,7 +475,10 @@ def _explain(error: ValidationError, model: type[BaseModel], prefix: Key = ()) -
             key = tuple(map(str, item["loc"]))
         else:
             message = f"{message[0].lower()}{message[1:]}"
-            message = f"found {item['input']!r}; {message}" if key not in texts else message
+            if kind in ("model_type", "model_attributes_type"):
+                message = "it is a section: write its `key: value` lines below it"
+            found = "nothing" if item["input"] is None else repr(item["input"])
+            message = f"found {found}; {message}" if key not in texts else message
             if kind == "literal_error" and isinstance(item["input"], str) and "expected" in item.get("ctx", {}):
                 known = re.findall(r"'([^']+)'", item["ctx"]["expected"])
                 guess = nearest(item["input"], known)
@@ -461,6 +497,8 @@ def _field_path(location: tuple[int | str, ...], model: type[BaseModel]) -> tupl
         inner = model.model_fields[part].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             model = inner
+        elif get_origin(inner) is dict and len(location) > len(key):
+            return (*key, str(location[len(key)])), model
         else:
             break
     return tuple(key), model
@@ -469,10 +507,12 @@ def _field_path(location: tuple[int | str, ...], model: type[BaseModel]) -> tupl
 def _locate(error: RecipeError, name: str, lines: Mapping[Key, int], origins: Mapping[str, str]) -> RecipeError:
     if not isinstance(error, _PlacedError):
         key = tuple(error.where.split("."))
-        place = origins.get(error.where) or origins.get(f"{error.where}.name") or f"{name}:{_line(lines, key)}"
+        named = (origins.get(error.where), origins.get(f"{error.where}.name"))
+        below = (origin for k, origin in origins.items() if k.startswith(f"{error.where}."))
+        place = next(filter(None, (*named, *below)), f"{name}:{_line(lines, key)}")
         return RecipeError(error.problem, where=f"{place} ({error.where})", fix=error.fix)
     told = []
-    for key, text in error.problems:
+    for key, text in sorted(error.problems, key=lambda problem: _line(lines, problem[0])):
         dotted = ".".join(key)
         place = origins.get(dotted) or f"{name}:{_line(lines, key)}"
         told.append(f"{place}: {dotted}: {text}")

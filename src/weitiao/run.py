@@ -17,8 +17,8 @@ from weitiao.loading import Loaded, load_for_training
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.results import publish
+from weitiao.trackers import recording
 from weitiao.trackers.base import Tracker
-from weitiao.trackers.recording import recording
 from weitiao.training.checkpoint import Checkpoints
 from weitiao.training.fit import fit, stop_on_signal
 

@@ -1,9 +1,11 @@
 """A package outside adds a method, a format and a task by entry points alone.
 
-The package is the one in CONTRIBUTING.md. That it trains and predicts is shown by running the blocks of that page
+The package is the one in CONTRIBUTING.md. That it trains and predicts is shown by running the blocks of that page.
 """
 
 from __future__ import annotations
+
+import contextlib
 
 import pytest
 
@@ -13,11 +15,11 @@ from tests.docs.sandbox import ROOT, Sandbox
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
-    made = Sandbox(tmp_path_factory.mktemp("outside"))
-    for block in blocks(ROOT / "CONTRIBUTING.md"):
-        if block.file:
-            made.write(block.file, block.text)
-    return made
+    with contextlib.closing(Sandbox(tmp_path_factory.mktemp("outside"))) as made:
+        for block in blocks(ROOT / "CONTRIBUTING.md"):
+            if block.file:
+                made.write(block.file, block.text)
+        yield made
 
 
 def test_its_names_stand_beside_the_built_in_ones(sandbox):
@@ -66,5 +68,6 @@ def test_a_built_in_name_cannot_be_taken(sandbox, tmp_path):
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
 from weitiao import registry
+registry.table.cache_clear()
 assert registry.get("method", "lora").__module__ == "weitiao.methods.lora"
 """)

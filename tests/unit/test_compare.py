@@ -89,9 +89,9 @@ def test_false_alarms_are_rare():
     random = np.random.default_rng(0)
     alarms = sum(
         against(random.random(100) < 0.8, random.random(100) < 0.8, rounds=100).finding != "no difference"
-        for _ in range(100)
+        for _ in range(60)
     )
-    assert alarms <= 10
+    assert alarms <= 6
 
 
 def test_multi_label_subset_accuracy_is_tested_by_mcnemar():

@@ -460,6 +460,9 @@ def test_the_schema_takes_what_the_reader_takes(tmp_path: Path, text: str) -> No
 
 
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.name)
-def test_every_shipped_recipe_reads(path: Path) -> None:
-    recipe = Recipe.read(path)
-    assert recipe.to_dict()["task"]["name"] in registry.names("task")
+def test_every_shipped_recipe_reads_and_its_keys_stand_in_the_schema(path: Path) -> None:
+    written, schema = Recipe.read(path).to_dict(), Recipe.json_schema()
+    assert written["task"]["name"] in registry.names("task")
+    assert set(written) <= set(schema["properties"])
+    for section, settings in (("training", "TrainingSettings"), ("data", "DataSettings"), ("model", "ModelSettings")):
+        assert set(written[section]) == set(schema["$defs"][settings]["properties"])

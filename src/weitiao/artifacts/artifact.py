@@ -91,6 +91,8 @@ def _write(
     options = task.options.model_dump(mode="json")
     write_json(ours / "task.json", {"name": task.name, "options": options, "prepared": prepared})
     write_json(ours / "scores.json", scores)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)  # written private; an artifact is there to be shared
 
 
 def write_json(path: Path, value: Any) -> None:

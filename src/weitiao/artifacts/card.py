@@ -20,7 +20,7 @@ tags: [weitiao]
 
 # {name}
 
-`{base}` fine-tuned for {task} with the method `{method}` by [Weitiao](https://pypi.org/project/weitiao/) {version}.
+`{base}` fine-tuned for {task} with the method `{method}` by Weitiao {version}.
 
 ## Scores
 

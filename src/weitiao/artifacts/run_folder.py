@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 import fcntl
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -77,15 +78,6 @@ class Run:
         path = self.folder / "scores.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """What happened, oldest first; a line torn by a kill is passed over."""
-        with (self.folder / "events.jsonl").open(encoding="utf-8") as lines:
-            for line in lines:
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    continue
-
     def note(self, **values: Any) -> Run:
         """Write values into `run.json` and return the run with them."""
         path = self.folder / "run.json"
@@ -121,7 +113,7 @@ def new_folder(recipe: Recipe, started: datetime) -> Path:
     Raises `RunError` when `output` holds something already.
     """
     if recipe.output is not None:
-        folder = (recipe.base / recipe.output).expanduser()
+        folder = output_folder(recipe.base, recipe.output)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             held = "another run" if (folder / "run.json").exists() else "other files"
             raise RunError(f"{folder} holds {held}", where=f"{recipe.origin('output')} (output)",
@@ -131,6 +123,11 @@ def new_folder(recipe: Recipe, started: datetime) -> Path:
     stem = f"{started:%Y%m%d-%H%M%S}-{recipe.method.name}-{model}"
     candidates = (RUNS / (stem + (f"-{n}" if n > 1 else "")) for n in range(1, 1000))
     return next(folder for folder in candidates if not folder.exists())
+
+
+def output_folder(base: Path, output: str) -> Path:
+    """Where an `output` lies, relative to the recipe's folder, written without detours."""
+    return Path(os.path.normpath(base / Path(output).expanduser()))
 
 
 def create_run(recipe: Recipe, digest: str) -> Run:

@@ -129,7 +129,7 @@ def features(text: Text) -> list[str]:
 LONGEST_TEXT = 4000  # characters read of a text; more than most models take
 MOST_TEXTS = 100_000
 MOST_DECISIONS = 20_000_000  # texts x labels
-MOST_BYTES = 20_000_000  # of all texts together, as UTF-8; keeps the fit within about a minute and 1 GB
+MOST_BYTES = 20_000_000  # of all texts together, as UTF-8; bounds the memory of the fit
 MOST_WEIGHTS = 50_000_000  # labels x n-grams
 RARE = 20_000  # from so many texts on, n-grams that stand in one text only are dropped
 

@@ -120,13 +120,13 @@ def line_chart(
 
 def bars(rows: Sequence[tuple[str, float, str]]) -> Markup:
     """Draw horizontal bars: (label, value, what to write at the end)."""
-    pitch, left = 22, 150
-    scale = Axis(0, max((value for _, value, _ in rows), default=0) or 1, left, WIDTH - 70)
+    pitch, left = 22, 164
+    scale = Axis(0, max((value for _, value, _ in rows), default=0) or 1, left, WIDTH - 82)
     parts = []
     for i, (label, value, note) in enumerate(rows):
         y, end = i * pitch, scale.at(value)
         parts += [
-            _text(left - 8, y + 15, shorten(clean(label), 21), kind="name", anchor="end"),
+            _text(left - 8, y + 15, shorten(clean(label), 20), kind="name", anchor="end"),
             _box(left, y + 4, max(end - left, 1), pitch - 8, "bar", f"{clean(label)}: {note}", rx=2),
             _text(end + 6, y + 15, note, kind="value"),
         ]

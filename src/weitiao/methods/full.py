@@ -31,7 +31,7 @@ class Full:
         """A usual rate for hidden size 768, by 1/width for other sizes (Yang et al. 2022, muP, for AdamW)."""
         usual = {"encoder": 5e-5, "decoder": 5e-5, "seq2seq": 1e-4}[family]
         rate = float(f"{usual * 768 / width:.1g}")
-        return rate, f"full fine-tuning of a {family} {width} wide"
+        return rate, f"full fine-tuning, {family}, hidden size {width}"
 
     def apply(self, model: PreTrainedModel) -> torch.nn.Module:
         """Let every weight move."""

@@ -34,7 +34,7 @@ class HeadOnly:
 
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
         """New layers on frozen features take a far higher rate than pretrained ones."""
-        return 2e-3, f"new layers on a frozen {family}"
+        return 2e-3, f"new layers on a frozen body ({family})"
 
     def apply(self, model: PreTrainedModel) -> torch.nn.Module:
         """Freeze all but the head; the body stays in inference, so that its features carry no dropout noise."""

@@ -47,7 +47,7 @@ class Lora:
 
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
         """About ten times that of full fine-tuning (Schulman 2025, "LoRA Without Regret")."""
-        return {"encoder": 1e-3, "decoder": 5e-4, "seq2seq": 1e-3}[family], f"LoRA on a {family}"
+        return {"encoder": 1e-3, "decoder": 5e-4, "seq2seq": 1e-3}[family], f"LoRA ({family})"
 
     def apply(self, model: PreTrainedModel) -> torch.nn.Module:
         """Wrap the model with PEFT's LoRA layers."""
