@@ -8,7 +8,7 @@ from weitiao.data.columns import ChosenColumns, choose_columns
 from weitiao.data.features import column_array, encode_split, truncated
 from weitiao.data.formats.detect import format_of
 from weitiao.data.keys import text_keys
-from weitiao.data.labels import label_codes, label_counts, lines_where, rename
+from weitiao.data.labels import label_codes, label_counts, lines_where, rename, rows_labelled
 from weitiao.data.splits import Splits, fingerprint, open_splits
 from weitiao.data.table import Table, open_table
 
@@ -32,6 +32,7 @@ __all__ = [
     "open_splits",
     "open_table",
     "rename",
+    "rows_labelled",
     "text_keys",
     "truncated",
 ]

@@ -249,6 +249,16 @@ def label_codes(dataset: Dataset, column: str = "label") -> tuple[np.ndarray, li
     return code_of[codes], names
 
 
+def rows_labelled(dataset: Dataset, label: str, column: str = "label") -> np.ndarray:
+    """Return the numbers of the rows that carry a label, alone or among others."""
+    found, start = [], 0
+    for batch in arrow_batches(dataset, [column]):
+        rows, values = _labels_of(batch)
+        found.append(start + rows[pc.equal(values, label).fill_null(False).to_numpy(zero_copy_only=False)])
+        start += len(batch)
+    return np.concatenate(found) if found else np.array([], dtype=np.int64)
+
+
 def lines_where(dataset: Dataset, rows: np.ndarray | Sequence[int], shown: int = 3) -> str:
     """Return where rows stand, for people: ``reviews.csv:12, 15, 29 and 14 more``. `rows`: a mask or row numbers."""
     chosen = np.asarray(rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from weitiao import data
 from weitiao.errors import DataError, RecipeError, nearest
 from weitiao.metrics.classification import MultiLabelScorer, SingleLabelScorer, ThresholdTuner
 from weitiao.recipe import Settings
@@ -88,7 +89,7 @@ class TextClassification:
 
     def prepare(self, splits: Mapping[SplitName, Dataset]) -> tuple[TextClassification, list[Finding]]:
         """Learn the label names and whether there may be several; raises `DataError` where none can be learned."""
-        counts = {name: _label_counts(split) for name, split in splits.items()}
+        counts = {name: Counter(data.label_counts(split)) for name, split in splits.items()}
         multi_label = _is_multi_label(splits["train"], self.options.multi_label)
         labels = _ordered(counts["train"], self.options.labels)
         findings = _label_findings(splits, counts, labels, multi_label)
@@ -235,17 +236,6 @@ def _names(cell: Any) -> list[str]:
     return [str(c).lower() if isinstance(c, bool) else str(c).strip() for c in cells]
 
 
-def _label_counts(split: Dataset) -> Counter[str]:
-    """Examples per label name; streams over the column."""
-    counts: Counter[str] = Counter()
-    if "label" not in split.column_names:
-        return counts
-    for chunk in split.select_columns(["label"]).iter(10_000):
-        for cell in chunk["label"]:
-            counts.update(_names(cell))
-    return counts
-
-
 def _is_multi_label(train: Dataset, wanted: bool | Literal["auto"]) -> bool:
     lists = isinstance(train[0]["label"], list)
     if wanted == "auto":
@@ -325,18 +315,7 @@ def _order_findings(labels: list[str], written: list[str] | None) -> list[Findin
 
 
 def _where(split: Dataset, label: str) -> str:
-    """The file and first lines that carry a label; reads the column only for the message."""
-    lines: list[int] = []
-    file = ""
-    for chunk in split.select_columns(["label", FILE, LINE]).iter(10_000):
-        for cell, name, line in zip(chunk["label"], chunk[FILE], chunk[LINE], strict=True):
-            if label in _names(cell):
-                file = file or name
-                lines.append(line)
-        if len(lines) > 3:
-            break
-    shown = ", ".join(map(str, lines[:3])) + (" and more" if len(lines) > 3 else "")
-    return f"{file}:{shown}"
+    return data.lines_where(split, data.rows_labelled(split, label))
 
 
 def _weights(

@@ -1,0 +1,45 @@
+"""Golden losses: the same recipe through the real command line gives the losses written down here, step by step.
+
+A change that is meant to leave the numbers alone has identical losses. One that is meant to change them writes the
+files anew with ``WEITIAO_WRITE_GOLDEN=1`` and says why in its commit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weitiao.cli.main import main
+
+HERE = Path(__file__).parent
+CASES = [("full", "encoder"), ("lora", "decoder"), ("head", "seq2seq")]
+
+
+def losses(recipe: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    monkeypatch.setattr("sys.argv", ["weitiao", "train", str(recipe), "--quiet"])
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main())
+    assert not ended.value.code
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    return [event["loss"] for event in events if event["event"] == "StepDone"]
+
+
+@pytest.mark.parametrize(("method", "family"), CASES)
+def test_losses_are_the_golden_ones(
+    method: str, family: str, recipe_values: Callable[..., dict[str, Any]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    recipe = tmp_path / "recipe.json"
+    values = recipe_values(family, method=method, evaluation={"bootstrap": 0, "baselines": False})
+    recipe.write_text(json.dumps(values))
+    found = losses(recipe, Path(values["output"]), monkeypatch)
+    golden = HERE / f"{method}-{family}.txt"
+    if os.environ.get("WEITIAO_WRITE_GOLDEN"):
+        golden.write_text("".join(f"{loss:.6f}\n" for loss in found))
+    wanted = [float(line) for line in golden.read_text().split()]
+    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4)
