@@ -15,6 +15,7 @@ import numpy as np
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import DataError, RecipeError
+from weitiao.outline import outline
 from weitiao.recipe import Recipe
 from weitiao.records import Finding, Pretrained, SplitName
 
@@ -78,8 +79,8 @@ def prepare(recipe: Recipe) -> Preparation:
     refuse_errors(learned)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     _check_family(pretrained, task, method, recipe)
-    head_findings = models.check_head(pretrained, task.head)
-    counts = _counts(pretrained, task, method)
+    shape = outline(pretrained, task, method)
+    counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     values: dict[str, tuple[Any, str]] = {
         "training.device": (device.type if device.index is None else str(device), device_why),
         "training.precision": (precision, precision_why),
@@ -92,7 +93,7 @@ def prepare(recipe: Recipe) -> Preparation:
     recipe = recipe.resolved({k: v for k, v in _steps(recipe, features, pretrained).items() if _is_auto(recipe, k)})
     findings += [
         *learned,
-        *head_findings,
+        *shape.findings,
         *_cut(features, splits, int(recipe.model.max_length)),
         *_disk(recipe, counts),
     ]
@@ -193,13 +194,6 @@ def _cut(features: Mapping[SplitName, Dataset], splits: Mapping[SplitName, Datas
     problem = (f"{', '.join(told)} examples are longer than {max_length} tokens (the longest has {most:,}); "
                "their end is cut")  # fmt: skip
     return [Finding("warning", where, problem, "Shorten the texts, or take a model that reads more at once.")]
-
-
-def _counts(pretrained: Pretrained, task: Task, method: Method) -> dict[str, int]:
-    """How many parameters there are and how many move, by applying the method to a model without values."""
-    model = method.apply(models.empty_model(pretrained, task.head))
-    moving = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"parameters": sum(p.numel() for p in model.parameters()), "trainable": moving}
 
 
 def disk_needed(parameters: int, trainable: int) -> int:

@@ -66,7 +66,8 @@ def assess(
 
     def see(batch: Batch, predictions: list[Prediction]) -> None:
         rows.extend(batch.rows)
-        sure.add(batch.rows, batch.labels, predictions)
+        if sure.labels:
+            sure.add(batch.rows, batch.labels, predictions)
 
     ours = score(inference, on.features, see)
     measured = Measured(on.name, _with_intervals(ours, settings, seed), mistakes=[_told(m, on) for m in sure.top()])
@@ -87,7 +88,8 @@ def _with_intervals(scorer: Scorer, settings: EvaluationSettings, seed: int) -> 
 
 
 def _label_names(inference: Inference) -> list[str]:
-    return list(inference.task.head.config["id2label"].values())
+    """The names of what is chosen among; none where a task does not choose."""
+    return list(inference.task.head.config.get("id2label", {}).values())
 
 
 def _told(mistake: Mistake, on: Labelled) -> Mistake:

@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-PYPI = "https://pypi.org/simple"
 SECTIONS = ("global", "download", "install")
 
 
@@ -40,7 +39,7 @@ def read() -> PipSettings:
 
 
 def _settings(values: Mapping[str, str]) -> PipSettings:
-    indexes = [values.get("index-url", PYPI), *values.get("extra-index-url", "").split()]
+    indexes = [values.get("index-url") or default_index(), *values.get("extra-index-url", "").split()]
     if values.get("no-index", "").lower() in ("1", "true", "yes", "on"):
         indexes = []
     certificates = values.get("cert")
@@ -51,6 +50,13 @@ def _settings(values: Mapping[str, str]) -> PipSettings:
         certificates=certificates if certificates and Path(certificates).exists() else None,
         timeout=_seconds(values),
     )
+
+
+def default_index() -> str:
+    """The index that is asked where none is configured, as the library has it."""
+    from unearth import PackageFinder
+
+    return str(PackageFinder().sources[0]["url"])
 
 
 def _seconds(values: Mapping[str, str]) -> float:

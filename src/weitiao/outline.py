@@ -1,0 +1,64 @@
+"""What a model with a head and a method looks like, found out without its weights, and remembered.
+
+Importing a model class takes seconds; `weitiao check` needs it only for a model, head and method not seen before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weitiao import models
+from weitiao.records import Finding, Pretrained
+from weitiao.sources import cache_folder
+from weitiao.sources.cache import write_synced
+
+if TYPE_CHECKING:
+    from weitiao.methods.base import Method
+    from weitiao.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Outline:
+    """How many parameters there are, how many move, and what is worth knowing about body and head."""
+
+    parameters: int
+    trainable: int
+    findings: list[Finding]
+
+
+def outline(pretrained: Pretrained, task: Task, method: Method) -> Outline:
+    """Look at the model without values; raises `ModelError` or `RecipeError` where head or method do not fit it.
+
+    Remembered by content of the model, head, method and versions of the libraries; errors are found anew each time.
+    """
+    path = cache_folder() / "outlines" / f"{_key(pretrained, task, method)}.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Outline(stored["parameters"], stored["trainable"], [Finding(**f) for f in stored["findings"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        found = _look(pretrained, task, method)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_synced(path, json.dumps(dataclasses.asdict(found)))
+    return found
+
+
+def _look(pretrained: Pretrained, task: Task, method: Method) -> Outline:
+    findings = models.check_head(pretrained, task.head)
+    model = method.apply(models.empty_model(pretrained, task.head))
+    parameters = sum(p.numel() for p in model.parameters())
+    return Outline(parameters, sum(p.numel() for p in model.parameters() if p.requires_grad), findings)
+
+
+def _key(pretrained: Pretrained, task: Task, method: Method) -> str:
+    versions = [importlib.metadata.version(name) for name in ("weitiao", "transformers", "peft")]
+    # Label names change neither shapes nor findings.
+    head: dict[str, Any] = {k: v for k, v in task.head.config.items() if not isinstance(v, Mapping)}
+    options = method.options.model_dump(mode="json")
+    what = [versions, pretrained.fingerprint, task.head.auto_class, head, method.name, options]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
