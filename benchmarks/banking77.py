@@ -50,9 +50,8 @@ def main() -> None:
         print(f"{side:8} accuracy {statistics.mean(scores):.4f} ± {spread:.4f} over {len(scores)} seeds")
     speeds = [[row["samples_per_second"] for row in rows if row["side"] == side] for side in ("weitiao", "trainer")]
     ratios = [ours / theirs for ours, theirs in zip(*speeds, strict=True)]
-    print(
-        f"samples a second, Weitiao to Trainer: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    )
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    print(f"samples a second, Weitiao to Trainer: {statistics.median(ratios):.2f} ({spread})")
 
 
 if __name__ == "__main__":

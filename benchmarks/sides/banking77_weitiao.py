@@ -19,12 +19,13 @@ from weitiao import Recipe, train
 def main(model_folder: str, data_folder: str, seed: int, epochs: int = 3) -> None:
     if os.environ.get("THREADS"):
         torch.set_num_threads(int(os.environ["THREADS"]))
+    data = Path(data_folder).resolve()
     with tempfile.TemporaryDirectory() as scratch:
         run = train(Recipe(
             task="text-classification",
             model={"source": str(Path(model_folder).resolve()), "max_length": 256},
             # The whole train split is trained on and the last weights are kept, as on the other side.
-            data={"train": f"{Path(data_folder).resolve()}/train.csv", "test": f"{Path(data_folder).resolve()}/test.csv",
+            data={"train": str(data / "train.csv"), "test": str(data / "test.csv"),
                   "validation_size": 0, "duplicates": "anywhere"},
             training={"epochs": epochs, "learning_rate": 2e-4, "batch_size": 32, "seed": seed, "precision": "fp32"},
             evaluation={"baselines": False, "bootstrap": 0},

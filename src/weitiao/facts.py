@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -88,19 +88,30 @@ def environment(summary: Mapping[str, Any]) -> dict[str, str]:
     """Versions, machine, threads and peak memory of this process."""
     import torch
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
-        **{name: importlib.metadata.version(name) for name in _installed(LIBRARIES)},
+        **_versions(LIBRARIES),
         "Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(), "cores": str(os.cpu_count()), "threads": str(torch.get_num_threads()),
         "device": str(summary["device"]), "precision": str(summary["precision"]),
-        "peak memory": f"{peak / 1e9:.2f} GB",
+        **_peak_memory(),
     }  # fmt: skip
 
 
-def _installed(names: Iterable[str]) -> list[str]:
-    there = {d.metadata["Name"].lower() for d in importlib.metadata.distributions() if d.metadata["Name"]}
-    return [name for name in names if name in there]
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _peak_memory() -> dict[str, str]:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return {}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"peak memory": f"{peak / 1e9:.2f} GB"}
 
 
 def _processor() -> str:

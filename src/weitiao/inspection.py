@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from weitiao import data, models, predictor
-from weitiao.artifacts.run_folder import find_run
-from weitiao.errors import WeitiaoError
+from weitiao.artifacts.artifact import Artifact
+from weitiao.artifacts.run_folder import check_output, find_run
+from weitiao.errors import RunError, WeitiaoError
 from weitiao.evaluation.assess import Labelled, Measured, assess
 from weitiao.evaluation.report import write_report
 from weitiao.facts import evaluation_facts
 from weitiao.predictor import Predictor
 from weitiao.preparation import as_recipe, encode_split, prepare, refuse_errors
-from weitiao.recipe import Recipe
+from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import Finding, Scores, SplitName
 
 
@@ -52,15 +53,23 @@ class Evaluation:
 
 def check(recipe: Recipe | Path | str | Mapping[str, Any]) -> Checked:
     """Find out everything that can be known before training; trains and writes nothing."""
+    recipe = as_recipe(recipe)
+    check_output(recipe)
     with models.quiet():
-        ready = prepare(as_recipe(recipe))
+        ready = prepare(recipe)
     return Checked(ready.recipe, ready.findings, ready.facts)
 
 
 def artifact_folder(run: str | Path) -> Path:
     """The artifact of a run id, a run folder, or an artifact folder itself."""
     path = Path(run)
-    return path if (path / "weitiao" / "task.json").exists() else find_run(run).artifact
+    if (path / "weitiao" / "task.json").exists():
+        return path
+    found = find_run(run)
+    if not found.artifact.exists():
+        raise RunError(f"is {found.status} and has no model yet", where=f"run {found.id}",
+                       fix=f"Go on with `weitiao train --resume {found.id}`.")  # fmt: skip
+    return found.artifact
 
 
 def load(run: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:
@@ -82,15 +91,13 @@ def evaluate(
     """
     loaded = load(run, device=device)
     artifact = loaded.artifact
-    settings = artifact.recipe.data.model_copy(
-        update={"train": source, "validation": None, "test": None, "validation_size": 0.0, "test_size": 0.0,
-                "group": None, "max_examples": None, "columns": dict(columns or {})}
-    )  # fmt: skip
+    settings = _measured_on(artifact, source, columns or {})
     with models.quiet():
-        splits = data.open_splits(settings, artifact.task.columns, base=Path(), seed=artifact.recipe.training.seed)
-        refuse_errors(data.check_examples(splits, artifact.task.columns))
-        features = encode_split(splits["train"], artifact.task, artifact.tokenizer, artifact.max_length)
-        on = Labelled(Path(source).name, splits["train"], features)
+        splits = data.open_splits(settings, artifact.columns, base=Path(), seed=artifact.recipe.training.seed)
+        refuse_errors(data.check_examples(splits, artifact.columns))
+        split = splits["test" if "test" in splits else "train"]  # a folder may hold several: never its train, then
+        features = encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length)
+        on = Labelled(Path(source).name, split, features)
         measured = assess(loaded.inference, on, artifact.recipe.evaluation, artifact.recipe.training.seed,
                           _fitted_on(artifact))  # fmt: skip
     if report is None:
@@ -99,15 +106,31 @@ def evaluate(
     return Evaluation(measured, Path(report))
 
 
-def _fitted_on(artifact: Any) -> dict[SplitName, Labelled] | None:
+def _measured_on(artifact: Artifact, source: str, columns: Mapping[str, str | list[str]]) -> DataSettings:
+    """The run's data settings with the file in place of train, uncut; its columns where the file has them, too."""
+    settings, base = artifact.recipe.data, artifact.recipe.base
+    there = data.open_table(source, base=Path()).columns
+    known = {role: name for role, name in settings.columns.items() if set(listed(name)) <= set(there)}
+    names = settings.label_names and str(base / settings.label_names)
+    update = {"train": source, "validation": None, "test": None, "validation_size": 0.0, "test_size": 0.0,
+              "group": None, "max_examples": None, "label_names": names, "columns": {**known, **columns}}  # fmt: skip
+    return settings.model_copy(update=update)
+
+
+def listed(names: str | list[str]) -> list[str]:
+    """A column, or several, as a list."""
+    return [names] if isinstance(names, str) else names
+
+
+def _fitted_on(artifact: Artifact) -> dict[SplitName, Labelled] | None:
     """The run's own training data for the baselines; None where it is not at hand any more."""
     recipe = artifact.recipe
     try:
         splits = data.open_splits(recipe.data, artifact.task.columns, base=recipe.base, seed=recipe.training.seed)
-    except WeitiaoError:
+        return {
+            name: Labelled(name, split, encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length))
+            for name, split in splits.items()
+            if name != "test"
+        }
+    except WeitiaoError:  # gone, or not what it was
         return None
-    return {
-        name: Labelled(name, split, encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length))
-        for name, split in splits.items()
-        if name != "test"
-    }

@@ -52,7 +52,15 @@ def _look(pretrained: Pretrained, task: Task, method: Method) -> Outline:
     findings = models.check_head(pretrained, task.head)
     model = method.apply(models.empty_model(pretrained, task.head))
     parameters = sum(p.numel() for p in model.parameters())
+    findings += _untrained_tokens(pretrained, model, method)
     return Outline(parameters, sum(p.numel() for p in model.parameters() if p.requires_grad), findings)
+
+
+def _untrained_tokens(pretrained: Pretrained, model: Any, method: Method) -> list[Finding]:
+    if not pretrained.new_tokens or model.get_input_embeddings().weight.requires_grad:
+        return []
+    problem = f"{pretrained.new_tokens} new tokens keep the embeddings they were drawn with: {method.name} trains none"
+    return [Finding("warning", "model.new_tokens", problem, "Take the method full, or leave them out.")]
 
 
 def _key(pretrained: Pretrained, task: Task, method: Method) -> str:

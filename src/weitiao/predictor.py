@@ -41,8 +41,8 @@ class Predictor:
 
     @property
     def columns(self) -> list[Column]:
-        """The roles an example may have; the label is not needed to predict."""
-        return [column for column in self.artifact.task.columns if column.role != "label"]
+        """The roles an example has: those the model was trained on, but for the label."""
+        return [column for column in self.artifact.columns if column.role != "label"]
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Return one prediction an example, in order."""
@@ -59,8 +59,7 @@ class Predictor:
 
     def _chunk(self, examples: list[Example], start: int) -> list[Prediction]:
         records = [self._record(example, start + row) for row, example in enumerate(examples)]
-        roles = list(records[0])
-        columns = {role: [record.get(role, "") for record in records] for role in roles}
+        columns = {column.role: [record[column.role] for record in records] for column in self.columns}
         encoded = self.artifact.task.encode(columns, self.artifact.tokenizer, self.artifact.max_length)
         features = [
             {**dict(zip(encoded, values, strict=True)), "row": row}
@@ -76,13 +75,15 @@ class Predictor:
     def _record(self, example: Example, row: int) -> dict[str, str]:
         first = self.columns[0].role
         given = {first: example} if isinstance(example, str) else example
-        record = {c.role: given[c.role] for c in self.columns if given.get(c.role) is not None}
-        if not str(record.get(first) or "").strip():
-            raise DataError(f"example {row + 1} has no {first}", where="predict",
-                            fix="Leave out empty examples, or give `{" + first + ": ...}`.")  # fmt: skip
-        return {role: str(value) for role, value in record.items()}
+        record = {c.role: "" if given.get(c.role) is None else str(given[c.role]) for c in self.columns}
+        empty = [role for role, value in record.items() if not value.strip()]
+        if empty:
+            raise DataError(f"example {row + 1} has no {empty[0]}", where="predict",
+                            fix=f"Leave out empty examples; the model reads: {', '.join(record)}.")  # fmt: skip
+        return record
 
 
 def load(folder: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:
     """Load the artifact in a folder."""
-    return Predictor(open_artifact(Path(folder)), device=device, trust_remote_code=trust_remote_code)
+    artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
+    return Predictor(artifact, device=device, trust_remote_code=trust_remote_code)

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import DataError, RecipeError
 from weitiao.outline import outline
 from weitiao.recipe import Recipe
 from weitiao.records import Finding, Pretrained, SplitName
+from weitiao.training.loop import planned_steps
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from weitiao.tasks.base import Task
 
 CHECKPOINT_STEPS = 200  # `checkpoint_every: auto`
-KEPT_CHECKPOINTS = 3  # the newest two and the best
+KEPT_CHECKPOINTS = 4  # the newest two, the best, and the one being written
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def refuse_errors(findings: Iterable[Finding]) -> None:
     """Raise all findings of level ``error`` as one; nothing where there is none."""
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        raise DataError("\n".join(f"{e.where}: {e.problem}. {e.fix}".strip() for e in errors))
+        raise DataError("\n".join(map(str, errors)))
 
 
 def as_recipe(recipe: Recipe | Path | str | Mapping[str, Any]) -> Recipe:
@@ -90,14 +89,16 @@ def prepare(recipe: Recipe) -> Preparation:
     recipe = recipe.resolved({k: v for k, v in values.items() if _is_auto(recipe, k)})
     length = int(recipe.model.max_length)
     features = {name: encode_split(split, task, pretrained.tokenizer, length) for name, split in splits.items()}
-    recipe = recipe.resolved({k: v for k, v in _steps(recipe, features, pretrained).items() if _is_auto(recipe, k)})
+    auto = _steps(recipe, features, pretrained, device)
+    recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
     findings += [
         *learned,
         *shape.findings,
         *_cut(features, splits, int(recipe.model.max_length)),
         *_disk(recipe, counts),
+        *_without_validation(recipe, splits),
     ]
-    facts = _facts(recipe, pretrained, task, splits, features) | counts
+    facts = _facts(recipe, pretrained, task, splits, features) | counts | {"disk_needed": disk_needed(**counts)}
     return Preparation(
         recipe, pretrained, task, method, splits, features, device, precision, findings, facts,
         digest=hashlib.sha256(f"{splits.digest} {pretrained.fingerprint}".encode()).hexdigest(),
@@ -107,12 +108,10 @@ def prepare(recipe: Recipe) -> Preparation:
 def encode_split(split: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
     """Tokenize a split; cached by content, so that the same work is never done twice."""
     prepared = task.prepared.model_dump(mode="json")
-    what = [
-        task.name,
-        prepared,
-        tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer),
-        max_length,
-    ]
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()  # what the last call left behind; it would be part of the key
+    told = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer)
+    what = [task.name, prepared, told, max_length]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()
     return data.encode_split(split, lambda rows: task.encode(rows, tokenizer, max_length), key=key)
 
@@ -163,12 +162,14 @@ def _options(recipe: Recipe, task: Task) -> dict[str, tuple[Any, str]]:
     return {f"task.{key}": (after[key], "from the data") for key in before if before[key] != after[key]}
 
 
-def _steps(recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained) -> dict[str, tuple[Any, str]]:
+def _steps(
+    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, device: torch.device
+) -> dict[str, tuple[Any, str]]:
     settings, train = recipe.training, features["train"]
     an_epoch = -(-len(train) // settings.batch_size)
     longest = int(data.column_array(train, "length").max())
     per_example = models.activation_bytes(pretrained, longest)
-    fits = max(1, int(models.free_memory() * 0.4 / per_example))
+    fits = max(1, int(models.free_memory(device) * 0.4 / per_example))
     size = min(settings.batch_size, fits)
     need = f"{size} examples of {longest} tokens need about {size * per_example / 1e9:.1f} GB"
     return {
@@ -196,6 +197,13 @@ def _cut(features: Mapping[SplitName, Dataset], splits: Mapping[SplitName, Datas
     return [Finding("warning", where, problem, "Shorten the texts, or take a model that reads more at once.")]
 
 
+def _without_validation(recipe: Recipe, splits: Mapping[SplitName, Dataset]) -> list[Finding]:
+    if "validation" in splits:
+        return []
+    place = "data.validation_size" if recipe.data.validation is None else "data.validation"
+    return [Finding("note", place, "there is no validation split: all epochs are run and the last weights are kept")]
+
+
 def disk_needed(parameters: int, trainable: int) -> int:
     """Bytes a run writes at most: checkpoints (weights and AdamW's two moments, fp32) and the artifact."""
     return KEPT_CHECKPOINTS * 12 * trainable + 4 * (parameters + trainable)
@@ -217,12 +225,12 @@ def _facts(
     recipe: Recipe, pretrained: Pretrained, task: Task, splits: Any, features: Mapping[SplitName, Dataset]
 ) -> dict[str, Any]:
     settings = recipe.training
-    steps = max(1, int(np.ceil(-(-len(features["train"]) // settings.batch_size) * settings.epochs)))
+    steps = planned_steps(-(-len(features["train"]) // settings.batch_size), settings)
     labels = list(task.head.config.get("id2label", {}).values())
     return {
         "task": recipe.task.name, "model": recipe.model.source, "family": pretrained.family,
-        "method": recipe.method.name, "parameters": models.stored_parameters(pretrained),
-        "precision": settings.precision, "device": settings.device, "batch_size": settings.batch_size,
+        "method": recipe.method.name, "precision": settings.precision, "device": settings.device,
+        "batch_size": settings.batch_size,
         "micro_batch_size": settings.micro_batch_size, "steps": steps, "learning_rate": settings.learning_rate,
         "max_length": recipe.model.max_length, "columns": dict(recipe.data.columns), "labels": labels,
         "splits": {

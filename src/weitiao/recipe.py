@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -220,7 +221,7 @@ class Recipe(Settings):
         """Read back what `store` wrote, origins included."""
         stored = json.loads(path.read_text(encoding="utf-8"))
         recipe = cls(**stored["recipe"])
-        recipe._origins, recipe._base = stored["origins"], Path(stored["base"])
+        recipe._origins, recipe._base = stored["origins"], Path(os.path.normpath(path.parent / stored["base"]))
         return recipe
 
     # --- using
@@ -274,8 +275,12 @@ class Recipe(Settings):
         return text.getvalue()
 
     def store(self, path: Path) -> None:
-        """Write the recipe with its origins as JSON, to be read by `restore`."""
-        stored = {"recipe": self.to_dict(), "origins": self._origins, "base": str(self._base.resolve())}
+        """Write the recipe with its origins as JSON, to be read by `restore`.
+
+        Its folder is told relative to `path`: what ships names no folder of this machine.
+        """
+        base = os.path.relpath(self._base.resolve(), path.parent.resolve())
+        stored = {"recipe": self.to_dict(), "origins": self._origins, "base": base}
         path.write_text(json.dumps(stored, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @classmethod

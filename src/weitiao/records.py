@@ -108,5 +108,14 @@ class Finding:
     problem: str
     fix: str = ""
 
+    def __str__(self) -> str:
+        """Return it as sentences in a line, without the level."""
+        return sentences(self.where, self.problem, self.fix)
+
+
+def sentences(where: str, problem: str, fix: str) -> str:
+    """Return ``where: problem. Fix.`` in a line; `where` and `fix` may be empty."""
+    return (f"{where}: " if where else "") + problem + (f". {fix}" if fix else "")
+
 
 Resample = Callable[["np.ndarray | None"], dict[str, float]]  # row numbers (None: all) -> scores

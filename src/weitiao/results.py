@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from weitiao.artifacts.artifact import save_artifact, write_json
 from weitiao.artifacts.card import write_card
 from weitiao.artifacts.run_folder import Run
 from weitiao.evaluation.assess import Labelled, Measured, assess
-from weitiao.evaluation.evaluate import Inference
+from weitiao.evaluation.evaluate import Inference, tuned
 from weitiao.evaluation.report import Facts, write_report
 from weitiao.facts import gather
 from weitiao.preparation import Preparation
@@ -19,7 +18,8 @@ from weitiao.records import SplitName
 
 def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any]:
     """Measure, save the artifact and write the report; return what `RunFinished` tells of it."""
-    inference = _tuned(inference, ready)
+    if "validation" in ready.features:
+        inference = tuned(inference, ready.features["validation"])
     measured = _measured(inference, ready)
     final = measured[-1] if measured else None
     verdicts = [comparison.verdict for comparison in final.comparisons] if final else []
@@ -40,24 +40,19 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
     return {"primary": final.scores.primary, "score": primary.value}
 
 
-def _tuned(inference: Inference, ready: Preparation) -> Inference:
-    """Settle the decision rule on validation, where there is one."""
-    if "validation" not in ready.features:
-        return inference
-    stream = ((batch.labels, predictions) for batch, predictions in inference.over(ready.features["validation"]))
-    return replace(inference, task=inference.task.tune(stream))
-
-
 def _measured(inference: Inference, ready: Preparation) -> list[Measured]:
     """The validation split, then the test split; the last one measured stands beside the baselines."""
     splits = {name: Labelled(name, ready.splits[name], ready.features[name]) for name in ready.features}
     fit_on: dict[SplitName, Labelled] = {name: split for name, split in splits.items() if name != "test"}
     there = [name for name in ("validation", "test") if name in splits]
-    return [
+    found = [
         assess(inference, splits[name], ready.recipe.evaluation, ready.recipe.training.seed,
                fit_on if name == there[-1] else None)
         for name in there
     ]  # fmt: skip
+    if "validation" in there:
+        found[0].notes.append("validation also chose the step that is kept: its scores are a little too good")
+    return found
 
 
 def write_reports(facts: Facts, folder: Path) -> None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weitiao import models
-from weitiao.artifacts.run_folder import Run, create_run, find_run, list_runs
+from weitiao.artifacts.run_folder import Run, check_output, create_run, find_run, list_runs
 from weitiao.errors import RunError
-from weitiao.evaluation.evaluate import score
+from weitiao.evaluation.evaluate import Inference, score, tuned
 from weitiao.events import Found, RunFinished, RunStarted
 from weitiao.inspection import Checked, Evaluation, check, evaluate, load
 from weitiao.loading import Loaded, load_for_training
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
+from weitiao.records import Scores
 from weitiao.results import publish
 from weitiao.trackers import recording
 from weitiao.trackers.base import Tracker
 from weitiao.training.checkpoint import Checkpoints
 from weitiao.training.fit import fit, stop_on_signal
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 __all__ = ["Checked", "Evaluation", "Run", "check", "evaluate", "find_run", "list_runs", "load", "resume", "train"]
 
@@ -32,7 +37,9 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
     after ctrl-C or SIGTERM: the run can then be resumed.
     """
     with models.quiet():
-        ready = prepare(as_recipe(recipe))
+        recipe = as_recipe(recipe)
+        check_output(recipe)
+        ready = prepare(recipe)
         refuse_errors(ready.findings)
         loaded = load_for_training(ready)  # whatever is wrong shows before the run has a folder
         return _carry_out(create_run(ready.recipe, ready.digest), ready, loaded, trackers)
@@ -53,14 +60,15 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
 
 def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[Tracker]) -> Run:
     start, (training, inference) = time.time(), loaded
-    with run.working(), recording(ready.recipe.trackers, run.folder, trackers) as record, stop_on_signal() as stop:
+    with run.working(), recording(ready.recipe.trackers, run.folder, trackers) as record:
         record(RunStarted(run=run.id, folder=str(run.folder), summary=ready.facts))
         for finding in ready.findings:
             record(Found(level=finding.level, where=finding.where, problem=finding.problem, fix=finding.fix))
         validation = ready.features.get("validation")
-        validate = (lambda: score(inference, validation).scores()) if validation is not None else None
-        for event in fit(training, Checkpoints(run.checkpoints), validate, stop):
-            record(event)
+        validate = partial(_validated, inference, validation) if validation is not None else None
+        with stop_on_signal() as stop:  # ends with the loop: after it, ctrl-C loses nothing and need not wait
+            for event in fit(training, Checkpoints(run.checkpoints), validate, stop):
+                record(event)
         result = publish(run, ready, inference)
         record(RunFinished(
             run=run.id, artifact=str(run.artifact), report=str(run.report), seconds=time.time() - start,
@@ -68,3 +76,8 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[
         ))  # fmt: skip
     Checkpoints(run.checkpoints).clear()
     return find_run(run.folder)
+
+
+def _validated(inference: Inference, validation: Dataset) -> Scores:
+    """Score on validation by the decision rule that would ship: thresholds settled there, as at the end."""
+    return score(tuned(inference, validation), validation).scores()

@@ -214,7 +214,7 @@ def test_every_event_is_taken_and_what_matters_is_said() -> None:
             console.record(event)
         console.close()
         said = stream.getvalue()
-        assert "warning: data.train: 12 duplicates Look at them." in said
+        assert "warning: data.train: 12 duplicates. Look at them." in said
         assert "resumed from step 10" in said
         assert "checkpoints/20" in said
         assert "no better score for 3 evaluations" in said

@@ -13,13 +13,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from weitiao import registry
 from weitiao.errors import ModelError, RunError
+from weitiao.models.tokens import load_tokenizer
 from weitiao.recipe import Recipe
+from weitiao.records import Column
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +43,12 @@ class Artifact:
     max_length: int
     recipe: Recipe
     scores: dict[str, Any]
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns it was trained on, the label among them; to predict, all others are needed."""
+        trained = self.recipe.data.columns
+        return [replace(column, required=True) for column in self.task.columns if column.role in trained]
 
     def load_model(self, *, trust_remote_code: bool = False) -> PreTrainedModel:
         """Load the weights in fp32, ready to predict."""
@@ -65,7 +75,7 @@ def save_artifact(
         _write(temporary, model, method, task, tokenizer, recipe, scores, card)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise RunError(
             f"the artifact cannot be written: {error}", where=str(folder),
@@ -102,10 +112,8 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
-def open_artifact(folder: Path) -> Artifact:
+def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
     """Open an artifact folder; a `ModelError` says what is missing where it is not one."""
-    from transformers import AutoTokenizer
-
     try:
         stored = json.loads((folder / "weitiao" / "task.json").read_text(encoding="utf-8"))
         scores = json.loads((folder / "weitiao" / "scores.json").read_text(encoding="utf-8"))
@@ -115,5 +123,5 @@ def open_artifact(folder: Path) -> Artifact:
                          fix="Name a run, its folder, or the folder `artifact` inside it.") from None  # fmt: skip
     kind = registry.get("task", stored["name"])
     task = kind(kind.Options.model_validate(stored["options"]), kind.Prepared.model_validate(stored["prepared"]))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     return Artifact(folder, task, tokenizer, int(recipe.model.max_length), recipe, scores)

@@ -14,17 +14,16 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
 import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from weitiao.artifacts.artifact import write_json
 from weitiao.errors import Interrupted, RunError
@@ -90,7 +89,7 @@ class Run:
         """Hold the run for this process and keep its status; a `RunError` when another process holds it."""
         with (self.folder / "lock").open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(lock)
             except OSError:
                 raise RunError("another process is working on this run", where=str(self.folder)) from None
             begun, before = time.time(), self.seconds or 0.0
@@ -98,11 +97,15 @@ class Run:
             try:
                 yield
             except BaseException as error:
-                stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-                if isinstance(error, Interrupted):
-                    error.fix = f"Go on with `weitiao train --resume {self.folder}`."
-                self.note(status="interrupted" if stopped else "failed", error=None if stopped else str(error),
-                          seconds=before + time.time() - begun)  # fmt: skip
+                told = Interrupted("stopped at once") if isinstance(error, KeyboardInterrupt) else error
+                stopped = isinstance(told, Interrupted)
+                if isinstance(told, Interrupted):
+                    told.fix = f"Go on with `weitiao train --resume {self.folder}`."
+                with suppress(OSError):  # a full disk must not hide what went wrong
+                    self.note(status="interrupted" if stopped else "failed", error=None if stopped else str(error),
+                              seconds=before + time.time() - begun)  # fmt: skip
+                if told is not error:
+                    raise told from None
                 raise
             self.note(status="finished", seconds=before + time.time() - begun)
 
@@ -113,16 +116,23 @@ def new_folder(recipe: Recipe, started: datetime) -> Path:
     Raises `RunError` when `output` holds something already.
     """
     if recipe.output is not None:
-        folder = output_folder(recipe.base, recipe.output)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            held = "another run" if (folder / "run.json").exists() else "other files"
-            raise RunError(f"{folder} holds {held}", where=f"{recipe.origin('output')} (output)",
-                           fix="Name another folder, or go on with that run: `weitiao train --resume`.")  # fmt: skip
-        return folder
+        check_output(recipe)
+        return output_folder(recipe.base, recipe.output)
     model = re.sub(r"[^a-z0-9]+", "-", recipe.model.source.rpartition("/")[2].rpartition(":")[2].lower()).strip("-")
     stem = f"{started:%Y%m%d-%H%M%S}-{recipe.method.name}-{model}"
     candidates = (RUNS / (stem + (f"-{n}" if n > 1 else "")) for n in range(1, 1000))
     return next(folder for folder in candidates if not folder.exists())
+
+
+def check_output(recipe: Recipe) -> None:
+    """Raise `RunError` when the recipe's `output` holds something already."""
+    if recipe.output is None:
+        return
+    folder = output_folder(recipe.base, recipe.output)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        held = "another run" if (folder / "run.json").exists() else "other files"
+        raise RunError(f"{folder} holds {held}", where=f"{recipe.origin('output')} (output)",
+                       fix="Name another folder, or go on with that run: `weitiao train --resume`.")  # fmt: skip
 
 
 def output_folder(base: Path, output: str) -> Path:
@@ -155,12 +165,20 @@ def _held(folder: Path) -> bool:
     """Whether a process works on the run. A second handle on the lock tells, even within one process."""
     try:
         with (folder / "lock").open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(lock)
             return False
     except FileNotFoundError:
         return False
     except OSError:
         return True
+
+
+def _take(lock: IO[str]) -> None:
+    """Lock an open file until it is closed; `OSError` when another holds it. Windows has no such locks: not held."""
+    with suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def list_runs(folder: Path = RUNS) -> list[Run]:

@@ -87,7 +87,7 @@ def look_at(data: str, folder: Path, task: str | None, named: dict[str, str]) ->
         separator=separator,
     )
     findings = [*table.notes, *chosen.findings]
-    return found, [f"{f.level}: {f.where}: {f.problem} {f.fix}".rstrip() for f in findings] + notes
+    return found, [f"{f.level}: {f}" for f in findings] + notes
 
 
 def _choose(table: Table, task: str | None, named: dict[str, str]) -> tuple[str, ChosenColumns]:

@@ -105,8 +105,7 @@ def open_splits(settings: DataSettings, columns: Sequence[Column], *, base: Path
 
 
 def _tables(settings: DataSettings, base: Path) -> dict[SplitName, Table]:
-    path, _ = locate(settings.train, base=base)
-    inside = splits_in(path)
+    inside = _inside(settings.train, base)
     tables: dict[SplitName, Table] = {
         "train": open_table(settings.train, base=base, split="train" if "train" in inside else None)
     }

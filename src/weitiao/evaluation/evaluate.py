@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +57,12 @@ def take_rows(features: Dataset, rows: np.ndarray) -> list[dict[str, Any]]:
     """The features of some rows, one dict each."""
     columns = features[rows.tolist()]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def tuned(inference: Inference, validation: Dataset) -> Inference:
+    """Settle the task's decision rule on validation; where it has one, this takes a pass over the split."""
+    stream = ((batch.labels, predictions) for batch, predictions in inference.over(validation))
+    return replace(inference, task=inference.task.tune(stream))
 
 
 def score(inference: Inference, features: Dataset, *each: Callable[[Batch, list[Prediction]], None]) -> Scorer:

@@ -79,6 +79,7 @@ def load_model(pretrained: Pretrained, head: Head, *, seed: int) -> PreTrainedMo
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, _ = _loaded(pretrained, head)
+        model.name_or_path = pretrained.source  # what an adapter names as its base: no folder of this machine
         tokens = _highest_token(pretrained.tokenizer) + 1
         if tokens > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(tokens)  # the library draws new rows around the mean of the old

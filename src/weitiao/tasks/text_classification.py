@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
+SHOWN = 5  # labels of a kind that are told one by one
 IMBALANCE = 20  # the largest class is so many times the smallest: worth a warning
 
 
@@ -89,7 +90,8 @@ class TextClassification:
 
     def prepare(self, splits: Mapping[SplitName, Dataset]) -> tuple[TextClassification, list[Finding]]:
         """Learn the label names and whether there may be several; raises `DataError` where none can be learned."""
-        counts = {name: Counter(data.label_counts(split)) for name, split in splits.items()}
+        _check_texts(splits)
+        counts = {name: _label_counts(split) for name, split in splits.items()}
         multi_label = _is_multi_label(splits["train"], self.options.multi_label)
         labels = _ordered(counts["train"], self.options.labels)
         findings = _label_findings(splits, counts, labels, multi_label)
@@ -97,7 +99,9 @@ class TextClassification:
         weights = _weights(self.options.class_weights, labels, counts["train"], len(splits["train"]), multi_label)
         _check_metric(self.options.metric, multi_label)
         prepared = LabelSet(labels=labels, multi_label=multi_label, weights=weights)
-        return TextClassification(self.options, prepared), findings
+        metric = ("macro_f1" if multi_label else "accuracy") if self.options.metric == "auto" else self.options.metric
+        options = self.options.model_copy(update={"multi_label": multi_label, "metric": metric})
+        return TextClassification(options, prepared), findings
 
     def tune(self, labels_and_predictions: Iterable[tuple[Any, list[Prediction]]]) -> TextClassification:
         """Multi-label: choose for each label the threshold with the best F1 on validation."""
@@ -203,14 +207,11 @@ class TextClassification:
 
     def scorer(self) -> base.Scorer:
         """A scorer for the label set, by the recipe's metric."""
-        metric = self.options.metric
-        if self.known.multi_label:
-            thresholds = self.known.thresholds
-            return MultiLabelScorer(
-                self.known.labels, "macro_f1" if metric == "auto" else metric,
-                thresholds=None if thresholds is None else dict(zip(self.known.labels, thresholds, strict=True)),
-            )  # fmt: skip
-        return SingleLabelScorer(self.known.labels, "accuracy" if metric == "auto" else metric)
+        labels, thresholds, metric = self.known.labels, self.known.thresholds, self.options.metric
+        if not self.known.multi_label:
+            return SingleLabelScorer(labels, metric)
+        named = None if thresholds is None else dict(zip(labels, thresholds, strict=True))
+        return MultiLabelScorer(labels, metric, thresholds=named)
 
 
 def _one(names: list[str], probabilities: list[float]) -> Prediction:
@@ -227,13 +228,31 @@ def _several(names: list[str], probabilities: list[float], thresholds: list[floa
     return {"labels": found, "probabilities": dict(zip(names, probabilities, strict=True))}
 
 
+def _check_texts(splits: Mapping[SplitName, Dataset]) -> None:
+    for name, split in splits.items():
+        for role in ("text", "text_pair"):
+            kind = split.features.get(role)
+            if kind is not None and getattr(kind, "dtype", "") not in ("string", "large_string"):
+                raise DataError(f"the column of the {role} holds no text but {type(kind).__name__} values",
+                                where=f"data.{name}", fix="Name the column of the texts in data.columns.")  # fmt: skip
+
+
 # --- labels
 
 
 def _names(cell: Any) -> list[str]:
-    """The label names in a cell: one, or several in a list."""
+    """The label names in a cell: one, or several in a list; white space around them does not count."""
     cells = cell if isinstance(cell, list) else [cell]
-    return [str(c).lower() if isinstance(c, bool) else str(c).strip() for c in cells]
+    return [name for c in cells if c is not None and (name := c.strip())]
+
+
+def _label_counts(split: Dataset) -> Counter[str]:
+    """Examples per label name, as `_names` reads them."""
+    counts: Counter[str] = Counter()
+    for label, examples in data.label_counts(split).items():
+        if name := label.strip():
+            counts[name] += examples
+    return counts
 
 
 def _is_multi_label(train: Dataset, wanted: bool | Literal["auto"]) -> bool:
@@ -269,29 +288,37 @@ def _ordered(counts: Counter[str], written: list[str] | None) -> list[str]:
 def _label_findings(
     splits: Mapping[SplitName, Dataset], counts: Mapping[SplitName, Counter[str]], labels: list[str], multi_label: bool
 ) -> list[Finding]:
-    train, findings = counts["train"], []
+    train, known, findings = counts["train"], set(labels), []
     if len(train) < 2 and not (multi_label and len(labels) > 1):
         found = f"only one label, '{next(iter(train))}'" if train else "no label"
         findings.append(Finding("error", "data.train", f"has {found}", "A classifier needs at least two labels."))
     for name, there in counts.items():
-        unknown = [label for label in there if label not in set(labels) or (name != "train" and not train[label])]
-        for label in unknown[:5]:
-            said = "is not in task.labels" if label not in set(labels) and train[label] else "is not in training"
+        unknown = [label for label in there if label not in known or not train[label]]
+        for label in unknown[:SHOWN]:
+            said = "is not in task.labels" if label not in known and train[label] else "is not in training"
             findings.append(
                 Finding("error", f"data.{name} {_where(splits[name], label)}", f"label '{label}' {said}",
                         nearest(label, labels) + " Correct the rows, drop them, or add training examples of it.")
             )  # fmt: skip
-        if len(unknown) > 5:
-            findings.append(Finding("error", f"data.{name}", f"{len(unknown) - 5} more unknown labels"))
-    for label in labels:
-        if train[label] == 1:
-            findings.append(
-                Finding("error", f"data.train {_where(splits['train'], label)}", f"class '{label}' has one example",
-                        "Add examples of it, merge it into another class, or drop the row.")
-            )  # fmt: skip
-        elif not train[label]:
-            findings.append(Finding("warning", "task.labels", f"class '{label}' has no training example"))
-    return findings + _imbalance(train)
+        if len(unknown) > SHOWN:
+            findings.append(Finding("error", f"data.{name}", f"{len(unknown) - SHOWN:,} more unknown labels"))
+    return findings + _rare(splits["train"], train, labels) + _imbalance(train)
+
+
+def _rare(split: Dataset, train: Counter[str], labels: list[str]) -> list[Finding]:
+    """Classes with one example or none; of many only the first are looked up, for each takes a pass over the data."""
+    once = [label for label in labels if train[label] == 1]
+    findings = [
+        Finding("error", f"data.train {_where(split, label)}", f"class '{label}' has one example",
+                "Add examples of it, merge it into another class, or drop the row.")
+        for label in once[:SHOWN]
+    ]  # fmt: skip
+    if len(once) > SHOWN:
+        findings.append(Finding("error", "data.train", f"{len(once) - SHOWN:,} more classes have one example",
+                                "Is data.columns.label the column of the labels?"))  # fmt: skip
+    none = [label for label in labels if not train[label]]
+    findings += [Finding("warning", "task.labels", f"class '{label}' has no training example") for label in none]
+    return findings
 
 
 def _imbalance(counts: Counter[str]) -> list[Finding]:
@@ -328,9 +355,12 @@ def _weights(
         if multi_label:  # negatives per positive, so that both sides weigh the same
             return [(examples - counts[label]) / max(counts[label], 1) for label in labels]
         return [examples / (len(labels) * max(counts[label], 1)) for label in labels]
-    for label in wanted:
+    for label, weight in wanted.items():
         if label not in labels:
             raise RecipeError(f"unknown label '{label}'", where="task.class_weights", fix=nearest(label, labels))
+        if weight <= 0:
+            raise RecipeError(f"'{label}' has the weight {weight:g}", where="task.class_weights",
+                              fix="A weight is above 0; to leave a class out, drop its rows.")  # fmt: skip
     return [float(wanted.get(label, 1.0)) for label in labels]
 
 

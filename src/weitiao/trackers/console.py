@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TextIO
 
 from weitiao.events import Evaluated, Event, Found, Resumed, RunFinished, RunStarted, StepDone, Stopped
+from weitiao.records import sentences
 from weitiao.trackers import units
 
 if TYPE_CHECKING:
@@ -196,8 +197,7 @@ def _evaluated(event: Evaluated, others: int = 3) -> str:
 def _told(event: Event) -> str:
     """Return what there is to say about an event that is neither a step, an evaluation nor the start; may be empty."""
     if isinstance(event, Found):
-        place = f"{event.where}: " if event.where else ""
-        return f"{event.level}: {place}{event.problem}" + (f" {event.fix}" if event.fix else "")
+        return f"{event.level}: {sentences(event.where, event.problem, event.fix)}"
     if isinstance(event, Resumed):
         damaged = f"; damaged and passed over: {', '.join(event.skipped)}" if event.skipped else ""
         return f"resumed from step {event.step} ({event.checkpoint}){damaged}"

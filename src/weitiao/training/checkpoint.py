@@ -95,8 +95,8 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     load_optimizer_state(training.optimizer, training.model, load_file(checkpoint.folder / "optimizer.safetensors"))
     states = load_file(checkpoint.folder / "random.safetensors")
     torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+    if "cuda" in states and training.device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], training.device)
     position = json.loads((checkpoint.folder / STATE).read_text())["position"]
     training.step, training.epoch, training.batch = position["step"], position["epoch"], position["batch"]
 
@@ -118,8 +118,8 @@ def _write(folder: Path, training: Training, extra: dict[str, Any]) -> None:
 
     weights = {name: p.detach().contiguous().clone() for name, p in trainable(training.model).items()}
     random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
+    if training.device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(training.device)
     save_file(weights, folder / "weights.safetensors")
     save_file(optimizer_state(training.optimizer, training.model), folder / "optimizer.safetensors")
     save_file(random, folder / "random.safetensors")
@@ -163,6 +163,8 @@ def _sha256(file: Path) -> str:
 
 
 def _sync(path: Path) -> None:
+    if os.name == "nt":  # Windows syncs neither folders nor files opened to read
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -48,7 +48,9 @@ def fit(
     if found:
         restore(training, found)
         progress = Progress(**found.state)
-        yield Resumed(step=found.step, checkpoint=found.folder.name, skipped=skipped)
+    if found or skipped:
+        name = found.folder.name if found else "no checkpoint: from the start"
+        yield Resumed(step=training.step, checkpoint=name, skipped=skipped)
     reason = _reason(training, progress)
     for event in () if reason else train_steps(training):
         yield event
@@ -63,10 +65,10 @@ def fit(
         if stop.is_set():
             yield Stopped(step=training.step, reason="interrupted", best_step=progress.best_step)
             raise Interrupted(f"stopped at step {training.step} of {training.steps}; its checkpoint is saved")
-    if evaluate:
-        _restore_best(training, checkpoints, progress)
-    best = progress.best_step if evaluate else training.step
-    yield Stopped(step=training.step, reason=reason or "all steps are done", best_step=best)
+    best = _restore_best(training, checkpoints, progress) if evaluate else training.step
+    if evaluate and best != progress.best_step:
+        reason += f"; the checkpoint of the best step {progress.best_step} is damaged, the last weights are kept"
+    yield Stopped(step=training.step, reason=reason, best_step=best)
 
 
 def _reason(training: Training, progress: Progress) -> str:
@@ -102,10 +104,15 @@ def _saved(training: Training, checkpoints: Checkpoints, progress: Progress) -> 
     return CheckpointSaved(step=training.step, path=path.name)
 
 
-def _restore_best(training: Training, checkpoints: Checkpoints, progress: Progress) -> None:
+def _restore_best(training: Training, checkpoints: Checkpoints, progress: Progress) -> int:
+    """Put back the weights of the best step; return the step that the model then stands at."""
+    if training.step == progress.best_step:
+        return training.step
     best = checkpoints.at(progress.best_step)
-    if best is not None:
-        restore_weights(training.model, best)
+    if best is None:
+        return training.step
+    restore_weights(training.model, best)
+    return best.step
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Training:
 
 def planned_steps(steps_per_epoch: int, settings: TrainingSettings) -> int:
     """Updates in all; `epochs` may be a fraction."""
-    return max(1, math.ceil(steps_per_epoch * settings.epochs))
+    return max(1, math.ceil(round(steps_per_epoch * settings.epochs, 6)))  # 100 * 1.1 is a little over 110
 
 
 def train_steps(training: Training) -> Iterator[StepDone]:
