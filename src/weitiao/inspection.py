@@ -98,8 +98,10 @@ def evaluate(
         split = splits["test" if "test" in splits else "train"]  # a folder may hold several: never its train, then
         features = encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length)
         on = Labelled(Path(source).name, split, features)
-        measured = assess(loaded.inference, on, artifact.recipe.evaluation, artifact.recipe.training.seed,
-                          _fitted_on(artifact))  # fmt: skip
+        fit_on = _fitted_on(artifact)
+        measured = assess(loaded.inference, on, artifact.recipe.evaluation, artifact.recipe.training.seed, fit_on)
+    if fit_on is None:
+        measured.notes.append("the data of the run is not at hand any more: no baselines beside the scores")
     if report is None:
         return Evaluation(measured)
     write_report(evaluation_facts(artifact, source, measured), Path(report))

@@ -144,6 +144,10 @@ def _length(recipe: Recipe, pretrained: Pretrained) -> dict[str, tuple[Any, str]
             f"{wanted} tokens, but {pretrained.source} takes {pretrained.max_length}",
             where=f"{recipe.origin('model.max_length')} (model.max_length)", fix="Use that number or less, or `auto`.",
         )  # fmt: skip
+    special = pretrained.tokenizer.num_special_tokens_to_add()
+    if wanted != "auto" and wanted <= special:
+        raise RecipeError(f"{wanted} tokens leave no room for text beside {special} special ones",
+                          where=f"{recipe.origin('model.max_length')} (model.max_length)")  # fmt: skip
     return {"model.max_length": (pretrained.max_length, f"what {pretrained.source} takes")}
 
 

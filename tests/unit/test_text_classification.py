@@ -84,6 +84,15 @@ def test_padding_does_not_change_a_prediction(family: str, tiny_model: Callable[
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-4)
 
 
+def test_an_end_of_text_inside_a_text_is_only_letters(tokenizer: Callable[[str], Any]) -> None:
+    for family in ("decoder", "seq2seq"):
+        words = tokenizer(family)
+        texts = ["an end </s> in the middle", "no end", "the end " * 30 + "</s>"]
+        encoded = task().encode({"text": texts}, words, 16)
+        ends = [ids.count(words.eos_token_id) for ids in encoded["input_ids"]]
+        assert len(set(ends)) == 1, family
+
+
 def test_pairs_carry_both_texts(tokenizer: Callable[[str], Any]) -> None:
     words = tokenizer("encoder")
     encoded = task().encode({"text": TEXTS[:1], "text_pair": TEXTS[1:]}, words, 64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -80,7 +81,7 @@ def test_schedules() -> None:
     cosine = [rate_factor(step, 10, settings(warmup=0, schedule="cosine")) for step in range(10)]
     assert cosine[0] == 1
     assert cosine[5] == pytest.approx(0.5)
-    assert all(a > b for a, b in zip(cosine, cosine[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(cosine))
     assert {rate_factor(step, 10, settings(warmup=0, schedule="constant")) for step in range(10)} == {1.0}
 
 
@@ -160,7 +161,7 @@ def test_divergence_is_told_with_the_step(tmp_path: Path) -> None:
     run = training()
     with torch.no_grad():
         run.model.line.weight.fill_(float("nan"))
-    with pytest.raises(RunError, match="step 1: .*diverged") as caught:
+    with pytest.raises(RunError, match=r"step 1: .*diverged") as caught:
         list(fit(run, Checkpoints(tmp_path), None, threading.Event()))
     assert "learning_rate" in caught.value.fix
 

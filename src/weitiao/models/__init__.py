@@ -8,18 +8,14 @@ from weitiao.models.load import check_head, load_model, open_pretrained
 from weitiao.models.quiet import quiet
 from weitiao.models.sizing import (
     activation_bytes,
-    count_parameters,
     empty_model,
     free_memory,
-    stored_parameters,
-    weights_bytes,
 )
 
 __all__ = [
     "activation_bytes",
     "autocast",
     "check_head",
-    "count_parameters",
     "empty_model",
     "family_of",
     "free_memory",
@@ -28,6 +24,4 @@ __all__ = [
     "quiet",
     "resolve_device",
     "resolve_precision",
-    "stored_parameters",
-    "weights_bytes",
 ]

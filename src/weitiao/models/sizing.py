@@ -1,8 +1,7 @@
-"""How large a model is on disk and in memory, known before its weights are read."""
+"""How large a model is and what it needs in memory, known before its weights are read."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,33 +9,6 @@ from weitiao.records import Head, Pretrained
 
 if TYPE_CHECKING:
     import torch
-
-
-def weights_bytes(pretrained: Pretrained) -> int:
-    """Return the size of the weight files on disk."""
-    return sum(path.stat().st_size for path in pretrained.folder.glob("*.safetensors"))
-
-
-def stored_parameters(pretrained: Pretrained) -> int:
-    """Return how many parameters the weight files hold, read off their headers. Integer buffers are not counted."""
-    from safetensors import safe_open
-
-    count = 0
-    for path in pretrained.folder.glob("*.safetensors"):
-        with safe_open(path, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - not a dict
-                part = file.get_slice(name)
-                if part.get_dtype()[:1] in ("F", "B"):  # F32, F16, BF16; not I64
-                    count += math.prod(part.get_shape())
-    return count
-
-
-def count_parameters(pretrained: Pretrained, head: Head) -> int:
-    """Return how many parameters the model with this head has. Built on the meta device: no memory, no weights read.
-
-    Tied parameters count once; rows for new tokens are included.
-    """
-    return sum(parameter.numel() for parameter in empty_model(pretrained, head).parameters())
 
 
 def empty_model(pretrained: Pretrained, head: Head) -> torch.nn.Module:

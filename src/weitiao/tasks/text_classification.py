@@ -124,17 +124,12 @@ class TextClassification:
         `full_length` is the number of tokens before the cut.
         """
         texts = [examples["text"]] + ([examples["text_pair"]] if "text_pair" in examples else [])
-        features: dict[str, list[Any]] = dict(tokenizer(*texts, return_attention_mask=False, verbose=False))
+        features = _tokens(texts, tokenizer)
         features["full_length"] = [len(ids) for ids in features["input_ids"]]
         long = [row for row, length in enumerate(features["full_length"]) if length > max_length]
         if long:  # tokenized once more only where something must go, so that special tokens stay in place
-            cut = tokenizer(
-                *([column[row] for row in long] for column in texts),
-                truncation=True, max_length=max_length, return_attention_mask=False,
-            )  # fmt: skip
-            for name, values in cut.items():
-                for row, value in zip(long, values, strict=True):
-                    features[name][row] = value
+            cut = _tokens([[column[row] for row in long] for column in texts], tokenizer, max_length)
+            _put(features, long, cut)
         if "label" in examples:
             features["labels"] = self._label_indices(examples)
         return features
@@ -212,6 +207,31 @@ class TextClassification:
             return SingleLabelScorer(labels, metric)
         named = None if thresholds is None else dict(zip(labels, thresholds, strict=True))
         return MultiLabelScorer(labels, metric, thresholds=named)
+
+
+def _tokens(
+    texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
+) -> dict[str, list[Any]]:
+    """Tokenize texts (or pairs: two lists), cut at `max_length` where given.
+
+    An end of text that somebody wrote into a text is read as the letters it is made of: heads look for the real one.
+    """
+    options: dict[str, Any] = {"return_attention_mask": False, "verbose": False}
+    if max_length is not None:
+        options |= {"truncation": True, "max_length": max_length}
+    features: dict[str, list[Any]] = dict(tokenizer(*texts, **options))
+    end = tokenizer.eos_token
+    odd = [row for row, parts in enumerate(zip(*texts, strict=True)) if end and any(end in part for part in parts)]
+    if odd:
+        chosen = [[column[row] for row in odd] for column in texts]
+        _put(features, odd, dict(tokenizer(*chosen, **options, split_special_tokens=True)))
+    return features
+
+
+def _put(features: dict[str, list[Any]], rows: list[int], values: Mapping[str, list[Any]]) -> None:
+    for name, column in values.items():
+        for row, value in zip(rows, column, strict=True):
+            features[name][row] = value
 
 
 def _one(names: list[str], probabilities: list[float]) -> Prediction:
