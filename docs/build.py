@@ -70,18 +70,25 @@ def about(name: str, field: FieldInfo) -> str:
 
 def type_of(field: FieldInfo) -> str:
     """A field's type in words, with its bounds."""
-    bounds = [
-        f"{sign} {getattr(rule, key)}"
-        for rule in field.metadata
+    return in_words(field.annotation) + bounds_of(field.metadata)
+
+
+def bounds_of(rules: typing.Iterable[typing.Any]) -> str:
+    """The bounds among a field's rules, each behind a comma."""
+    return "".join(
+        f", {sign} {getattr(rule, key)}"
+        for rule in rules
         for key, sign in BOUNDS.items()
         if getattr(rule, key, None) is not None
-    ]
-    return ", ".join([in_words(field.annotation), *bounds])
+    )
 
 
 def in_words(annotation: Any) -> str:
     """A type annotation in words."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        rules = [rule for given in inner[1:] for rule in getattr(given, "metadata", [given])]
+        return in_words(inner[0]) + bounds_of(rules)
     if origin is typing.Literal:
         return ", ".join(f"`{value}`" for value in inner)
     if origin in (typing.Union, types.UnionType):

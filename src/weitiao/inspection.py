@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from weitiao import data, models, predictor
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import check_output, find_run
@@ -45,6 +47,11 @@ class Evaluation:
     def comparisons(self) -> list[Any]:
         """How it compares with the simple baselines fitted on the run's own training data."""
         return self.measured.comparisons
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know."""
+        return self.measured.notes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -89,6 +96,8 @@ def evaluate(
 
     With `report`, the same is written there as one HTML file.
     """
+    if report is not None and not Path(report).absolute().parent.is_dir():
+        raise RunError("the folder does not exist", where=f"--report {report}", fix="Make it, or name another.")
     loaded = load(run, device=device)
     artifact = loaded.artifact
     settings = _measured_on(artifact, source, columns or {})
@@ -98,10 +107,10 @@ def evaluate(
         split = splits["test" if "test" in splits else "train"]  # a folder may hold several: never its train, then
         features = encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length)
         on = Labelled(Path(source).name, split, features)
-        fit_on = _fitted_on(artifact)
+        trained = _trained_on(artifact)
+        fit_on = trained and _labelled(trained, artifact)
         measured = assess(loaded.inference, on, artifact.recipe.evaluation, artifact.recipe.training.seed, fit_on)
-    if fit_on is None:
-        measured.notes.append("the data of the run is not at hand any more: no baselines beside the scores")
+    measured.notes.extend(_notes(splits, trained))
     if report is None:
         return Evaluation(measured)
     write_report(evaluation_facts(artifact, source, measured), Path(report))
@@ -124,15 +133,30 @@ def listed(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else names
 
 
-def _fitted_on(artifact: Artifact) -> dict[SplitName, Labelled] | None:
-    """The run's own training data for the baselines; None where it is not at hand any more."""
+def _trained_on(artifact: Artifact) -> data.Splits | None:
+    """The splits of the run; None where they are not at hand any more, or not what they were."""
     recipe = artifact.recipe
     try:
         splits = data.open_splits(recipe.data, artifact.task.columns, base=recipe.base, seed=recipe.training.seed)
-        return {
-            name: Labelled(name, split, encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length))
-            for name, split in splits.items()
-            if name != "test"
-        }
-    except WeitiaoError:  # gone, or not what it was
+    except WeitiaoError:
         return None
+    return splits if splits.digest == artifact.examples else None
+
+
+def _labelled(splits: data.Splits, artifact: Artifact) -> dict[SplitName, Labelled]:
+    """What baselines are fitted and tuned on."""
+    return {
+        name: Labelled(name, split, encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length))
+        for name, split in splits.items()
+        if name != "test"
+    }
+
+
+def _notes(measured: data.Splits, trained: data.Splits | None) -> list[str]:
+    """What a reader of the scores must know: no baselines, or texts that the model has learned from."""
+    if trained is None:
+        return ["the data of the run is not at hand, or not what it was: no baselines beside the scores"]
+    name: SplitName = "test" if "test" in measured else "train"
+    seen = int(np.isin(measured.text_keys[name], trained.text_keys["train"]).sum())
+    many = f"{seen:,} of {len(measured.text_keys[name]):,} texts"
+    return [f"{many} stand in the run's training data as well: the scores are too good"] if seen else []

@@ -38,7 +38,7 @@ class Preparation:
     pretrained: Pretrained
     task: Task
     method: Method
-    splits: Mapping[SplitName, Dataset]
+    splits: data.Splits
     features: Mapping[SplitName, Dataset]
     device: torch.device
     precision: str
@@ -175,7 +175,7 @@ def _steps(
     per_example = models.activation_bytes(pretrained, longest)
     fits = max(1, int(models.free_memory(device) * 0.4 / per_example))
     size = min(settings.batch_size, fits)
-    need = f"{size} examples of {longest} tokens need about {size * per_example / 1e9:.1f} GB"
+    need = f"{size} examples of {longest} tokens need about {max(size * per_example / 1e9, 0.1):.1f} GB"
     return {
         "training.micro_batch_size": (size, need),
         "training.evaluate_every": (an_epoch, "once an epoch"),

@@ -31,6 +31,7 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
     save_artifact(
         run.artifact, model=inference.model, method=ready.method, task=inference.task,
         tokenizer=ready.pretrained.tokenizer, recipe=ready.recipe, scores=scores, card=card,
+        examples=ready.splits.digest,
     )  # fmt: skip
     write_reports(gather(run, ready, final), run.folder)
     if final is None:

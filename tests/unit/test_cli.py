@@ -134,7 +134,9 @@ class Fake:
         self, run: str, data: str, *, columns: dict[str, str] | None = None, report: Path | None = None
     ) -> Any:
         self._asked("evaluate", run, data, columns=columns)
-        return SimpleNamespace(scores=SCORES, comparisons=[], report=report, to_dict=lambda: {"split": data})
+        return SimpleNamespace(
+            scores=SCORES, comparisons=[], notes=["so many texts"], report=report, to_dict=lambda: {"split": data}
+        )
 
     def load(self, run: str) -> FakePredictor:
         self._asked("load", run)

@@ -64,6 +64,46 @@ def rows_of(count: int = 60, **more: Any) -> list[dict[str, Any]]:
     return [{"text": text, "label": label, **more} for text, label in reviews(count)]
 
 
+# --- measuring
+
+
+def test_evaluate_says_what_a_reader_must_know(quick: Values, write: Write, tmp_path: Path) -> None:
+    train_file = write(rows_of(), "train.jsonl")
+    run = train(quick(data={"train": train_file}))
+    new = [{"text": f"{text} once more", "label": label} for text, label in reviews(20, seed=9)]
+    assert evaluate(run.folder, write(new, "new.jsonl")).notes == []
+    notes = evaluate(run.folder, train_file).notes
+    assert len(notes) == 1
+    assert "of 60 texts stand in the run's training data" in notes[0]
+    Path(train_file).write_text(Path(train_file).read_text().replace("visit 3", "visit three"))
+    measured = evaluate(run.folder, write(new, "new.jsonl"))
+    assert "no baselines" in measured.notes[0]
+    assert measured.comparisons == []
+    with pytest.raises(RunError, match="does not exist"):
+        evaluate(run.folder, train_file, report=tmp_path / "nowhere" / "report.html")
+
+
+def test_baselines_are_measured_on_the_same_examples_in_the_same_order(
+    quick: Values, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paired test needs it: the model sees long texts first, the files have another order."""
+    from weitiao.evaluation import assess as module
+
+    seen: list[tuple[Any, Any]] = []
+    real = module.compare
+
+    def compare(ours: Any, other: Any, **named: Any) -> Any:
+        seen.append((ours._gold, other._gold))
+        return real(ours, other, **named)
+
+    monkeypatch.setattr(module, "compare", compare)
+    train(quick(data={"train": write(rows_of(80))}, evaluation={"bootstrap": 20}))
+    assert len(seen) == 2
+    for ours, other in seen:
+        assert list(ours) == list(other)
+        assert len(set(ours)) == 2
+
+
 # --- labels
 
 

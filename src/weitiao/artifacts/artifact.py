@@ -43,6 +43,7 @@ class Artifact:
     max_length: int
     recipe: Recipe
     scores: dict[str, Any]
+    examples: str  # digest of the splits it was trained and measured on
 
     @property
     def columns(self) -> list[Column]:
@@ -62,7 +63,7 @@ class Artifact:
 
 def save_artifact(
     folder: Path, *, model: torch.nn.Module, method: Method, task: Task, tokenizer: PreTrainedTokenizerBase,
-    recipe: Recipe, scores: dict[str, Any], card: str,
+    recipe: Recipe, scores: dict[str, Any], card: str, examples: str,
 ) -> None:  # fmt: skip
     """Write the artifact and publish it by one rename. The model is merged into a plain one on the way.
 
@@ -72,7 +73,7 @@ def save_artifact(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        _write(temporary, model, method, task, tokenizer, recipe, scores, card)
+        _write(temporary, model, method, task, tokenizer, recipe, scores, card, examples)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     except (OSError, SafetensorError) as error:
@@ -85,7 +86,7 @@ def save_artifact(
 
 def _write(
     folder: Path, model: torch.nn.Module, method: Method, task: Task, tokenizer: PreTrainedTokenizerBase,
-    recipe: Recipe, scores: dict[str, Any], card: str,
+    recipe: Recipe, scores: dict[str, Any], card: str, examples: str,
 ) -> None:  # fmt: skip
     method.save(model, folder / "adapter")
     plain = method.merge(model)
@@ -99,7 +100,7 @@ def _write(
     (ours / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     prepared = task.prepared.model_dump(mode="json")
     options = task.options.model_dump(mode="json")
-    write_json(ours / "task.json", {"name": task.name, "options": options, "prepared": prepared})
+    write_json(ours / "task.json", {"name": task.name, "options": options, "prepared": prepared, "examples": examples})
     write_json(ours / "scores.json", scores)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # written private; an artifact is there to be shared
@@ -124,4 +125,4 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
     kind = registry.get("task", stored["name"])
     task = kind(kind.Options.model_validate(stored["options"]), kind.Prepared.model_validate(stored["prepared"]))
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
-    return Artifact(folder, task, tokenizer, int(recipe.model.max_length), recipe, scores)
+    return Artifact(folder, task, tokenizer, int(recipe.model.max_length), recipe, scores, stored["examples"])

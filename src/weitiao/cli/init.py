@@ -120,7 +120,7 @@ def _separator(table: Table, chosen: ChosenColumns) -> str | None:
     cells = [cell for cell in table.dataset[: 10 * TEXTS][column] if isinstance(cell, str)]
     for separator in SEPARATORS:
         several = [cell for cell in cells if separator in cell]
-        parts = {part.strip() for cell in cells for part in cell.split(separator)}
+        parts = {part.strip() for cell in cells if cell.strip() for part in cell.split(separator)}
         recur = separator == "|" or len(parts) < len(set(cells))  # a comma may well stand inside a label
         if len(several) >= max(2, 0.02 * len(cells)) and "" not in parts and recur:
             return separator

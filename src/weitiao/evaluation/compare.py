@@ -143,6 +143,8 @@ def _verdict(
     evidence = _evidence(primary, difference, interval, confidence, test, p_value, signed=finding == "no difference")
     if finding in ("better", "worse"):
         return f"{finding} than {name} by {distance(primary, difference)}{evidence}"
+    if finding == "no difference" and interval and (interval[0] > 0 or interval[1] < 0):
+        return f"too few examples to tell from {name} in {spoken(primary)}{evidence}"
     if finding == "no difference":
         return f"no measurable difference from {name} in {spoken(primary)}{evidence}"
     side = "above" if difference > 0 else "below" if difference < 0 else "from"

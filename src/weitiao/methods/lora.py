@@ -86,6 +86,7 @@ class Lora:
     def save(self, model: torch.nn.Module, folder: Path) -> bool:
         """Write the adapter in PEFT's own format."""
         model.save_pretrained(str(folder), save_embedding_layers=False)  # type: ignore[operator]
+        (folder / "README.md").unlink(missing_ok=True)  # an empty form of PEFT's; the artifact has its own card
         return True
 
 

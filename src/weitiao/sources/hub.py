@@ -144,8 +144,7 @@ def _snapshot(repository: Repository, endpoint: str, progress: Callable[[str], N
         "revision": repository.revision,
         "endpoint": endpoint,
     }
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    if not offline and (listed := _listing(options)):
+    if not _offline() and (listed := _listing(options)):
         chosen = select({name: size for name, size, _ in listed}, repository)
         missing = sum(size or 0 for name, size, absent in listed if absent and name in set(chosen))
         if missing:
@@ -199,10 +198,14 @@ def _cached_advice(repository: Repository) -> str:
     return f"\nIn the Hub's cache there is: {', '.join(names[:12])}." if names else ""
 
 
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def _unreachable(repository: Repository, endpoint: str, error: BaseException) -> SourceError:
     from huggingface_hub import constants
 
-    if os.environ.get("HF_HUB_OFFLINE"):
+    if _offline():
         tried = f"HF_HUB_OFFLINE is set, and it is not in the cache {constants.HF_HUB_CACHE}"
     else:
         cause = error.__cause__ or error
