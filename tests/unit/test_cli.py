@@ -447,6 +447,7 @@ def test_evaluate_shows_scores_with_intervals(command: Command, fake: Fake) -> N
     lines = [line.split() for line in done.out.splitlines()]
     assert lines[2] == ["accuracy", "0.900", "0.850", "to", "0.940"]  # the primary one first
     assert ["good", "0.900", "100"] in lines
+    assert "note: so many texts" in done.out
     assert json.loads(command("evaluate", "2026", "test.csv", "--json").out) == {"split": "test.csv"}
 
 
