@@ -112,7 +112,7 @@ def _repeats(dataset: Dataset, keys: np.ndarray) -> list[Finding]:
     again = order[1:][keys[order][1:] == keys[order][:-1]]
     if not len(again):
         return []
-    problem = f"{_rows(len(again))} repeat a text of a row before"
+    problem = f"{_rows(len(again))} {'repeats' if len(again) == 1 else 'repeat'} a text of a row before"
     return [Finding("note", f"data.train {lines_where(dataset, np.sort(again))}", problem)]
 
 

@@ -22,7 +22,7 @@ from weitiao.records import FILE, LINE, SPLITS, Finding, SplitName
 if TYPE_CHECKING:
     from datasets import Dataset
 
-READER = "1"  # raise when a format or the table's layout changes: what is cached is read anew
+READER = "2"  # raise when a format or the table's layout changes: what is cached is read anew
 FIRST_ROWS, MOST_ROWS = 1_000, 10_000  # rows of a batch
 BATCH_BYTES = 32 << 20
 

@@ -300,10 +300,7 @@ def _estimates(facts: Facts) -> Markup | None:
     ]
     if len(rows) == 1 and rows[0].low is None:
         return None  # one dot says nothing
-    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
-    return charts.estimates(
-        rows, form=lambda value: written(name, value), tick_form=_form(name, ends), share=is_share(name)
-    )
+    return charts.estimates(rows, form=lambda value: written(name, value), tick_form=_form(name), share=is_share(name))
 
 
 def _panels(facts: Facts) -> list[tuple[str, str, Markup]]:
@@ -337,17 +334,14 @@ def _evaluation_panel(curves: Curves, name: str, *, marked: bool) -> list[tuple[
     best = next((point for point in points if point[0] == curves.best_step), None)
     word = f"best: {written(name, best[1])}, step {best[0]:,}" if best else ""
     line = charts.Line(spoken(name), points, "ours" if marked else "other", dots=True)
-    form = _form(name, [value for _, value in points])
+    form = _form(name)
     chart = charts.line_chart([line], x_label="step", y_form=form, mark=(best, word) if best and marked else None)
     return [(f"Validation {spoken(name)}", "", chart)]
 
 
-def _form(name: str, values: Sequence[float]) -> Callable[[float], str]:
-    """How to write the ticks: percent with as many digits as the spread asks for."""
-    if not is_share(name):
-        return charts.number
-    digits = 1 if 0 < max(values) - min(values) < 0.04 else 0
-    return lambda value: f"{100 * value:.{digits}f}%"
+def _form(name: str) -> Callable[[float], str]:
+    """How to write the ticks: shares as percent, with as many digits as a tick has."""
+    return (lambda value: f"{round(100 * value, 2):g}%") if is_share(name) else charts.number
 
 
 def _per_class(details: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,7 +45,8 @@ class Text:
         if not folders:
             told = f"labels are the names of its {len(files)} files, a line is one example"
         read = [file for folder in folders.values() for file in folder] or files
-        return [told, *sorted({note for file in read if (note := detect_encoding(file).note)})]
+        odd = Counter(note for file in read if (note := detect_encoding(file).note))
+        return [told, *(f"{count:,} of {len(read):,} files: {note}" for note, count in sorted(odd.items()))]
 
     @staticmethod
     def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
