@@ -8,12 +8,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
-import tomllib
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -27,11 +24,12 @@ from pydantic import (
 )
 
 from weitiao import registry
-from weitiao.errors import RecipeError, nearest
+from weitiao.errors import RecipeError
+from weitiao.recipe.messages import explain, locate
+from weitiao.recipe.reading import Key, assign, leaves, line_of, long_form, parse, parse_override
 
 Auto = Literal["auto"]
 AutoCount = Annotated[int, Field(ge=1)] | Auto
-Key = tuple[str, ...]  # ("training", "epochs")
 
 
 class Settings(BaseModel):
@@ -67,7 +65,7 @@ def _choose(kind: str, value: Any) -> Any:
     try:
         return Chosen(name=name, options=component.Options.model_validate(options))
     except ValidationError as error:
-        raise _explain(error, component.Options, (kind,)) from None
+        raise explain(error, component.Options, (kind,)) from None
 
 
 class ModelSettings(Settings):
@@ -181,13 +179,13 @@ class Recipe(Settings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise _explain(error, type(self)) from None
+            raise explain(error, type(self)) from None
         for name in self.trackers:
             try:
                 registry.get("tracker", name)
             except RecipeError as error:
                 raise RecipeError(error.problem, where="trackers", fix=error.fix) from None
-        self._origins = {".".join(key): "python" for key in _leaves(_named(values))}
+        self._origins = {".".join(key): "python" for key in leaves(long_form(values))}
 
     # --- reading
 
@@ -198,21 +196,21 @@ class Recipe(Settings):
         Paths inside the recipe are relative to its folder. Raises `RecipeError` naming file, line and key.
         """
         path = Path(path)
-        values, lines = _parse(path)
-        values = _named({key: value for key, value in values.items() if value is not None})  # a section without lines
-        origins = {".".join(key): f"{path.name}:{_line(lines, key)}" for key in _leaves(values)}
+        values, lines = parse(path)
+        values = long_form({key: value for key, value in values.items() if value is not None})  # a bare section
+        origins = {".".join(key): f"{path.name}:{line_of(lines, key)}" for key in leaves(values)}
         for override in overrides:
-            key, value = _override(override)
+            key, value = parse_override(override)
             dotted = ".".join(key)
-            _assign(values, key, value)
-            values = _named(values)
+            assign(values, key, value)
+            values = long_form(values)
             origins = {k: v for k, v in origins.items() if k != dotted and not k.startswith(f"{dotted}.")}
-            long = _named({dotted: value})[dotted]
-            origins |= {".".join((*key, *leaf)): "--set" for leaf in (_leaves(long) or [()])}
+            long = long_form({dotted: value})[dotted]
+            origins |= {".".join((*key, *leaf)): "--set" for leaf in (leaves(long) or [()])}
         try:
             recipe = cls(**values)
         except RecipeError as error:
-            raise _locate(error, path.name, lines, origins) from None
+            raise locate(error, path.name, lines, origins) from None
         recipe._origins, recipe._base = origins, path.parent
         return recipe
 
@@ -239,7 +237,7 @@ class Recipe(Settings):
         """Return the recipe with dotted keys set to values, each with the reason it was chosen for."""
         data = self.to_dict()
         for key, (value, _) in values.items():
-            _assign(data, tuple(key.split(".")), value)
+            assign(data, tuple(key.split(".")), value)
         recipe = type(self)(**data)
         recipe._base = self._base
         recipe._origins = {**self._origins, **{key: f"auto: {why}" for key, (_, why) in values.items()}}
@@ -307,218 +305,3 @@ def _component_schema(kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
         options["required"] = ["name", *options.get("required", [])]
         choices.append(options)
     return {"anyOf": choices}
-
-
-# --- parsing
-
-
-def _parse(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"is not UTF-8 (byte {error.start})", where=str(path)) from None
-    readers = {".yaml": _parse_yaml, ".yml": _parse_yaml, ".toml": _parse_toml, ".json": _parse_json}
-    if path.suffix.lower() not in readers:
-        raise RecipeError("is not a recipe", where=str(path), fix="A recipe ends in .yaml, .yml, .toml or .json.")
-    values, lines = readers[path.suffix.lower()](text, path.name)
-    if not isinstance(values, dict) or not values:
-        raise RecipeError("holds no recipe", where=str(path), fix="`weitiao init DATA` writes one.")
-    return values, lines
-
-
-def _parse_yaml(text: str, name: str) -> tuple[Any, dict[Key, int]]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.comments import TaggedScalar
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    lines: dict[Key, int] = {}
-
-    def plain(node: Any, key: Key) -> Any:
-        if isinstance(node, TaggedScalar):
-            where = f"{name}:{_line(lines, key)}"
-            raise RecipeError("tags (!) are not allowed", where=where, fix="Write plain values.")
-        if isinstance(node, dict):
-            positions: Any = node
-            for k in node:
-                if k not in (positions.lc.data or ()):
-                    where = f"{name}:{_line(lines, key)}"
-                    raise RecipeError("merge keys (<<) are not YAML 1.2", where=where, fix="Write the values out.")
-                lines[(*key, str(k))] = positions.lc.key(k)[0] + 1
-            return {str(k): plain(v, (*key, str(k))) for k, v in node.items()}
-        if isinstance(node, list):
-            return [plain(v, key) for v in node]
-        if isinstance(node, bool) or node is None:
-            return node
-        for kind in (int, float, str):  # ruamel's scalars remember their style; a recipe is plain data
-            if isinstance(node, kind):
-                return kind(node)
-        return node
-
-    try:
-        yaml = YAML()
-        yaml.Constructor = _without_dates()
-        return plain(yaml.load(text), ()), lines
-    except MarkedYAMLError as error:
-        at = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = (error.problem or "is not YAML").splitlines()[0]
-        raise RecipeError(problem, where=f"{name}:{at}") from None
-    except YAMLError as error:  # a character that YAML does not allow
-        raise RecipeError(str(error).splitlines()[0], where=name) from None
-
-
-@cache
-def _without_dates() -> Any:
-    """A constructor that leaves dates as text: YAML 1.2 has none."""
-    from ruamel.yaml.constructor import RoundTripConstructor
-
-    class WithoutDates(RoundTripConstructor):
-        pass
-
-    WithoutDates.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
-    return WithoutDates
-
-
-def _parse_toml(text: str, name: str) -> tuple[Any, dict[Key, int]]:
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"line (\d+)", str(error))
-        raise RecipeError(str(error), where=f"{name}:{found[1] if found else 1}") from None
-    return values, _searched_lines(values, text)
-
-
-def _parse_json(text: str, name: str) -> tuple[Any, dict[Key, int]]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for position, (key, _) in enumerate(pairs):
-            if key in dict(pairs[:position]):
-                raise RecipeError(f"the key '{key}' stands twice", where=name)
-        return dict(pairs)
-
-    try:
-        values = json.loads(text, object_pairs_hook=once)
-    except json.JSONDecodeError as error:
-        raise RecipeError(error.msg, where=f"{name}:{error.lineno}") from None
-    return values, _searched_lines(values, text)
-
-
-def _searched_lines(values: Any, text: str) -> dict[Key, int]:
-    """TOML and JSON readers give no positions: look for each key after the one it stands under."""
-    lines: dict[Key, int] = {}
-
-    def search(node: Any, key: Key, start: int) -> None:
-        if not isinstance(node, dict):
-            return
-        for name, value in node.items():
-            found = re.compile(rf'(?<![\w-])["\']?{re.escape(name)}["\']?\s*[:=\].]').search(text, start)
-            at = found.start() if found else start
-            lines[(*key, name)] = text.count("\n", 0, at) + 1
-            search(value, (*key, name), at)
-
-    search(values, (), 0)
-    return lines
-
-
-def _override(text: str) -> tuple[Key, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set {text!r} is not section.key=value", fix="For example --set training.epochs=5")
-    parsed, _ = _parse_yaml(f"value: {value}", f"--set {key}")
-    return tuple(key.strip().split(".")), parsed["value"]
-
-
-def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write components and sections given as one word in their long form, so that keys below them can be set."""
-    long = {"task": "name", "method": "name", "model": "source", "data": "train"}
-    return {k: {long[k]: v} if k in long and isinstance(v, str) else v for k, v in values.items()}
-
-
-def _assign(values: dict[str, Any], key: Key, value: Any) -> None:
-    node = values
-    for part in key[:-1]:
-        node = node.setdefault(part, {})
-        if not isinstance(node, dict):
-            raise RecipeError(f"'{part}' is a value, not a section", where=".".join(key))
-    node[key[-1]] = value
-
-
-def _leaves(value: Any, key: Key = ()) -> list[Key]:
-    if isinstance(value, Mapping) and value:
-        return [leaf for k, v in value.items() for leaf in _leaves(v, (*key, str(k)))]
-    return [key] if key else []
-
-
-def _line(lines: Mapping[Key, int], key: Key) -> int:
-    while key and key not in lines:
-        key = key[:-1]
-    return lines.get(key, 1)
-
-
-# --- errors
-
-
-class _PlacedError(RecipeError):
-    """A recipe error whose problems can still be placed: (key, text) pairs."""
-
-    def __init__(self, problems: list[tuple[Key, str]]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(f"{'.'.join(key)}: {text}" if key else text for key, text in problems))
-
-
-def _explain(error: ValidationError, model: type[BaseModel], prefix: Key = ()) -> _PlacedError:
-    """Turn pydantic's errors into one line a key, unions told as one, unknown keys with the nearest known one."""
-    texts: dict[Key, list[str]] = {}
-    for item in error.errors():
-        key, owner = _field_path(item["loc"], model)
-        kind, message = item["type"], item["msg"].removeprefix("Value error, ")
-        if kind == "extra_forbidden":
-            message = f"unknown key. {nearest(str(item['loc'][-1]), owner.model_fields)}"
-            key = tuple(map(str, item["loc"]))
-        elif kind == "missing":
-            message = "is missing"
-            key = tuple(map(str, item["loc"]))
-        else:
-            message = f"{message[0].lower()}{message[1:]}"
-            if kind in ("model_type", "model_attributes_type"):
-                message = "it is a section: write its `key: value` lines below it"
-            found = "nothing" if item["input"] is None else repr(item["input"])
-            message = f"found {found}; {message}" if key not in texts else message
-            if kind == "literal_error" and isinstance(item["input"], str) and "expected" in item.get("ctx", {}):
-                known = re.findall(r"'([^']+)'", item["ctx"]["expected"])
-                guess = nearest(item["input"], known)
-                message += f". {guess}" if guess.startswith("Did") else ""
-        texts.setdefault(key, []).append(message)
-    return _PlacedError([((*prefix, *key), " or ".join(parts)) for key, parts in texts.items()])
-
-
-def _field_path(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[Key, type[BaseModel]]:
-    """Cut union tags and list positions off a pydantic location; also return the model that owns its last key."""
-    key: list[str] = []
-    for part in location:
-        if not isinstance(part, str) or part not in model.model_fields:
-            break
-        key.append(part)
-        inner = model.model_fields[part].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-        elif get_origin(inner) is dict and len(location) > len(key):
-            return (*key, str(location[len(key)])), model
-        else:
-            break
-    return tuple(key), model
-
-
-def _locate(error: RecipeError, name: str, lines: Mapping[Key, int], origins: Mapping[str, str]) -> RecipeError:
-    if not isinstance(error, _PlacedError):
-        key = tuple(error.where.split("."))
-        named = (origins.get(error.where), origins.get(f"{error.where}.name"))
-        below = (origin for k, origin in origins.items() if k.startswith(f"{error.where}."))
-        place = next(filter(None, (*named, *below)), f"{name}:{_line(lines, key)}")
-        return RecipeError(error.problem, where=f"{place} ({error.where})", fix=error.fix)
-    told = []
-    for key, text in sorted(error.problems, key=lambda problem: _line(lines, problem[0])):
-        dotted = ".".join(key)
-        place = origins.get(dotted) or f"{name}:{_line(lines, key)}"
-        told.append(f"{place}: {dotted}: {text}")
-    return RecipeError("\n".join(told))
