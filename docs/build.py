@@ -168,6 +168,8 @@ def event_page() -> str:
         "`weitiao train --json`: `event` (the name), `time` (seconds since the epoch) and these fields.\n",
     ]
     for event in events.Event.__subclasses__():
+        if event.__module__ != events.__name__:  # somebody else's
+            continue
         out += [f"## {event.__name__}\n", f"{prose(event)}\n", table(("field", "type", "meaning"), fields(event))]
     return "\n".join(out)
 
