@@ -121,16 +121,11 @@ def _measured_on(artifact: Artifact, source: str, columns: Mapping[str, str | li
     """The run's data settings with the file in place of train, uncut; its columns where the file has them, too."""
     settings, base = artifact.recipe.data, artifact.recipe.base
     there = data.open_table(source, base=Path()).columns
-    known = {role: name for role, name in settings.columns.items() if set(listed(name)) <= set(there)}
+    known = {role: name for role, name in settings.columns.items() if set(data.listed(name)) <= set(there)}
     names = settings.label_names and str(base / settings.label_names)
     update = {"train": source, "validation": None, "test": None, "validation_size": 0.0, "test_size": 0.0,
               "group": None, "max_examples": None, "label_names": names, "columns": {**known, **columns}}  # fmt: skip
     return settings.model_copy(update=update)
-
-
-def listed(names: str | list[str]) -> list[str]:
-    """A column, or several, as a list."""
-    return [names] if isinstance(names, str) else names
 
 
 def _trained_on(artifact: Artifact) -> data.Splits | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -116,6 +115,3 @@ class Finding:
 def sentences(where: str, problem: str, fix: str) -> str:
     """Return ``where: problem. Fix.`` in a line; `where` and `fix` may be empty."""
     return (f"{where}: " if where else "") + problem + (f". {fix}" if fix else "")
-
-
-Resample = Callable[["np.ndarray | None"], dict[str, float]]  # row numbers (None: all) -> scores

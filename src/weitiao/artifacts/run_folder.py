@@ -8,7 +8,7 @@
       events.jsonl     everything that happened
       checkpoints/     while it is training
       artifact/        what ships
-      scores.json  predictions.jsonl  report.json  report.html
+      scores.json  report.json  report.html
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weitiao.data.batches import in_length_order, length_bucketed, micro_batches
 from weitiao.data.checks import check_examples, empty_rows
-from weitiao.data.columns import ChosenColumns, choose_columns
+from weitiao.data.columns import ChosenColumns, choose_columns, listed
 from weitiao.data.features import column_array, encode_split, truncated
 from weitiao.data.formats.detect import format_of
 from weitiao.data.keys import text_keys
@@ -28,6 +28,7 @@ __all__ = [
     "label_counts",
     "length_bucketed",
     "lines_where",
+    "listed",
     "micro_batches",
     "open_splits",
     "open_table",

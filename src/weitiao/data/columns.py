@@ -58,7 +58,7 @@ def _check_named(table: Table, roles: Sequence[Column], named: Mapping[str, str 
     for role, names in named.items():
         if role not in known:
             raise DataError(f"the task has no role '{role}'", where=where, fix=nearest(role, known))
-        for name in _listed(names):
+        for name in listed(names):
             check_column(table, name, f"{where}.{role}")
 
 
@@ -164,12 +164,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _listed(names: str | list[str]) -> list[str]:
+def listed(names: str | list[str]) -> list[str]:
+    """Return a column, or several, as a list."""
     return [names] if isinstance(names, str) else list(names)
 
 
 def _used(taken: Mapping[str, Any]) -> set[str]:
-    return {name for names in taken.values() for name in _listed(names)}
+    return {name for names in taken.values() for name in listed(names)}
 
 
 def _told(name: str | list[str]) -> str:
@@ -178,5 +179,5 @@ def _told(name: str | list[str]) -> str:
 
 def file_columns(names: Mapping[str, str | list[str]], extra: Iterable[str] = ()) -> list[str]:
     """Return the file's columns behind the roles, each once, then `extra`, `LINE` and `FILE`."""
-    wanted = [name for value in names.values() for name in _listed(value)]
+    wanted = [name for value in names.values() for name in listed(value)]
     return list(dict.fromkeys([*wanted, *extra, LINE, FILE]))
