@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import random
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weitiao.evaluation.evaluate import Labelled
 
 PARTS = {
     "good": ("great", "lovely", "kind", "clean", "warm", "fine"),
@@ -28,6 +33,29 @@ def reviews(count: int, *, labels: int = 2, seed: int = 0) -> list[tuple[str, st
 def texts(count: int = 200, **options: int) -> list[str]:
     """Only the texts, to build a tiny tokenizer from."""
     return [text for text, _ in reviews(count, labels=3, **options)]
+
+
+def gold_examples(labels: Sequence[str], gold: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return examples with the labels of a row of `gold`: an index, or a 0 or 1 for each of the labels."""
+    return [
+        {
+            "label": [name for name, there in zip(labels, row, strict=True) if there]
+            if hasattr(row, "__len__")
+            else labels[row]
+        }
+        for row in gold
+    ]
+
+
+def labelled(examples: Iterable[dict[str, Any]], name: str = "test") -> Labelled:
+    """Return examples as a split with features, one for each."""
+    from datasets import Dataset
+
+    from weitiao.evaluation.evaluate import Labelled
+
+    rows = [{"__file__": f"{name}.csv", "__line__": i + 2, **example} for i, example in enumerate(examples)]
+    features = {"row": list(range(len(rows))), "length": [8] * len(rows)}
+    return Labelled(name, Dataset.from_list(rows), Dataset.from_dict(features))
 
 
 def write_reviews(path: Path, count: int = 120, **options: int) -> Path:

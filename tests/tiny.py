@@ -11,6 +11,7 @@ Each is written in well under a second once transformers is imported; the same s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ def tiny_llama(
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
     shape |= {"intermediate_size": 64, "max_position_embeddings": MAX_LENGTH, "vocab_size": len(tokenizer)}
     shape |= {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": 1, "eos_token_id": 2}
+    tokenizer.model_max_length = {**shape, **config}["max_position_embeddings"]
     return _save(lambda: LlamaForCausalLM(LlamaConfig(**{**shape, **config})), tokenizer, folder, seed)
 
 
@@ -87,6 +89,49 @@ def tiny_t5(folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0, 
     shape = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "vocab_size": len(tokenizer)}
     shape |= {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
     return _save(lambda: T5ForConditionalGeneration(T5Config(**{**shape, **config})), tokenizer, folder, seed)
+
+
+def tiny_whisper(
+    folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0, multilingual: bool = False, seconds: int = 1,
+    **config: Any,
+) -> Path:  # fmt: skip
+    """A Whisper with tokenizer and feature extractor that hears one second at once, in 16 bands; English and Chinese
+    where `multilingual`. Suppresses ``"`` and, at the start, a blank and the end.
+    """  # fmt: skip
+    from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    end, languages, aims = "<|endoftext|>", ["<|en|>", "<|zh|>"], ["<|translate|>", "<|transcribe|>"]
+    start, plain = "<|startoftranscript|>", "<|notimestamps|>"
+    special = [end, start, *languages, *aims, "<|startofprev|>", "<|nospeech|>", plain]
+    pieces = _byte_pairs(vocab_texts, [], None)
+    pieces.add_special_tokens(special)  # behind all others: what comes after the last of them would be times
+    tokenizer = _wrapped(pieces, **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), end))
+    numbers = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in special}
+    shape = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "num_mel_bins": 16, "vocab_size": len(tokenizer)}
+    shape |= dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
+    shape |= dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64)
+    shape |= {"max_source_positions": 50 * seconds, "max_target_positions": MAX_LENGTH}
+    shape |= {"pad_token_id": numbers[end], "eos_token_id": numbers[end], "bos_token_id": numbers[start]}
+    shape |= {"decoder_start_token_id": numbers[start], "suppress_tokens": None, "begin_suppress_tokens": None}
+    generation = GenerationConfig(
+        decoder_start_token_id=numbers[start], eos_token_id=numbers[end], pad_token_id=numbers[end],
+        is_multilingual=multilingual, no_timestamps_token_id=numbers[plain], return_timestamps=False,
+        suppress_tokens=tokenizer('"', add_special_tokens=False)["input_ids"],
+        begin_suppress_tokens=[*tokenizer(" ", add_special_tokens=False)["input_ids"], numbers[end]],
+    )  # fmt: skip
+
+    def build() -> PreTrainedModel:
+        model = WhisperForConditionalGeneration(WhisperConfig(**{**shape, **config}))
+        model.generation_config = generation
+        model.get_input_embeddings().weight.data[numbers[end]].normal_(std=model.config.init_std)  # zero, as it pads
+        return model
+
+    _save(build, tokenizer, folder, seed)
+    settings = folder / "tokenizer_config.json"
+    told = json.loads(settings.read_text()) | {"tokenizer_class": "WhisperTokenizer"}
+    settings.write_text(json.dumps(told))
+    WhisperFeatureExtractor(feature_size=16, chunk_length=seconds).save_pretrained(folder)
+    return folder
 
 
 def _word_piece(texts: Iterable[str]) -> Tokenizer:

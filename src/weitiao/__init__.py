@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weitiao.recipe import Recipe
-    from weitiao.run import check, evaluate, load, resume, train
+    from weitiao.run import check, evaluate, inspect, load, resume, train
 
 __version__ = "0.1.0"
 
-__all__ = ["Recipe", "__version__", "check", "evaluate", "load", "resume", "train"]
+__all__ = ["Recipe", "__version__", "check", "evaluate", "inspect", "load", "resume", "train"]
 
 _HOME = {"Recipe": "weitiao.recipe"}  # the rest is told by run.py
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,15 +18,17 @@ from weitiao import data
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import Run
 from weitiao.evaluation.assess import Measured
-from weitiao.evaluation.report import Curves, Facts, Histogram, SplitFacts, recipe_rows
+from weitiao.evaluation.summary import Curves, Elsewhere, Facts, Histogram, SplitFacts, recipe_rows
 from weitiao.preparation import Preparation
 from weitiao.trackers.jsonl import read_events
+from weitiao.views import sample_rows, views
 
 LIBRARIES = ("weitiao", "torch", "transformers", "tokenizers", "peft", "datasets", "scikit-learn")
+VIEWS = 3  # training examples shown token by token
 
 
-def gather(run: Run, ready: Preparation, measured: Measured | None) -> Facts:
-    """Everything for the report; `measured` is the split that the headline is about."""
+def gather(run: Run, ready: Preparation, measured: Measured | None, also: Sequence[Measured] = ()) -> Facts:
+    """Everything for the report; `measured` is the split that the headline is about, `also` stands below it."""
     recipe = ready.recipe
     trainable, parameters = ready.facts["trainable"], ready.facts["parameters"]
     return Facts(
@@ -44,6 +46,8 @@ def gather(run: Run, ready: Preparation, measured: Measured | None) -> Facts:
         recipe_yaml=recipe.to_yaml(),
         summary={"parameters": f"{parameters:,}", "trained": f"{trainable:,} ({trainable / parameters:.1%})"},
         environment=environment(ready.facts),
+        views=views(ready, "train", sample_rows(ready, VIEWS)),
+        also=[Elsewhere(each.split, each.scores, each.baselines, each.comparisons) for each in also],
         **(_measurement(measured) if measured else {}),
     )
 
@@ -58,7 +62,7 @@ def evaluation_facts(artifact: Artifact, source: str, measured: Measured) -> Fac
         model=recipe.model.source,
         method=recipe.method.name,
         created=f"{datetime.now():%Y-%m-%d %H:%M}",
-        max_length=artifact.max_length,
+        max_length=artifact.reader.max_length,
         recipe=recipe_rows(recipe),
         recipe_yaml=recipe.to_yaml(),
         environment=environment({"device": recipe.training.device, "precision": recipe.training.precision}),
@@ -68,19 +72,21 @@ def evaluation_facts(artifact: Artifact, source: str, measured: Measured) -> Fac
 
 def _measurement(measured: Measured) -> dict[str, Any]:
     return {name: getattr(measured, name) for name in
-            ("split", "scores", "baselines", "comparisons", "notes", "mistakes")}  # fmt: skip
+            ("split", "scores", "baselines", "comparisons", "notes", "mistakes", "samples")}  # fmt: skip
 
 
 def _split(name: Any, ready: Preparation) -> SplitFacts:
     examples, features = ready.splits[name], ready.features[name]
     lengths = data.column_array(features, "full_length" if "full_length" in features.column_names else "length")
-    counts = data.label_counts(examples) if "label" in examples.column_names else {}
-    known = list(ready.task.head.config.get("id2label", {}).values())
+    counts, known = {}, []
+    if "label" in examples.column_names:
+        counts = data.label_counts(examples)
+        known = list(ready.task.head(ready.pretrained.family).config.get("id2label", {}).values())
     return SplitFacts(
         name=name, examples=len(examples), origin=ready.facts["splits"][name]["origin"],
         labels={label: counts.get(label, 0) for label in known},
         median=float(np.median(lengths)), longest=int(lengths.max()),
-        cut=int((lengths > int(ready.recipe.model.max_length)).sum()), lengths=Histogram.of(lengths),
+        cut=data.truncated(features, int(ready.recipe.model.max_length))[0], lengths=Histogram.of(lengths),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from weitiao import data, models, predictor
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import check_output, find_run
 from weitiao.errors import RunError, WeitiaoError
-from weitiao.evaluation.assess import Labelled, Measured, assess
+from weitiao.evaluation.assess import Measured, Rivals, assess
+from weitiao.evaluation.evaluate import Inference, Labelled, untouched
 from weitiao.evaluation.report import write_report
+from weitiao.evaluation.summary import View
 from weitiao.facts import evaluation_facts
 from weitiao.predictor import Predictor
-from weitiao.preparation import as_recipe, encode_split, prepare, refuse_errors
-from weitiao.recipe import DataSettings, Recipe
+from weitiao.preparation import as_recipe, encode_split, measured_on, open_examples, prepare, refuse_errors
+from weitiao.recipe import Recipe
 from weitiao.records import Finding, Scores, SplitName
+from weitiao.views import chosen_rows, views
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,24 @@ def check(recipe: Recipe | Path | str | Mapping[str, Any]) -> Checked:
     return Checked(ready.recipe, ready.findings, ready.facts)
 
 
+def inspect(
+    recipe: Recipe | Path | str | Mapping[str, Any],
+    *,
+    split: str = "train",
+    row: int | str | None = None,
+    count: int | None = None,
+) -> list[View]:
+    """Show examples of a split exactly as the model sees them in training; trains and writes nothing.
+
+    `row` is an example's number in the split, counted from 1, or where it stands: ``reviews.csv:12``; with `count` so
+    many from there on. Without `row` the first `count`, 3 where it is not given.
+    """
+    recipe = as_recipe(recipe)
+    with models.quiet():
+        ready = prepare(recipe)
+        return views(ready, split, chosen_rows(ready, split, row, count))
+
+
 def artifact_folder(run: str | Path) -> Path:
     """The artifact of a run id, a run folder, or an artifact folder itself."""
     path = Path(run)
@@ -100,16 +122,20 @@ def evaluate(
         raise RunError("the folder does not exist", where=f"--report {report}", fix="Make it, or name another.")
     loaded = load(run, device=device)
     artifact = loaded.artifact
-    settings = _measured_on(artifact, source, columns or {})
+    recipe = artifact.recipe
+    names = recipe.data.label_names and str(recipe.base / recipe.data.label_names)
+    settings = recipe.data.model_copy(update={"label_names": names})
     with models.quiet():
-        splits = data.open_splits(settings, artifact.columns, base=Path(), seed=artifact.recipe.training.seed)
+        settings = measured_on(settings, source, columns or {}, artifact.task, base=Path())
+        splits = data.open_splits(
+            settings, artifact.columns, base=Path(), seed=recipe.training.seed, layout=artifact.task.layout
+        )
         refuse_errors(data.check_examples(splits, artifact.columns))
         split = splits["test" if "test" in splits else "train"]  # a folder may hold several: never its train, then
-        features = encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length)
-        on = Labelled(Path(source).name, split, features)
+        on = Labelled(Path(source).name, split, encode_split(split, artifact.task, artifact.reader))
         trained = _trained_on(artifact)
-        fit_on = trained and _labelled(trained, artifact)
-        measured = assess(loaded.inference, on, artifact.recipe.evaluation, artifact.recipe.training.seed, fit_on)
+        rivals = Rivals(_labelled(trained, artifact), partial(_untouched, loaded)) if trained else None
+        measured = assess(loaded.inference, on, recipe.evaluation, recipe.training.seed, rivals)
     measured.notes.extend(_notes(splits, trained))
     if report is None:
         return Evaluation(measured)
@@ -117,22 +143,11 @@ def evaluate(
     return Evaluation(measured, Path(report))
 
 
-def _measured_on(artifact: Artifact, source: str, columns: Mapping[str, str | list[str]]) -> DataSettings:
-    """The run's data settings with the file in place of train, uncut; its columns where the file has them, too."""
-    settings, base = artifact.recipe.data, artifact.recipe.base
-    there = data.open_table(source, base=Path()).columns
-    known = {role: name for role, name in settings.columns.items() if set(data.listed(name)) <= set(there)}
-    names = settings.label_names and str(base / settings.label_names)
-    update = {"train": source, "validation": None, "test": None, "validation_size": 0.0, "test_size": 0.0,
-              "group": None, "max_examples": None, "label_names": names, "columns": {**known, **columns}}  # fmt: skip
-    return settings.model_copy(update=update)
-
-
 def _trained_on(artifact: Artifact) -> data.Splits | None:
     """The splits of the run; None where they are not at hand any more, or not what they were."""
     recipe = artifact.recipe
     try:
-        splits = data.open_splits(recipe.data, artifact.task.columns, base=recipe.base, seed=recipe.training.seed)
+        splits, _ = open_examples(recipe, artifact.task)
     except WeitiaoError:
         return None
     return splits if splits.digest == artifact.examples else None
@@ -141,10 +156,16 @@ def _trained_on(artifact: Artifact) -> data.Splits | None:
 def _labelled(splits: data.Splits, artifact: Artifact) -> dict[SplitName, Labelled]:
     """What baselines are fitted and tuned on."""
     return {
-        name: Labelled(name, split, encode_split(split, artifact.task, artifact.tokenizer, artifact.max_length))
+        name: Labelled(name, split, encode_split(split, artifact.task, artifact.reader))
         for name, split in splits.items()
         if name != "test"
     }
+
+
+def _untouched(loaded: Predictor) -> Inference:
+    """The model that the run started from; a `WeitiaoError` where it is not at hand any more."""
+    recipe = loaded.artifact.recipe
+    return untouched(models.open_pretrained(recipe.model, base=recipe.base), loaded.inference, recipe.training.seed)
 
 
 def _notes(measured: data.Splits, trained: data.Splits | None) -> list[str]:

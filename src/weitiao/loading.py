@@ -23,14 +23,20 @@ def load_for_training(ready: Preparation) -> Loaded:
     """Load the model, apply the method, and put both into the loop and into evaluation; all draws are seeded."""
     settings = ready.recipe.training
     seed_everything(settings.seed)
-    plain = models.load_model(ready.pretrained, ready.task.head, seed=settings.seed)
+    plain = models.load_model(ready.pretrained, ready.task.head(ready.pretrained.family), seed=settings.seed)
     model = ready.method.apply(plain).to(ready.device)
     autocast = partial(models.autocast, ready.device, ready.precision)
-    inference = Inference(model, ready.task, ready.pretrained.tokenizer, ready.device, autocast)
-    lengths = data.column_array(ready.features["train"], "length")
+    inference = Inference(model, ready.task, ready.reader, ready.device, autocast)
+    train = ready.features["train"]
+    lengths = data.column_array(train, "length")
+    parts, times = (
+        data.column_array(train, name) if name in train.column_names else None for name in ("part", "times")
+    )
     training = Training(
         model=model, settings=settings, loss=ready.task.loss, autocast=autocast, device=ready.device,
-        order=lambda epoch: data.length_bucketed(lengths, settings.batch_size, seed=settings.seed, epoch=epoch),
+        order=lambda epoch: data.length_bucketed(
+            lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
+        ),
         collate=partial(_micro_batches, ready),
     )  # fmt: skip
     return training, inference
@@ -40,6 +46,6 @@ def _micro_batches(ready: Preparation, rows: np.ndarray) -> list[Batch]:
     """The rows of one step as padded micro-batches."""
     size, train = int(ready.recipe.training.micro_batch_size), ready.features["train"]
     return [
-        ready.task.collate(take_rows(train, part), ready.pretrained.tokenizer)
+        ready.task.collate(take_rows(train, part), ready.reader, training=True)
         for part in data.micro_batches(rows, size)
     ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weitiao import models
-from weitiao.records import Finding, Pretrained
+from weitiao.records import Finding, Head, Pretrained
 from weitiao.sources import cache_folder
 from weitiao.sources.cache import write_synced
 
@@ -49,8 +49,9 @@ def outline(pretrained: Pretrained, task: Task, method: Method) -> Outline:
 
 
 def _look(pretrained: Pretrained, task: Task, method: Method) -> Outline:
-    findings = models.check_head(pretrained, task.head)
-    model = method.apply(models.empty_model(pretrained, task.head))
+    head = task.head(pretrained.family)
+    findings = models.check_head(pretrained, head)
+    model = method.apply(models.empty_model(pretrained, head))
     parameters = sum(p.numel() for p in model.parameters())
     findings += _untrained_tokens(pretrained, model, method)
     return Outline(parameters, sum(p.numel() for p in model.parameters() if p.requires_grad), findings)
@@ -65,8 +66,13 @@ def _untrained_tokens(pretrained: Pretrained, model: Any, method: Method) -> lis
 
 def _key(pretrained: Pretrained, task: Task, method: Method) -> str:
     versions = [importlib.metadata.version(name) for name in ("weitiao", "transformers", "peft")]
-    # Label names change neither shapes nor findings.
-    head: dict[str, Any] = {k: v for k, v in task.head.config.items() if not isinstance(v, Mapping)}
+    head = task.head(pretrained.family)
     options = method.options.model_dump(mode="json")
-    what = [versions, pretrained.fingerprint, task.head.auto_class, head, method.name, options]
+    what = [versions, pretrained.fingerprint, _shapes(head), method.name, options]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _shapes(head: Head) -> list[Any]:
+    """What of a head decides shapes and findings: not the names of labels."""
+    config = {key: value for key, value in head.config.items() if not isinstance(value, Mapping)}
+    return [head.auto_class, config, {name: _shapes(part) for name, part in head.parts.items()}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -12,17 +13,20 @@ import numpy as np
 
 from weitiao import models
 from weitiao.artifacts.artifact import Artifact, open_artifact
+from weitiao.data.dialogue import with_messages
 from weitiao.errors import DataError
 from weitiao.evaluation.evaluate import Inference
-from weitiao.records import Column, Prediction
+from weitiao.records import FILE, LINE, Column, Prediction
 
 CHUNK = 1024  # examples sorted by length together while streaming
 
-Example = str | Mapping[str, Any]
+Example = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 
 
 class Predictor:
-    """A loaded artifact. An example is a text, or a mapping from the task's roles to values."""
+    """A loaded artifact. An example is a text (of a model of speech: a file's path), or a mapping from the task's roles
+    to values; for chat also a list of messages, or a row of any form that dialogues are kept in.
+    """  # fmt: skip
 
     def __init__(self, artifact: Artifact, *, device: str = "auto", trust_remote_code: bool = False) -> None:
         found, _ = models.resolve_device(device)
@@ -31,7 +35,7 @@ class Predictor:
             model = artifact.load_model(trust_remote_code=trust_remote_code).to(found)
         self.artifact = artifact
         self.inference = Inference(
-            model, artifact.task, artifact.tokenizer, found, partial(models.autocast, found, precision)
+            model, artifact.task, artifact.reader, found, partial(models.autocast, found, precision)
         )
 
     @property
@@ -41,8 +45,8 @@ class Predictor:
 
     @property
     def columns(self) -> list[Column]:
-        """The roles an example has: those the model was trained on, but for the label."""
-        return [column for column in self.artifact.columns if column.role != "label"]
+        """The roles an example has: those the model was trained on, but for the targets."""
+        return [column for column in self.artifact.columns if not column.target]
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Return one prediction an example, in order."""
@@ -59,28 +63,58 @@ class Predictor:
 
     def _chunk(self, examples: list[Example], start: int) -> list[Prediction]:
         records = [self._record(example, start + row) for row, example in enumerate(examples)]
-        columns = {column.role: [record[column.role] for record in records] for column in self.columns}
-        encoded = self.artifact.task.encode(columns, self.artifact.tokenizer, self.artifact.max_length)
-        features = [
-            {**dict(zip(encoded, values, strict=True)), "row": row}
-            for row, values in enumerate(zip(*encoded.values(), strict=True))
-        ]
-        lengths = np.array([len(ids) for ids in encoded["input_ids"]])
-        found: list[Prediction] = [{} for _ in examples]
-        for batch, predictions in self.inference.predictions(lambda rows: [features[i] for i in rows], lengths):
-            for row, prediction in zip(batch.rows, predictions, strict=True):
-                found[row] = prediction
-        return found
+        columns = {role: [record[role] for record in records] for role in records[0]}
+        encoded = self.artifact.task.encode(columns, self.artifact.reader)
+        encoded.setdefault("row", list(range(len(examples))))
+        features = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
+        lengths = np.array([feature.get("length") or len(feature["input_ids"]) for feature in features])
+        found: dict[int, Prediction] = {}
+        rows = np.array(encoded["row"])
+        parts = np.array(encoded["part"]) if "part" in encoded else None
+        for _, numbers, predictions in self.inference.predictions(
+            lambda at: [features[i] for i in at], lengths, rows, parts=parts
+        ):
+            found.update(zip(numbers, predictions, strict=True))
+        return [found[row] if row in found else self._too_long(start + row) for row in range(len(examples))]
 
-    def _record(self, example: Example, row: int) -> dict[str, str]:
+    def _too_long(self, row: int) -> Prediction:
+        raise DataError(f"example {row + 1} does not fit into {self.artifact.reader.max_length} tokens",
+                        where="predict", fix="Shorten it.")  # fmt: skip
+
+    def _record(self, example: Example, row: int) -> dict[str, Any]:
+        if self.artifact.task.layout == "dialogue":
+            return _dialogue(example, row, self.artifact.task.columns)
         first = self.columns[0].role
-        given = {first: example} if isinstance(example, str) else example
-        record = {c.role: "" if given.get(c.role) is None else str(given[c.role]) for c in self.columns}
-        empty = [role for role, value in record.items() if not value.strip()]
+        given = example if isinstance(example, Mapping) else {first: example}
+        value = _sound if self.artifact.task.layout == "audio" else _value
+        record = {c.role: value(given.get(c.role), c) for c in self.columns}
+        empty = [role for role, value in record.items() if not value]
         if empty:
             raise DataError(f"example {row + 1} has no {empty[0]}", where="predict",
                             fix=f"Leave out empty examples; the model reads: {', '.join(record)}.")  # fmt: skip
-        return record
+        return record | {name: given[name] for name in (FILE, LINE) if name in given}  # for messages
+
+
+def _dialogue(example: Any, row: int, columns: Sequence[Column]) -> dict[str, Any]:
+    """A dialogue of any known form, a list of messages, or a text that a user says."""
+    given = {"prompt": example} if isinstance(example, str) else example
+    given = dict(given) if isinstance(given, Mapping) else {"messages": given}
+    _, found = next(with_messages(iter([(row + 1, given)]), "example", answered=False))
+    return {column.role: found.get(column.role) for column in columns}
+
+
+def _value(value: Any, column: Column) -> Any:
+    """A value as tables hold it: text; for roles of any kind a list of texts, or JSON. "" where it is empty."""
+    if isinstance(value, list) and column.kind == "any" and not any(isinstance(item, dict) for item in value):
+        return [str(item) for item in value]
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None or not str(value).strip() else str(value)
+
+
+def _sound(value: Any, column: Column) -> Any:
+    """A sound as it was given: samples are far too many to be written as text."""
+    return value if isinstance(value, Mapping | bytes) else _value(value, column)
 
 
 def load(folder: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -10,18 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import DataError, RecipeError
+from weitiao.evaluation.evaluate import Labelled
 from weitiao.outline import outline
-from weitiao.recipe import Recipe
-from weitiao.records import Finding, Pretrained, SplitName
+from weitiao.recipe import DataSettings, Recipe
+from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
 from weitiao.training.loop import planned_steps
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
 
     from weitiao.methods.base import Method
     from weitiao.tasks.base import Task
@@ -36,6 +39,7 @@ class Preparation:
 
     recipe: Recipe
     pretrained: Pretrained
+    reader: Reader
     task: Task
     method: Method
     splits: data.Splits
@@ -44,7 +48,12 @@ class Preparation:
     precision: str
     findings: list[Finding]
     facts: dict[str, Any]  # what `weitiao check` shows; JSON values
+    also: Mapping[str, Labelled]  # other data to measure on at the end
     digest: str  # of examples and base model, so that a run is never resumed on others
+
+    def labelled(self, name: SplitName) -> Labelled:
+        """A split with its features."""
+        return Labelled(name, self.splits[name], self.features[name])
 
 
 def refuse_errors(findings: Iterable[Finding]) -> None:
@@ -71,52 +80,108 @@ def prepare(recipe: Recipe) -> Preparation:
     trackers.require(recipe.trackers)
     device, device_why = models.resolve_device(recipe.training.device)
     precision, precision_why = models.resolve_precision(recipe.training.precision, device)
-    splits = data.open_splits(recipe.data, task.columns, base=recipe.base, seed=recipe.training.seed)
-    findings = [*splits.findings, *data.check_examples(splits, task.columns)]
+    splits, findings = open_examples(recipe, task)
     refuse_errors(findings)
-    task, learned = task.prepare(splits)
-    refuse_errors(learned)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     _check_family(pretrained, task, method, recipe)
+    task, learned = task.prepare(splits, pretrained)
+    refuse_errors(learned)
     shape = outline(pretrained, task, method)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     values: dict[str, tuple[Any, str]] = {
         "training.device": (device.type if device.index is None else str(device), device_why),
         "training.precision": (precision, precision_why),
         **_length(recipe, pretrained), **_rate(method, pretrained), **_columns(splits.columns),
-        **_options(recipe, task),
+        **_scored(task),
     }  # fmt: skip
-    recipe = recipe.resolved({k: v for k, v in values.items() if _is_auto(recipe, k)})
-    length = int(recipe.model.max_length)
-    features = {name: encode_split(split, task, pretrained.tokenizer, length) for name, split in splits.items()}
-    auto = _steps(recipe, features, pretrained, device)
+    recipe = recipe.resolved({k: v for k, v in values.items() if _is_auto(recipe, k)} | _options(recipe, task))
+    reader = pretrained.reader(int(recipe.model.max_length))
+    features = {name: encode_split(split, task, reader) for name, split in splits.items()}
+    refuse_errors(_nothing_left(features))
+    also = {name: _also(recipe, task, reader, name) for name in recipe.evaluation.also}
+    auto = _steps(recipe, features, pretrained, task, device)
     recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
     findings += [
         *learned,
         *shape.findings,
-        *_cut(features, splits, int(recipe.model.max_length)),
+        *_cut(features, splits, task, int(recipe.model.max_length)),
         *_disk(recipe, counts),
         *_without_validation(recipe, splits),
     ]
     facts = _facts(recipe, pretrained, task, splits, features) | counts | {"disk_needed": disk_needed(**counts)}
     return Preparation(
-        recipe, pretrained, task, method, splits, features, device, precision, findings, facts,
+        recipe, pretrained, reader, task, method, splits, features, device, precision, findings, facts, also,
         digest=hashlib.sha256(f"{splits.digest} {pretrained.fingerprint}".encode()).hexdigest(),
     )  # fmt: skip
 
 
-def encode_split(split: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+def open_examples(recipe: Recipe, task: Task) -> tuple[data.Splits, list[Finding]]:
+    """Open the recipe's data, or that of each of the tasks that are learned together; return what is wrong with it."""
+    if not task.parts:
+        return _checked(recipe.data, task, recipe)
+    opened = {name: _checked(part.data, part.task, recipe) for name, part in task.parts.items()}
+    findings = [finding for _, found in opened.values() for finding in found]
+    return data.join({name: splits for name, (splits, _) in opened.items()}), findings
+
+
+def _checked(settings: DataSettings, task: Task, recipe: Recipe) -> tuple[data.Splits, list[Finding]]:
+    splits = data.open_splits(settings, task.columns, base=recipe.base, seed=recipe.training.seed, layout=task.layout)
+    return splits, [*splits.findings, *data.check_examples(splits, task.columns)]
+
+
+def encode_split(split: Dataset, task: Task, reader: Reader) -> Dataset:
     """Tokenize a split; cached by content, so that the same work is never done twice."""
-    prepared = task.prepared.model_dump(mode="json")
+    tokenizer = reader.tokenizer
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()  # what the last call left behind; it would be part of the key
     told = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(tokenizer)
-    what = [task.name, prepared, told, max_length]
+    learned = [part.model_dump(mode="json") for part in (task.options, task.prepared)]
+    version = importlib.metadata.version("weitiao")  # another one may encode otherwise
+    what = [version, task.name, learned, told, tokenizer.chat_template, reader.family, reader.max_length]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()
-    return data.encode_split(split, lambda rows: task.encode(rows, tokenizer, max_length), key=key)
+    return data.encode_split(split, lambda rows: task.encode(rows, reader), key=key)
+
+
+def measured_on(
+    settings: DataSettings, source: str, columns: Mapping[str, str | list[str]], task: Task, *, base: Path
+) -> DataSettings:
+    """The run's data settings with a file in place of train, uncut; its columns where the file has them, too.
+
+    Paths in `settings` are absolute or count from `base`, as `source` does.
+    """
+    there = data.open_table(source, base=base, layout=task.layout, named={**settings.columns, **columns}).columns
+    known = {role: name for role, name in settings.columns.items() if set(data.listed(name)) <= set(there)}
+    update = {"train": source, "validation": None, "test": None, "validation_size": 0.0, "test_size": 0.0,
+              "group": None, "max_examples": None, "columns": {**known, **columns}}  # fmt: skip
+    return settings.model_copy(update=update)
+
+
+def _also(recipe: Recipe, task: Task, reader: Reader, name: str) -> Labelled:
+    """Data to measure on beside the splits; raises where it cannot be used."""
+    if name in SPLITS:
+        raise RecipeError(f"'{name}' is the name of a split", where="evaluation.also", fix="Call it otherwise.")
+    settings = measured_on(recipe.data, recipe.evaluation.also[name], {}, task, base=recipe.base)
+    splits, findings = _checked(settings, task, recipe)
+    refuse_errors(findings)
+    split = splits["test" if "test" in splits else "train"]
+    return Labelled(name, split, encode_split(split, task, reader))
+
+
+def _nothing_left(features: Mapping[SplitName, Dataset]) -> list[Finding]:
+    """A split of which every example was left out."""
+    return [
+        Finding("error", f"data.{name}", "no example is left: all are too long for the model",
+                "Raise model.max_length, take a model that reads more at once, or shorten the examples.")
+        for name, split in features.items() if not len(split)
+    ]  # fmt: skip
 
 
 def _check_family(pretrained: Pretrained, task: Task, method: Method, recipe: Recipe) -> None:
+    if pretrained.reads != task.reads:
+        raise RecipeError(
+            f"'{task.name}' needs a model that reads {task.reads}; {pretrained.source} reads {pretrained.reads}",
+            where=f"{recipe.origin('task.name')} (task)", fix="Choose another model, or a task that it was made for.",
+        )  # fmt: skip
     for kind, part in (("task", task), ("method", method)):
         if pretrained.family not in part.families:
             raise RecipeError(
@@ -166,13 +231,18 @@ def _options(recipe: Recipe, task: Task) -> dict[str, tuple[Any, str]]:
     return {f"task.{key}": (after[key], "from the data") for key in before if before[key] != after[key]}
 
 
+def _scored(task: Task) -> dict[str, tuple[Any, str]]:
+    most = task.examples_scored
+    return {"evaluation.examples": (most or "all", f"what {task.name} takes time for")}
+
+
 def _steps(
-    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, device: torch.device
+    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, task: Task, device: torch.device
 ) -> dict[str, tuple[Any, str]]:
     settings, train = recipe.training, features["train"]
     an_epoch = -(-len(train) // settings.batch_size)
     longest = int(data.column_array(train, "length").max())
-    per_example = models.activation_bytes(pretrained, longest)
+    per_example = models.activation_bytes(pretrained, longest, logits=task.head(pretrained.family).logits)
     fits = max(1, int(models.free_memory(device) * 0.4 / per_example))
     size = min(settings.batch_size, fits)
     need = f"{size} examples of {longest} tokens need about {max(size * per_example / 1e9, 0.1):.1f} GB"
@@ -186,19 +256,27 @@ def _steps(
 # --- findings and facts
 
 
-def _cut(features: Mapping[SplitName, Dataset], splits: Mapping[SplitName, Dataset], max_length: int) -> list[Finding]:
-    """One finding for all splits: how many examples are too long, by how much, and what happens to them."""
-    told, where, most = [], "", 0
+def _cut(
+    features: Mapping[SplitName, Dataset], splits: Mapping[SplitName, Dataset], task: Task, max_length: int
+) -> list[Finding]:
+    """How many examples are too long, by how much, and what happens to them; which were left out."""
+    told, where, most, findings = [], "", 0, []
     for name, split in features.items():
         count, longest, rows = data.truncated(split, max_length)
         if count:
             told.append(f"{count:,} of {len(split):,} {name}")
             where, most = where or f"data.{name} {data.lines_where(splits[name], rows)}", max(most, longest)
-    if not told:
-        return []
-    problem = (f"{', '.join(told)} examples are longer than {max_length} tokens (the longest has {most:,}); "
-               "their end is cut")  # fmt: skip
-    return [Finding("warning", where, problem, "Shorten the texts, or take a model that reads more at once.")]
+        left_out = np.setdiff1d(np.arange(len(splits[name])), data.column_array(split, "row"))
+        if len(left_out):
+            at = f"data.{name} {data.lines_where(splits[name], left_out)}"
+            problem = f"{len(left_out):,} of {len(splits[name]):,} {name} examples do not fit and are left out"
+            fix = "What is to be learned would lose its end. Raise model.max_length if it can be."
+            findings.append(Finding("warning", at, problem, fix))
+    if told:
+        problem = f"{', '.join(told)} examples are longer than {max_length} tokens (the longest has {most:,}); "
+        fix = "Shorten the texts, or take a model that reads more at once."
+        findings.insert(0, Finding("warning", where, problem + task.too_long, fix))
+    return findings
 
 
 def _without_validation(recipe: Recipe, splits: Mapping[SplitName, Dataset]) -> list[Finding]:
@@ -230,7 +308,7 @@ def _facts(
 ) -> dict[str, Any]:
     settings = recipe.training
     steps = planned_steps(-(-len(features["train"]) // settings.batch_size), settings)
-    labels = list(task.head.config.get("id2label", {}).values())
+    labels = list(task.head(pretrained.family).config.get("id2label", {}).values())
     return {
         "task": recipe.task.name, "model": recipe.model.source, "family": pretrained.family,
         "method": recipe.method.name, "precision": settings.precision, "device": settings.device,
@@ -238,7 +316,7 @@ def _facts(
         "micro_batch_size": settings.micro_batch_size, "steps": steps, "learning_rate": settings.learning_rate,
         "max_length": recipe.model.max_length, "columns": dict(recipe.data.columns), "labels": labels,
         "splits": {
-            name: {"examples": len(split), "origin": splits.origin[name],
+            name: {"examples": len(splits[name]), "origin": splits.origin[name],
                    "tokens": int(data.column_array(split, "length").sum())}
             for name, split in features.items()
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 Family = Literal["encoder", "decoder", "seq2seq"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
+Modality = Literal["text", "speech"]
+
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 LINE = "__line__"  # column of every table: the line (or row) of the file an example came from, counted from 1
 FILE = "__file__"  # column of every table: the file's name, for messages
 
+Example = Mapping[str, Any]  # one row of a split: role -> value, with `LINE` and `FILE`
 Prediction = dict[str, Any]  # one example's answer, plain JSON values; its keys are the task's
 
 
@@ -31,6 +34,18 @@ class Column:
     names: tuple[str, ...]  # usual names, most telling first; compared without case
     required: bool = True
     description: str = ""
+    target: bool = False  # what is learned: an example to predict for has none
+    kind: Literal["text", "label", "number", "any"] = "text"  # several columns may be gathered but for text
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a model reads: what a task needs to turn examples into its inputs, in training and ever after."""
+
+    family: Family
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int  # tokens an input is cut at, special tokens included
+    feature_extractor: Any | None = None  # of a speech model: sound -> log-mel spectrogram
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,16 @@ class Pretrained:
     fingerprint: str  # sha256 over config, tokenizer and weight files
     trust_remote_code: bool = False
     new_tokens: int = 0  # tokens added by the recipe; embeddings grow by as many
+    feature_extractor: Any | None = None  # of a speech model
+
+    @property
+    def reads(self) -> Modality:
+        """What its inputs are made from."""
+        return "text" if self.feature_extractor is None else "speech"
+
+    def reader(self, max_length: int) -> Reader:
+        """How it reads, inputs cut at `max_length` tokens."""
+        return Reader(self.family, self.tokenizer, max_length, self.feature_extractor)
 
 
 @dataclass(frozen=True)
@@ -54,23 +79,42 @@ class Head:
 
     auto_class: str  # a class of transformers, for example ``AutoModelForSequenceClassification``
     config: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Head] = field(default_factory=dict)  # several heads on one body; `auto_class` is then empty
+
+    @property
+    def logits(self) -> Literal["example", "token"]:
+        """What it gives logits over the vocabulary for: each token of a language model, else one row an example."""
+        language = self.auto_class.endswith(("LM", "SpeechSeq2Seq"))
+        return "token" if language or any(part.logits == "token" for part in self.parts.values()) else "example"
 
 
 @dataclass(frozen=True)
 class Batch:
     """Features padded together. `inputs` goes to the model; shapes are (examples, tokens)."""
 
-    inputs: dict[str, torch.Tensor]
+    inputs: dict[str, Any]  # tensors, and where several tasks share a model the `part` it is for
     labels: torch.Tensor | None
     targets: float  # what the summed loss is divided by: weighted count of what is learned here
     tokens: int  # real tokens, padding not counted
-    rows: list[int]  # row numbers in the split, in batch order
+    rows: list[int]  # the example's number in the split, of each of the features in batch order
+    features: list[dict[str, Any]] = field(default_factory=list)  # as they came: offsets, prompts, unpadded ids
 
     def to(self, device: Any) -> Batch:
         """Return the batch with its tensors on `device`."""
-        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        inputs = {name: value.to(device) if hasattr(value, "to") else value for name, value in self.inputs.items()}
         labels = None if self.labels is None else self.labels.to(device)
-        return Batch(inputs, labels, self.targets, self.tokens, self.rows)
+        return replace(self, inputs=inputs, labels=labels)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One example and its answer in words for people."""
+
+    given: str  # what the model read
+    expected: list[str]  # what is right: label names, entities, references
+    said: list[str]  # what the model answered
+    right: float  # 1.0 right, 0.0 wrong, or between
+    sure: float | None = None  # the model's confidence in what is wrong, where it has one
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,20 @@ from weitiao.errors import RecipeError, nearest
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "task": {
+        "automatic-speech-recognition": "weitiao.tasks.automatic_speech_recognition:AutomaticSpeechRecognition",
+        "speech-translation": "weitiao.tasks.speech_translation:SpeechTranslation",
+        "chat": "weitiao.tasks.chat:Chat",
+        "multi-task": "weitiao.tasks.multi_task:MultiTask",
+        "question-answering": "weitiao.tasks.question_answering:QuestionAnswering",
+        "language-modeling": "weitiao.tasks.language_modeling:LanguageModeling",
+        "text-generation": "weitiao.tasks.text_generation:TextGeneration",
         "text-classification": "weitiao.tasks.text_classification:TextClassification",
+        "text-regression": "weitiao.tasks.text_regression:TextRegression",
+        "token-classification": "weitiao.tasks.token_classification:TokenClassification",
+        "text2text-generation": "weitiao.tasks.text2text_generation:Text2TextGeneration",
+        "summarization": "weitiao.tasks.summarization:Summarization",
+        "translation": "weitiao.tasks.translation:Translation",
+        "generative-qa": "weitiao.tasks.generative_qa:GenerativeQa",
     },
     "method": {
         "full": "weitiao.methods.full:Full",
@@ -25,10 +38,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "lora": "weitiao.methods.lora:Lora",
     },
     "format": {
+        "conll": "weitiao.data.formats.conll:Conll",
         "csv": "weitiao.data.formats.csv:Csv",
+        "documents": "weitiao.data.formats.documents:Documents",
         "json": "weitiao.data.formats.json:Json",
         "jsonl": "weitiao.data.formats.jsonl:Jsonl",
         "parquet": "weitiao.data.formats.parquet:Parquet",
+        "squad": "weitiao.data.formats.squad:Squad",
         "text": "weitiao.data.formats.text:Text",
         "datasets": "weitiao.data.formats.saved:SavedDataset",
     },
@@ -37,8 +53,19 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "tensorboard": "weitiao.trackers.tensorboard:TensorBoard",
     },
     "baseline": {
-        "majority": "weitiao.evaluation.baselines:Majority",
-        "tfidf": "weitiao.evaluation.baselines:TfidfLogistic",
+        "each-own": "weitiao.evaluation.baselines.several:EachOwn",
+        "best-sentence": "weitiao.evaluation.baselines.spans:BestSentence",
+        "frequent-tag": "weitiao.evaluation.baselines.tags:FrequentTag",
+        "majority": "weitiao.evaluation.baselines.labels:Majority",
+        "mean": "weitiao.evaluation.baselines.numbers:Mean",
+        "tfidf": "weitiao.evaluation.baselines.labels:TfidfLogistic",
+        "tfidf-ridge": "weitiao.evaluation.baselines.numbers:TfidfRidge",
+        "token-logistic": "weitiao.evaluation.baselines.tags:TokenLogistic",
+        "copy": "weitiao.evaluation.baselines.texts:Copy",
+        "lead": "weitiao.evaluation.baselines.texts:Lead",
+        "nearest": "weitiao.evaluation.baselines.texts:Nearest",
+        "unigram": "weitiao.evaluation.baselines.unigram:Unigram",
+        "untouched": "weitiao.evaluation.baselines.untouched:Untouched",
     },
 }
 

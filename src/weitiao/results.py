@@ -8,32 +8,36 @@ from typing import Any
 from weitiao.artifacts.artifact import save_artifact, write_json
 from weitiao.artifacts.card import write_card
 from weitiao.artifacts.run_folder import Run
-from weitiao.evaluation.assess import Labelled, Measured, assess
-from weitiao.evaluation.evaluate import Inference, tuned
-from weitiao.evaluation.report import Facts, write_report
+from weitiao.evaluation.assess import Measured, Rivals, assess
+from weitiao.evaluation.evaluate import Inference, Labelled, settled, tuned, untouched
+from weitiao.evaluation.report import write_report
+from weitiao.evaluation.summary import Facts
 from weitiao.facts import gather
 from weitiao.preparation import Preparation
-from weitiao.records import SplitName
+from weitiao.records import SPLITS, SplitName
 
 
 def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any]:
     """Measure, save the artifact and write the report; return what `RunFinished` tells of it."""
     if "validation" in ready.features:
-        inference = tuned(inference, ready.features["validation"])
+        inference = tuned(inference, ready.labelled("validation"))
+    inference = settled(inference)
     measured = _measured(inference, ready)
+    also = _elsewhere(inference, ready)
     final = measured[-1] if measured else None
     verdicts = [comparison.verdict for comparison in final.comparisons] if final else []
     card = write_card(
-        run.id, ready.recipe, inference.task, final.scores if final else None, final.split if final else "", verdicts
-    )
-    scores = {each.split: each.to_dict() for each in measured}
+        run.id, ready.recipe, inference.task, ready.pretrained.family, final.scores if final else None,
+        final.split if final else "", verdicts,
+    )  # fmt: skip
+    scores = {each.split: each.to_dict() for each in (*measured, *also)}
     write_json(run.folder / "scores.json", scores)
     save_artifact(
         run.artifact, model=inference.model, method=ready.method, task=inference.task,
-        tokenizer=ready.pretrained.tokenizer, recipe=ready.recipe, scores=scores, card=card,
+        reader=ready.reader, recipe=ready.recipe, scores=scores, card=card,
         examples=ready.splits.digest,
     )  # fmt: skip
-    write_reports(gather(run, ready, final), run.folder)
+    write_reports(gather(run, ready, final, also), run.folder)
     if final is None:
         return {}
     primary = final.scores.values[final.scores.primary]
@@ -43,17 +47,29 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
 
 def _measured(inference: Inference, ready: Preparation) -> list[Measured]:
     """The validation split, then the test split; the last one measured stands beside the baselines."""
-    splits = {name: Labelled(name, ready.splits[name], ready.features[name]) for name in ready.features}
-    fit_on: dict[SplitName, Labelled] = {name: split for name, split in splits.items() if name != "test"}
-    there = [name for name in ("validation", "test") if name in splits]
+    seed = ready.recipe.training.seed
+    rivals = _rivals(inference, ready)
+    there: list[SplitName] = [name for name in SPLITS if name in ready.features and name != "train"]
     found = [
-        assess(inference, splits[name], ready.recipe.evaluation, ready.recipe.training.seed,
-               fit_on if name == there[-1] else None)
+        assess(inference, ready.labelled(name), ready.recipe.evaluation, seed, rivals if name == there[-1] else None)
         for name in there
-    ]  # fmt: skip
+    ]
     if "validation" in there:
         found[0].notes.append("validation also chose the step that is kept: its scores are a little too good")
     return found
+
+
+def _elsewhere(inference: Inference, ready: Preparation) -> list[Measured]:
+    """What `evaluation.also` names, beside the same baselines."""
+    seed = ready.recipe.training.seed
+    return [
+        assess(inference, on, ready.recipe.evaluation, seed, _rivals(inference, ready)) for on in ready.also.values()
+    ]
+
+
+def _rivals(inference: Inference, ready: Preparation) -> Rivals:
+    fit_on: dict[SplitName, Labelled] = {name: ready.labelled(name) for name in ready.features if name != "test"}
+    return Rivals(fit_on, lambda: untouched(ready.pretrained, inference, ready.recipe.training.seed))
 
 
 def write_reports(facts: Facts, folder: Path) -> None:

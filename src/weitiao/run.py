@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weitiao import models
 from weitiao.artifacts.run_folder import Run, check_output, create_run, find_run, list_runs
 from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import Inference, score, tuned
 from weitiao.events import Found, RunFinished, RunStarted
-from weitiao.inspection import Checked, Evaluation, check, evaluate, load
+from weitiao.inspection import Checked, Evaluation, check, evaluate, inspect, load
 from weitiao.loading import Loaded, load_for_training
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
@@ -24,10 +24,19 @@ from weitiao.trackers.base import Tracker
 from weitiao.training.checkpoint import Checkpoints
 from weitiao.training.fit import fit, stop_on_signal
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-__all__ = ["Checked", "Evaluation", "Run", "check", "evaluate", "find_run", "list_runs", "load", "resume", "train"]
+__all__ = [
+    "Checked",
+    "Evaluation",
+    "Run",
+    "check",
+    "evaluate",
+    "find_run",
+    "inspect",
+    "list_runs",
+    "load",
+    "resume",
+    "train",
+]
 
 
 def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable[Tracker] = ()) -> Run:
@@ -64,8 +73,7 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[
         record(RunStarted(run=run.id, folder=str(run.folder), summary=ready.facts))
         for finding in ready.findings:
             record(Found(level=finding.level, where=finding.where, problem=finding.problem, fix=finding.fix))
-        validation = ready.features.get("validation")
-        validate = partial(_validated, inference, validation) if validation is not None else None
+        validate = partial(_validated, inference, ready) if "validation" in ready.features else None
         with stop_on_signal() as stop:  # ends with the loop: after it, ctrl-C loses nothing and need not wait
             for event in fit(training, Checkpoints(run.checkpoints), validate, stop):
                 record(event)
@@ -78,6 +86,8 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[
     return find_run(run.folder)
 
 
-def _validated(inference: Inference, validation: Dataset) -> Scores:
+def _validated(inference: Inference, ready: Preparation) -> Scores:
     """Score on validation by the decision rule that would ship: thresholds settled there, as at the end."""
-    return score(tuned(inference, validation), validation).scores()
+    validation = ready.labelled("validation")
+    sample = validation.sample(ready.recipe.evaluation.most, ready.recipe.training.seed)
+    return score(tuned(inference, validation), sample, answers=False).scores()

@@ -2,104 +2,97 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.samples import reviews
+from tests.contracts.elsewhere import alone, card_runs_there, classified_there, predicted_there
+from tests.task_samples import recipe_of, sample_of
 from weitiao import load, registry, train
+from weitiao.errors import RecipeError
 from weitiao.recipe import Recipe
 from weitiao.records import FAMILIES
 
+BUILT_IN = sorted(registry.BUILT_IN["task"])
+PAIRS = [(task, family) for task in BUILT_IN for family in FAMILIES if family in registry.get("task", task).families]
+# Every method on every family under one task; every task on every family under one method, and once under LoRA.
 CHOICES = [
-    (task, method, family)
-    for task in registry.names("task")
-    for method in registry.names("method")
-    for family in FAMILIES
-    if family in registry.get("task", task).families and family in registry.get("method", method).families
-]
-EIGHT = reviews(8)
-
-# Loads every artifact with plain transformers in a process that cannot import weitiao.
-PLAIN = """
-import json, sys
-sys.modules["weitiao"] = None
-from transformers import pipeline
-texts = json.loads(sys.argv[1])
-found = {}
-for folder in sys.argv[2:]:
-    answers = pipeline("text-classification", folder, device="cpu")(texts, truncation=True, top_k=None)
-    found[folder] = [{a["label"]: a["score"] for a in answer} for answer in answers]
-print(json.dumps(found))
-"""
-OURS = """
-import json, sys
-from weitiao import load
-texts = json.loads(sys.argv[1])
-print(json.dumps({f: [p["probabilities"] for p in load(f, device="cpu").predict(texts)] for f in sys.argv[2:]}))
-"""
+    *((task, "full", family) for task, family in PAIRS),
+    *(
+        ("text-classification", method, family)
+        for method in registry.names("method")
+        for family in FAMILIES
+        if method != "full" and family in registry.get("method", method).families
+    ),
+    *((task, "lora", next(f for t, f in reversed(PAIRS) if t == task)) for task in BUILT_IN if "class" not in task),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> dict[str, Path]:
-    """Eight examples overfitted by every choice; they serve as validation, too."""
-    folder = tmp_path_factory.mktemp("contract")
-    data = folder / "eight.csv"
-    with data.open("w", newline="") as file:
-        csv.writer(file).writerows([("text", "label"), *EIGHT])
-    made = {}
-    for task, method, family in CHOICES:
-        rate = 3e-3 if method == "full" else 1e-2  # fewer weights take larger steps
-        values: dict[str, Any] = {
-            "task": task, "method": method, "model": str(tiny_model(family)),
-            "data": {"train": str(data), "validation": str(data), "duplicates": "anywhere", "test_size": 0},
-            "training": {"epochs": 200, "learning_rate": rate, "batch_size": 8, "patience": 60, "warmup": 0,
-                         "weight_decay": 0, "evaluate_every": 50},
-            "evaluation": {"bootstrap": 0, "baselines": False},
-            "output": str(folder / f"{task}-{method}-{family}"),
-        }  # fmt: skip
-        run = train(Recipe(**values))
-        assert run.score is not None
-        made[f"{task}/{method}/{family}"] = run.artifact
-    return made
+def there() -> Iterator[Callable[..., Any]]:
+    """Call a function in another process: one with weitiao or, with ``plain=True``, one without."""
+    spawn = multiprocessing.get_context("spawn")
+    processes = {plain: ProcessPoolExecutor(1, spawn, initializer=alone, initargs=(plain,)) for plain in (False, True)}
+    yield lambda work, *given, plain=False: processes[plain].submit(work, *given).result(timeout=500)
+    for process in processes.values():
+        process.shutdown()
 
 
-def in_fresh_process(script: str, folders: list[Path]) -> dict[str, list[dict[str, float]]]:
-    done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps([text for text, _ in EIGHT]), *map(str, folders)],
-        capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}, timeout=500,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def inputs(task: str) -> list[Any]:
+    """The examples as somebody gives them who wants the targets."""
+    sample = sample_of(task)
+    if hasattr(sample, "example"):
+        return [sample.example(row) for row in sample.rows()]
+    targets = {column.role for column in registry.get("task", task).columns if column.target}
+    known = {role: column for role, column in getattr(sample, "COLUMNS", {}).items() if role not in targets}
+    if known:
+        return [{role: row[column] for role, column in known.items()} for row in sample.rows()]
+    return [{key: value for key, value in row.items() if key not in targets} for row in sample.rows()]
 
 
-def test_eight_examples_are_overfitted(artifacts: dict[str, Path]) -> None:
-    for choice, folder in artifacts.items():
-        predicted = [p["label"] for p in load(folder).predict([text for text, _ in EIGHT])]
-        assert predicted == [label for _, label in EIGHT], choice
+def close(one: Any, other: Any) -> bool:
+    """Whether two predictions are the same but for the last digits."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(close(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(close, one, other))
+    return one == pytest.approx(other, abs=1e-4) if isinstance(one, float) else one == other
 
 
-@pytest.mark.parametrize("script", [OURS, PLAIN], ids=["weitiao", "plain transformers"])
-def test_a_fresh_process_predicts_the_same(artifacts: dict[str, Path], script: str) -> None:
-    answers = in_fresh_process(script, list(artifacts.values()))
-    for choice, folder in artifacts.items():
-        here = [p["probabilities"] for p in load(folder).predict([text for text, _ in EIGHT])]
-        for mine, theirs in zip(here, answers[str(folder)], strict=True):
-            assert mine == pytest.approx(theirs, abs=1e-5), choice
+@pytest.mark.parametrize("choice", CHOICES, ids="/".join)
+def test_overfit_save_and_load_in_a_fresh_process(
+    choice: tuple[str, str, str], tmp_path: Path, tiny_model: Callable[[str], Path], there: Callable[..., Any]
+) -> None:
+    task = choice[0]
+    run = train(recipe_of(choice, tmp_path, tiny_model))
+    assert run.score is not None
+    predictor = load(run.artifact)
+    predicted = predictor.predict(inputs(task))
+    wrong = [
+        (p, row) for p, row in zip(predicted, sample_of(task).rows(), strict=True) if not sample_of(task).same(p, row)
+    ]
+    assert not wrong, wrong[:2]
+    assert all(map(close, predicted, there(predicted_there, str(run.artifact), inputs(task))))
+    usage = predictor.artifact.task.usage(predictor.artifact.reader.family)
+    there(card_runs_there, str(run.artifact), usage, plain=True)
+    endings = {path.suffix for path in run.artifact.rglob("*") if path.is_file()}
+    assert not endings & {".bin", ".pt", ".pth", ".pkl", ".pickle"}
 
 
-def test_no_pickle_in_any_artifact(artifacts: dict[str, Path]) -> None:
-    for folder in artifacts.values():
-        endings = {path.suffix for path in folder.rglob("*") if path.is_file()}
-        assert not endings & {".bin", ".pt", ".pth", ".pkl", ".pickle"}
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plain_transformers_predicts_the_same(
+    family: str, tmp_path: Path, tiny_model: Callable[[str], Path], there: Callable[..., Any]
+) -> None:
+    run = train(recipe_of(("text-classification", "lora", family), tmp_path, tiny_model))
+    texts = [row["text"] for row in sample_of("text-classification").rows()]
+    here = [p["probabilities"] for p in load(run.artifact).predict(texts)]
+    for mine, theirs in zip(here, there(classified_there, str(run.artifact), texts, plain=True), strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-5)
 
 
 def test_unknown_options_are_refused() -> None:
@@ -111,9 +104,9 @@ def test_unknown_options_are_refused() -> None:
                 registry.get(kind, name).Options.model_validate({"no_such_option": 1})
 
 
-@pytest.mark.parametrize(("task", "method", "family"), CHOICES)
+@pytest.mark.parametrize("choice", CHOICES, ids="/".join)
 def test_a_batch_cut_in_four_gives_the_same_step(
-    task: str, method: str, family: str, tiny_model: Callable[[str], Path], recipe_values: Callable[..., dict[str, Any]]
+    choice: tuple[str, str, str], tmp_path: Path, tiny_model: Callable[[str], Path]
 ) -> None:
     """Losses and gradient norms of the first steps do not depend on how a step is cut (dropout off)."""
     from torch import nn
@@ -123,12 +116,11 @@ def test_a_batch_cut_in_four_gives_the_same_step(
     from weitiao.training.loop import train_steps
 
     seen = []
+    recipe = recipe_of(choice, tmp_path, tiny_model)
     for size in (8, 2):
-        recipe = Recipe(**recipe_values(
-            family, task=task, method=method,
-            training={"epochs": 1, "learning_rate": 1e-3, "batch_size": 8, "micro_batch_size": size, "seed": 1},
-        ))  # fmt: skip
-        training, _ = load_for_training(prepare(recipe))
+        values = recipe.to_dict()
+        training = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 8, "micro_batch_size": size, "seed": 1}
+        training, _ = load_for_training(prepare(Recipe(**{**values, "training": training})))
         for module in training.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
@@ -138,3 +130,23 @@ def test_a_batch_cut_in_four_gives_the_same_step(
         steps = train_steps(training)
         seen.append([(done.loss, done.gradient_norm) for _, done in zip(range(3), steps, strict=False)])
     np.testing.assert_allclose(seen[0], seen[1], rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", BUILT_IN)
+def test_a_new_head_is_trained_and_an_old_one_refused(
+    task: str, tmp_path: Path, tiny_model: Callable[[str], Path]
+) -> None:
+    """The method `head` trains only what is new; where nothing is, it says so."""
+    from weitiao.outline import outline
+    from weitiao.preparation import prepare
+
+    family = next(f for t, f in PAIRS if t == task)
+    ready = prepare(recipe_of((task, "full", family), tmp_path, tiny_model))
+    head = registry.get("method", "head")
+    method = head(head.Options())
+    if ready.task.head(family).logits == "token" and family != "encoder":  # a language model's head was pretrained
+        with pytest.raises(RecipeError, match="nothing would be trained"):
+            outline(ready.pretrained, ready.task, method)
+    else:
+        shape = outline(ready.pretrained, ready.task, method)
+        assert 0 < shape.trainable < shape.parameters

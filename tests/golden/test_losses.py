@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.task_samples import recipe_of
+from weitiao import registry
 from weitiao.cli.main import main
+from weitiao.records import FAMILIES
 
 HERE = Path(__file__).parent
 CASES = [("full", "encoder"), ("lora", "decoder"), ("head", "seq2seq")]
@@ -38,7 +41,22 @@ def test_losses_are_the_golden_ones(
     values = recipe_values(family, method=method, evaluation={"bootstrap": 0, "baselines": False})
     recipe.write_text(json.dumps(values))
     found = losses(recipe, Path(values["output"]), monkeypatch)
-    golden = HERE / f"{method}-{family}.txt"
+    compare(found, HERE / f"{method}-{family}.txt")
+
+
+@pytest.mark.parametrize("task", sorted(set(registry.BUILT_IN["task"]) - {"text-classification"}))
+def test_losses_of_every_task_are_the_golden_ones(
+    task: str, tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = next(family for family in FAMILIES if family in registry.get("task", task).families)
+    values = recipe_of((task, "full", family), tmp_path, tiny_model).to_dict()
+    values["training"] |= {"epochs": 8, "evaluate_every": 100, "batch_size": 4, "warmup": 0.1}
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(values))
+    compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / f"{task}-{family}.txt")
+
+
+def compare(found: list[float], golden: Path) -> None:
     if os.environ.get("WEITIAO_WRITE_GOLDEN"):
         golden.write_text("".join(f"{loss:.6f}\n" for loss in found))
     wanted = [float(line) for line in golden.read_text().split()]

@@ -77,11 +77,12 @@ def our_side(
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from weitiao.recipe import TrainingSettings
+    from weitiao.records import Reader
     from weitiao.tasks.text_classification import LabelSet, TextClassification, TextClassificationOptions
     from weitiao.training.loop import Training, train_steps
 
     task = TextClassification(TextClassificationOptions(), LabelSet(labels=["bad", "good"], multi_label=False))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    reader = Reader("encoder", AutoTokenizer.from_pretrained(folder), 64)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
     model.load_state_dict(start)
     settings = TrainingSettings(
@@ -91,7 +92,7 @@ def our_side(
         model=model, settings=settings, loss=task.loss, autocast=nullcontext, device=torch.device("cpu"),
         order=lambda epoch: list(np.arange(STEPS * BATCH).reshape(STEPS, BATCH)),
         collate=lambda chosen: [
-            task.collate([rows[i] for i in part], tokenizer) for part in np.split(chosen, BATCH // micro)
+            task.collate([rows[i] for i in part], reader, training=True) for part in np.split(chosen, BATCH // micro)
         ],
     )  # fmt: skip
     return [done.loss for done in train_steps(training)], model.state_dict()

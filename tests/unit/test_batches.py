@@ -56,6 +56,63 @@ def test_in_length_order(lengths, batch_size, tokens):
         assert tokens is None or len(batch) == 1 or len(batch) * lengths[batch].max() <= tokens
 
 
+@st.composite
+def grouped(draw):
+    lengths = draw(LENGTHS)
+    return lengths, np.array(draw(st.lists(st.integers(0, 60), min_size=len(lengths), max_size=len(lengths))), np.int64)
+
+
+@given(grouped(), st.integers(1, 50) | st.none(), st.integers(1, 3000) | st.none())
+def test_groups_stay_together_and_in_their_order(case, batch_size, tokens):
+    lengths, groups = case
+    batches = in_length_order(lengths, batch_size, tokens=tokens, groups=groups)
+    rows = [row for batch in batches for row in batch.tolist()]
+    assert sorted(rows) == list(range(len(lengths)))
+    for batch in batches:
+        own = groups[batch]
+        assert (np.diff(own) != 0).sum() + 1 == len(set(own.tolist()))  # side by side
+        for group in set(own.tolist()):
+            assert batch[own == group].tolist() == np.flatnonzero(groups == group).tolist()  # whole, in order
+        several = len(set(own.tolist())) > 1
+        assert batch_size is None or not several or len(batch) <= batch_size
+        assert tokens is None or not several or len(batch) * lengths[batch].max() <= tokens
+    widest = [lengths[groups == groups[row]].max() for row in rows]
+    assert widest == sorted(widest, reverse=True)
+
+
+def test_each_row_a_group_is_as_without_groups():
+    lengths = np.random.default_rng(0).integers(1, 90, 500)
+    plain = in_length_order(lengths, 16, tokens=600)
+    own = in_length_order(lengths, 16, tokens=600, groups=np.arange(500))
+    assert [batch.tolist() for batch in plain] == [batch.tolist() for batch in own]
+
+
+@given(grouped(), st.integers(1, 50))
+def test_parts_never_share_a_batch(case, batch_size):
+    lengths, groups = case
+    parts = groups % 3
+    for batches in (
+        in_length_order(lengths, batch_size, groups=groups, parts=parts),
+        length_bucketed(lengths, batch_size, seed=0, epoch=0, parts=parts),
+    ):
+        assert sorted(row for batch in batches for row in batch.tolist()) == list(range(len(lengths)))
+        assert all(len(set(parts[batch].tolist())) == 1 for batch in batches)
+
+
+def test_times_say_how_often_a_row_comes():
+    times = np.repeat([0.5, 1.0, 2.25], 40)
+    seen = []
+    for epoch in range(2):
+        rows = np.concatenate(length_bucketed(np.ones(120, int), 8, seed=0, epoch=epoch, times=times))
+        counts = np.bincount(rows, minlength=120)
+        assert set(counts[40:80]) == {1}
+        assert set(counts[:40]) <= {0, 1}
+        assert set(counts[80:]) <= {2, 3}
+        assert len(rows) == 40 + 80 + round(40 * 0.5 + 40 * 0.25)
+        seen.append(counts.tolist())
+    assert seen[0] != seen[1]
+
+
 @pytest.mark.parametrize("size", [1, 3, 8, 100])
 def test_micro_batches(size):
     batch = np.arange(8)[::-1]

@@ -11,7 +11,11 @@ from weitiao.data.splits import open_splits
 from weitiao.recipe import DataSettings
 from weitiao.records import Column, Finding
 
-ROLES = (Column("text", ("text",)), Column("text_pair", ("pair",), required=False), Column("label", ("label",)))
+ROLES = (
+    Column("text", ("text",)),
+    Column("text_pair", ("pair",), required=False),
+    Column("label", ("label",), target=True, kind="label"),
+)
 
 
 @pytest.fixture

@@ -40,7 +40,8 @@ class FakePredictor:
 
     def __init__(self, **columns: str) -> None:
         columns = columns or {"text": "review", "label": "stars"}
-        self.artifact = SimpleNamespace(recipe=SimpleNamespace(data=SimpleNamespace(columns=columns)))
+        recipe = SimpleNamespace(data=SimpleNamespace(columns=columns))
+        self.artifact = SimpleNamespace(recipe=recipe, task=SimpleNamespace(layout=None))
         self.held = 0
         self.most_held = 0
 
@@ -205,12 +206,12 @@ def test_help_answers_quickly_and_shows_every_command() -> None:
         done = weitiao_process("--help")
         taken.append(time.perf_counter() - start)
     assert done.returncode == 0
-    for name in ("init", "check", "train", "runs", "evaluate", "predict", "schema", "--version"):
+    for name in ("init", "check", "inspect", "train", "runs", "evaluate", "predict", "schema", "--version"):
         assert name in done.stdout
     assert statistics.median(taken) < 0.6, taken  # 0.3 s alone on a machine; twice that while other tests run
 
 
-@pytest.mark.parametrize("name", ["init", "check", "train", "runs", "evaluate", "predict", "schema"])
+@pytest.mark.parametrize("name", ["init", "check", "inspect", "train", "runs", "evaluate", "predict", "schema"])
 def test_every_command_has_help_with_an_example(command: Command, name: str) -> None:
     done = command(name, "--help")
     assert done.code == 0

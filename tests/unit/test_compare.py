@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from tests.samples import gold_examples
 from tests.unit.test_intervals import scorer
 from weitiao.evaluation.compare import compare
 from weitiao.metrics.classification import MultiLabelScorer
@@ -100,7 +101,7 @@ def test_multi_label_subset_accuracy_is_tested_by_mcnemar():
     empty = [{**prediction, "labels": []} for prediction in right]
     scorers = [MultiLabelScorer(["a", "b"], "subset_accuracy") for _ in range(2)]
     for made, predictions in zip(scorers, (right, empty), strict=True):
-        made.add(gold, predictions)
+        made.add(gold_examples("ab", gold), predictions)
     found = compare(*scorers, primary="subset_accuracy", rounds=50, confidence=0.95, seed=0, name="nothing")
     assert (found.test, found.only_ours_right, found.finding) == ("exact McNemar", 40, "better")
 

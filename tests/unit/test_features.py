@@ -10,7 +10,7 @@ from weitiao.data.splits import open_splits
 from weitiao.recipe import DataSettings
 from weitiao.records import Column
 
-ROLES = (Column("text", ("text",)), Column("label", ("label",)))
+ROLES = (Column("text", ("text",)), Column("label", ("label",), target=True, kind="label"))
 
 
 @pytest.fixture
@@ -85,3 +85,44 @@ def test_lists_that_are_empty_at_first(splits):
 
     features = encode_split(splits["train"], encode, key="k5", batch_size=1)
     assert features["labels"][:] == [[2] if len(t) > 35 else [] for t in splits["train"]["text"][:]]
+
+
+def test_several_features_of_an_example_or_none(splits):
+    """The `row` that `encode` gives counts in its batch; what is kept counts in the split."""
+    texts = splits["train"]["text"][:]
+    times = [int(text.rsplit("word ", 1)[-1]) % 3 for text in texts]  # 0, 1 or 2 features
+
+    def encode(examples):
+        made = [(row, part) for row, text in enumerate(examples["text"])
+                for part in range(int(text.rsplit("word ", 1)[-1]) % 3)]  # fmt: skip
+        return {"input_ids": [[row, part] for row, part in made], "row": [row for row, _ in made]}
+
+    features = encode_split(splits["train"], encode, key="k6", batch_size=7)
+    assert features["row"][:] == np.repeat(np.arange(len(texts)), times).tolist()
+    assert [part for _, part in features["input_ids"][:]] == [part for n in times for part in range(n)]
+    assert features["length"][:] == [2] * sum(times)
+
+
+def test_batches_that_leave_nothing_and_a_split_that_leaves_nothing(splits):
+    def none_of(batches):
+        called = []
+
+        def encode(examples):
+            called.append(len(examples["text"]))
+            kept = [] if len(called) in batches else range(len(examples["text"]))
+            return {"input_ids": [[1]] * len(kept), "row": list(kept)}
+
+        return encode
+
+    features = encode_split(splits["train"], none_of({1, 3}), key="k7", batch_size=50)
+    assert features["row"][:] == [*range(50, 100), *range(150, 240)]
+    assert len(encode_split(splits["train"], none_of(range(9)), key="k8", batch_size=50)) == 0
+
+
+def test_an_example_cut_in_several_features_is_told_once(splits):
+    def encode(examples):
+        rows = [row for row in range(len(examples["text"])) for _ in range(2)]
+        return {"input_ids": [[1]] * len(rows), "row": rows, "full_length": [9] * len(rows)}
+
+    features = encode_split(splits["test"], encode, key="k9")
+    assert sorted(truncated(features, 5)[2]) == list(range(len(splits["test"])))

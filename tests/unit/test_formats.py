@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from weitiao import registry
+from weitiao.data.formats.conll import Conll
 from weitiao.data.formats.csv import Csv, layout_of
 from weitiao.data.formats.detect import files_of, format_of, splits_in
+from weitiao.data.formats.documents import Documents
 from weitiao.data.formats.encoding import detect_encoding
 from weitiao.data.formats.json import Json
 from weitiao.data.formats.jsonl import Jsonl
 from weitiao.data.formats.parquet import Parquet
 from weitiao.data.formats.saved import SavedDataset
+from weitiao.data.formats.squad import Squad
 from weitiao.data.formats.text import Text
 from weitiao.errors import DataError
 from weitiao.records import FILE
@@ -315,9 +318,8 @@ def test_each_format_is_chosen_by_suffix_or_content(tmp_path):
     assert format_of(written(tmp_path / "c.data", jsonl)) is Jsonl
     assert format_of(written(tmp_path / "d.data", '[{"a": 1}]')) is Json
     assert format_of(written(tmp_path / "e.pos", "plain\n")) is Text
-    assert {Csv, Json, Jsonl, Parquet, Text, SavedDataset} == {
-        registry.get("format", n) for n in registry.names("format")
-    }
+    known = {registry.get("format", n) for n in registry.names("format")}
+    assert {Csv, Json, Jsonl, Parquet, Text, SavedDataset, Conll, Squad, Documents} == known
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from tests.samples import gold_examples
 from weitiao.evaluation.intervals import FEWEST_ROUNDS, affordable_rounds, percentiles, with_intervals
 from weitiao.metrics.classification import SingleLabelScorer
 
@@ -16,7 +17,10 @@ def scorer(right, seed=0):
     said = np.where(right, gold, 1 - gold)
     made = SingleLabelScorer(["no", "yes"])
     odds = [{"no": 0.8, "yes": 0.2}, {"no": 0.2, "yes": 0.8}]
-    made.add(gold, [{"label": ["no", "yes"][i], "score": 0.8, "probabilities": odds[i]} for i in said])
+    made.add(
+        gold_examples(made.labels, gold),
+        [{"label": ["no", "yes"][i], "score": 0.8, "probabilities": odds[i]} for i in said],
+    )
     return made
 
 

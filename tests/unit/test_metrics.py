@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from tests.samples import gold_examples
 from weitiao.metrics.classification import Calibration, MultiLabelScorer, SingleLabelScorer, ThresholdTuner
 from weitiao.metrics.words import distance, greater_is_better, probability, spoken, written
+from weitiao.records import Told
 
 
 def names(count):
@@ -29,7 +31,7 @@ def single(labels, gold, probabilities, chunk=7):
             {"label": labels[row.argmax()], "score": row.max(), "probabilities": dict(zip(labels, row, strict=True))}
             for row in part
         ]
-        scorer.add(gold[start : start + chunk], predictions)
+        scorer.add(gold_examples(labels, gold[start : start + chunk]), predictions)
     return scorer
 
 
@@ -43,7 +45,7 @@ def multi(labels, gold, probabilities, threshold=0.5, chunk=7, **options):
             }
             for row in probabilities[start : start + chunk]
         ]
-        scorer.add(gold[start : start + chunk], predictions)
+        scorer.add(gold_examples(labels, gold[start : start + chunk]), predictions)
     return scorer
 
 
@@ -145,17 +147,10 @@ def test_multi_label_details_and_subset_outcomes():
     assert [row["support"] for row in scorer.scores().details["per_class"]] == [2, 1]
 
 
-def test_torch_tensors_are_labels_too_and_adding_after_scoring_counts():
-    class Tensor:  # what a torch tensor offers; torch itself is not needed here
-        def detach(self):
-            return self
-
-        def cpu(self):
-            return np.array([1])
-
+def test_adding_after_scoring_counts():
     scorer = single(["a", "b"], [0], np.array([[0.9, 0.1]]))
     assert scorer.compute()["accuracy"] == 1.0
-    scorer.add(Tensor(), [{"label": "a", "score": 0.6, "probabilities": {"a": 0.6, "b": 0.4}}])
+    scorer.add([{"label": "b"}], [{"label": "a", "score": 0.6, "probabilities": {"a": 0.6, "b": 0.4}}])
     assert scorer.compute()["accuracy"] == 0.5
 
 
@@ -163,8 +158,27 @@ def test_no_examples_and_wrong_counts():
     assert SingleLabelScorer(["a", "b"]).compute() == {}
     assert SingleLabelScorer(["a", "b"]).scores().examples == 0
     assert MultiLabelScorer(["a", "b"]).compute() == {}
-    with pytest.raises(ValueError, match="2 labels for 0 predictions"):
-        SingleLabelScorer(["a", "b"]).add([0, 1], [])
+    for scorer in (SingleLabelScorer(["a", "b"]), MultiLabelScorer(["a", "b"])):
+        with pytest.raises(ValueError, match=r"shorter|0 predictions"):
+            scorer.add([{"label": "a"}, {"label": "b"}], [])
+
+
+def test_a_single_label_is_told_with_its_confidence():
+    example = {"text": "a", "text_pair": "b", "label": " x "}
+    said = {"label": "y", "score": 0.8, "probabilities": {"x": 0.2, "y": 0.8}}
+    told = SingleLabelScorer(["x", "y"]).tell(example, said)
+    assert told == Told("a ⏐ b", ["x"], ["y"], 0.0, 0.8)
+    assert SingleLabelScorer(["x", "y"]).tell({"text": "a", "label": "y"}, said).right == 1.0
+
+
+def test_several_labels_are_told_by_the_one_that_is_most_wrong():
+    said = {"labels": ["a", "b"], "probabilities": {"a": 0.9, "b": 0.7, "c": 0.1}}
+    told = MultiLabelScorer(["a", "b", "c"]).tell({"text": "t", "label": ["a", "c"]}, said)
+    assert (told.expected, told.said, told.right) == (["a", "c"], ["a", "b"], 0.5)
+    assert told.sure == 0.9  # c was missed at 0.1, which is worse than b given at 0.7
+    assert (
+        MultiLabelScorer(["a"]).tell({"text": "t", "label": []}, {"labels": [], "probabilities": {"a": 0.1}}).right == 1
+    )
 
 
 def test_a_thousand_resamples_are_fast():
@@ -185,7 +199,9 @@ def test_thresholds_are_as_good_as_any(seed, count):
     tuner = ThresholdTuner(["a", "b"])
     for start in range(0, count, 9):
         part = slice(start, start + 9)
-        tuner.add(gold[part], [{"probabilities": {"a": a, "b": b}} for a, b in probabilities[part]])
+        tuner.add(
+            gold_examples("ab", gold[part]), [{"probabilities": {"a": a, "b": b}} for a, b in probabilities[part]]
+        )
     for i, threshold in enumerate(tuner.thresholds().values()):
         said = probabilities[:, i, None] >= np.append(tuner.edges[1:-1], threshold)
         hits = (said & (gold[:, i, None] == 1)).sum(0)
@@ -197,9 +213,9 @@ def test_thresholds_are_as_good_as_any(seed, count):
 
 def test_thresholds_stay_at_a_half_where_nothing_is_better():
     tuner = ThresholdTuner(["a"])
-    tuner.add([[1], [0]], [{"probabilities": {"a": 0.9}}, {"probabilities": {"a": 0.1}}])
+    tuner.add(gold_examples("a", [[1], [0]]), [{"probabilities": {"a": 0.9}}, {"probabilities": {"a": 0.1}}])
     assert tuner.thresholds() == {"a": 0.5}
-    tuner.add([[1], [1]], [{"probabilities": {"a": 0.3}}, {"probabilities": {"a": 0.3}}])
+    tuner.add(gold_examples("a", [[1], [1]]), [{"probabilities": {"a": 0.3}}, {"probabilities": {"a": 0.3}}])
     assert tuner.thresholds()["a"] == pytest.approx(0.2, abs=0.002)  # the middle between 0.1 and 0.3
 
 
@@ -221,7 +237,9 @@ def test_words():
 
 
 def test_neither_metrics_nor_evaluation_parts_import_torch():
-    parts = "metrics.classification evaluation.intervals evaluation.compare evaluation.baselines evaluation.report"
+    parts = (
+        "metrics.classification evaluation.intervals evaluation.compare evaluation.baselines.labels evaluation.report"
+    )
     code = "import sys\n" + "\n".join(f"import weitiao.{part}" for part in parts.split())
     code += "\nassert not {'torch', 'sklearn', 'transformers', 'jinja2'} & set(sys.modules), 'imported something heavy'"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,27 +13,32 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
+from tests.samples import gold_examples
 from weitiao.evaluation import charts
-from weitiao.evaluation.baselines import Majority, measure
 from weitiao.evaluation.compare import compare
 from weitiao.evaluation.intervals import with_intervals
-from weitiao.evaluation.mistakes import ConfidentMistakes, Mistake
-from weitiao.evaluation.report import (
+from weitiao.evaluation.meanings import about
+from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes
+from weitiao.evaluation.report import render, write_report
+from weitiao.evaluation.summary import (
     MOST_POINTS,
     Curves,
+    Elsewhere,
     Facts,
     Histogram,
     RecipeRow,
     SplitFacts,
+    Token,
+    TokenRow,
+    View,
     recipe_rows,
-    render,
-    write_report,
 )
 from weitiao.metrics.classification import MultiLabelScorer, SingleLabelScorer
-from weitiao.records import Finding, Score, Scores
+from weitiao.metrics.texts import TextScorer
+from weitiao.records import Finding, Score, Scores, Told
 
 LENGTHS = Histogram.of([3, 4, 300])
-EVIL = "<script>alert('x')</script> & \"quoted\" <b>bold</b> \x00\x0b"
+EVIL = "<script>alert('x')</script> & \"quoted\" <b>bold</b> \x00\x0b!"
 
 
 def events(steps=60, epochs=3):
@@ -50,23 +55,25 @@ def single(labels, rounds=50, seed=0, wrong=0.3):
     gold = random.integers(0, len(labels), 200)
     said = np.where(random.random(200) < wrong, random.integers(0, len(labels), 200), gold)
     spread = 0.2 / len(labels)
-    made, mistakes = SingleLabelScorer(labels), ConfidentMistakes(labels)
+    made, other = SingleLabelScorer(labels), SingleLabelScorer(labels)
+    mistakes = Mistakes(made)
     predictions = []
     for index in said:
         odds = {label: spread + (0.8 if i == index else 0) for i, label in enumerate(labels)}
         predictions.append({"label": labels[index], "score": odds[labels[index]], "probabilities": odds})
-    made.add(gold, predictions)
-    mistakes.add(range(200), gold, predictions)
-    baseline = Majority(labels)
-    baseline.fit([], gold)
-    other = measure(baseline, [""] * 200, gold, SingleLabelScorer(labels))
+    examples = [{**example, "text": f"text {i} {EVIL}"} for i, example in enumerate(gold_examples(labels, gold))]
+    made.add(examples, predictions)
+    mistakes.add(range(200), examples, predictions)
+    most = labels[int(np.bincount(gold).argmax())]
+    frequent = {"label": most, "score": 0.5, "probabilities": {label: 1 / len(labels) for label in labels}}
+    other.add(examples, [frequent] * 200)
     options = {"rounds": rounds, "confidence": 0.95, "seed": 0}
-    comparison = compare(made, other, primary="accuracy", name=baseline.name, **options)
-    top = [dataclasses.replace(m, text=f"text {m.row} {EVIL}", where=f"test.csv:{m.row}") for m in mistakes.top()]
+    comparison = compare(made, other, primary="accuracy", name="majority class", **options)
+    top = [dataclasses.replace(answer, where=f"test.csv:{answer.row}") for answer in mistakes.top()]
     return Facts(
         title="Reviews", run="run-1", task="text-classification", model="some/model", method="lora",
         created="2026-11-23 14:15", scores=with_intervals(made, **options),
-        baselines={baseline.name: with_intervals(other, **options)}, comparisons=[comparison], mistakes=top,
+        baselines={"majority class": with_intervals(other, **options)}, comparisons=[comparison], mistakes=top,
         splits=[
             SplitFacts("train", 12345, "train.csv", dict.fromkeys(labels, 17), 23.0, 311, 41, LENGTHS),
             SplitFacts("test", 200, "held out of train"),
@@ -75,6 +82,7 @@ def single(labels, rounds=50, seed=0, wrong=0.3):
         curves=Curves.of(events()), recipe=[RecipeRow("training.epochs", "7", "recipe.yaml:12")],
         recipe_yaml="training:\n  epochs: 7  # recipe.yaml:12\n", summary={"trained": "0.3 M of 22.7 M"},
         notes=["fitted on a sample"], environment={"torch": "2.13.0", "CPU": "2 threads"},
+        samples=[Answer(1, "a sample of labels", ["a"], ["a"], 1.0, 0.9)],
     )  # fmt: skip
 
 
@@ -82,7 +90,7 @@ def several(labels, thresholds=True):
     random = np.random.default_rng(0)
     gold = random.integers(0, 2, (50, len(labels)))
     made = MultiLabelScorer(labels, thresholds=dict.fromkeys(labels, 0.321) if thresholds else None)
-    mistakes = ConfidentMistakes(labels)
+    mistakes = Mistakes(made)
     probabilities = np.clip(gold * 0.6 + random.random((50, len(labels))) * 0.4, 0, 1)
     predictions = [
         {
@@ -92,10 +100,65 @@ def several(labels, thresholds=True):
         for row in probabilities
     ]
     predictions[0]["labels"] = []
-    made.add(gold, predictions)
-    mistakes.add(range(50), gold, predictions)
+    examples = [{**example, "text": "a text"} for example in gold_examples(labels, gold)]
+    made.add(examples, predictions)
+    mistakes.add(range(50), examples, predictions)
     scores = with_intervals(made, rounds=20, confidence=0.9, seed=0)
     return Facts(title="Emotions", run="r", task="t", model="m", scores=scores, mistakes=mistakes.top())
+
+
+def written(rounds=20):
+    """A model that writes: no labels, no confidence, long answers, scores where less is better."""
+    wanted = ["the cat sat on the mat", f"a dog {EVIL}", "rain " * 100, "line one\nline two"]
+    said = ["the cat sat on a mat", "a bird", "snow " * 100, "line one\nline three"]
+    examples = [{"source": f"source {i} {EVIL}", "target": text} for i, text in enumerate(wanted)]
+    answers = [{"text": text, "loss": 3.0, "tokens": 5} for text in said]
+    before = [{"text": f"untouched {i}", "loss": 9.0, "tokens": 5} for i in range(4)]
+    scorers = [TextScorer(lambda e: [e["target"]], ["rougeL", "bleu", "chrf", "exact_match"], "en",
+                          given=lambda e: e["source"]) for _ in range(2)]  # fmt: skip
+    for scorer, predictions in zip(scorers, (answers, before), strict=True):
+        scorer.add(examples, predictions)
+    mistakes, samples = Mistakes(scorers[0]), Chosen(scorers[0], [0, 2])
+    mistakes.add(range(4), examples, answers)
+    samples.add(range(4), examples, answers)
+    options = {"rounds": rounds, "confidence": 0.95, "seed": 0}
+    name = "the model before training"
+    drawn = [dataclasses.replace(a, before=[before[a.row]["text"]], where=f"s.jsonl:{a.row}") for a in samples.all()]
+    perplexity = Scores("perplexity", {"perplexity": Score(12.3, 11.0, 13.5), "loss": Score(2.5)}, 40, False)
+    worse = dataclasses.replace(perplexity, values={"perplexity": Score(99.5), "loss": Score(4.6)})
+    return Facts(
+        title="Summaries", run="r", task="summarization", model="m", scores=with_intervals(scorers[0], **options),
+        baselines={name: with_intervals(scorers[1], **options)},
+        comparisons=[compare(*scorers, primary="rougeL", name=name, **options)],
+        mistakes=mistakes.top(), samples=drawn,
+        also=[Elsewhere("general text", perplexity, {name: worse}, [])],
+        splits=[SplitFacts("train", 40, "s.jsonl", {}, 30.0, 60, 0, LENGTHS)], views=[view()],
+    )  # fmt: skip
+
+
+def view():
+    tokens = [Token("<s>", 1, special=True), Token(EVIL, 2), Token("\n", 3), Token("yes", 4, trained=True, target="no")]
+    return View("train", 3, "s.jsonl:4", [TokenRow("input", tokens), TokenRow("target", tokens[:1])], length=4)
+
+
+def entities():
+    """Tables of a scorer's own, and mistakes of which some have a confidence."""
+    details = {
+        "kind": "entities", "notes": [f"a note {EVIL}"], "signatures": {"bleu": f"nrefs:1|{EVIL}"},
+        "tables": [
+            {"title": f"Each type {EVIL}", "about": "Strict.", "columns": ["type", "F1", "found"],
+             "rows": [[EVIL, 0.51239, 1200], ["Place", 0.0, None]]},
+            {"title": "Empty", "about": "", "columns": ["a", "b"], "rows": []},
+        ],
+    }  # fmt: skip
+    scores = Scores("f1", {"f1": Score(0.5, 0.4, 0.6), "token_accuracy": Score(0.9)}, 20, True, details)
+    mistakes = [
+        Answer(0, "in Rome", ["Place: Rome"], ["Place: in Rome"], 0.25, 0.875, where="a.conll:3"),
+        Answer(1, "in Oslo", ["Place: Oslo"], [], 0.125, None),
+    ]
+    baselines = {"unfinished": Scores("f1", {"token_accuracy": Score(0.7)}, 20, True)}
+    return Facts("NER", "r", "token-classification", "m", scores=scores, baselines=baselines, mistakes=mistakes,
+                 samples=mistakes[1:])  # fmt: skip
 
 
 VARIANTS = {
@@ -114,6 +177,10 @@ VARIANTS = {
     "multi-label, no thresholds": lambda: several(["a", "b"], thresholds=False),
     "no scores": lambda: Facts(title="t", run="r", task="t", model="m"),
     "another task": lambda: Facts("t", "r", "t", "m", scores=Scores("rmse", {"rmse": Score(0.5)}, 3, False)),
+    "text": written,
+    "text, no intervals": lambda: written(0),
+    "entities": entities,
+    "a score that is not there": lambda: Facts("t", "r", "t", "m", scores=Scores("f1", {}, 0)),
 }
 
 
@@ -202,7 +269,7 @@ def test_what_people_wrote_is_escaped():
 
 
 def test_lone_surrogates_and_long_texts_can_be_written(tmp_path):
-    mistake = Mistake(0, ["a"], ["b"], 0.9, "bad \ud800 text " + "x" * 10_000)
+    mistake = Answer(0, "bad \ud800 text " + "x" * 10_000, ["a"], ["b"], 0.0, 0.9)
     path = tmp_path / "report.html"
     write_report(Facts(title="t", run="r", task="t", model="m", mistakes=[mistake]), path)
     page = path.read_text(encoding="utf-8")
@@ -247,20 +314,145 @@ def test_curves_are_thinned_and_resumed_steps_count_once():
     assert broken.steps == []
 
 
-def test_confident_mistakes_keep_the_surest():
-    mistakes = ConfidentMistakes(["a", "b"], limit=2)
-    for row, sure in enumerate([0.6, 0.9, 0.7, 0.9]):
-        mistakes.add([row], [0], [{"label": "b", "probabilities": {"a": 1 - sure, "b": sure}}])
-    mistakes.add([9], [1], [{"label": "b", "probabilities": {"a": 0.0, "b": 1.0}}])
-    assert [(m.row, m.confidence) for m in mistakes.top()] == [(1, 0.9), (3, 0.9)]
-    assert mistakes.top()[0] == Mistake(1, ["a"], ["b"], 0.9)
+class Teller:
+    """A scorer that tells what stands in the example."""
+
+    def tell(self, example, prediction):
+        return Told(example["text"], ["right"], [prediction["said"]], prediction["right"], prediction.get("sure"))
 
 
-def test_confident_mistakes_of_several_labels():
-    mistakes = ConfidentMistakes(["a", "b", "c"])
-    prediction = {"labels": ["a", "c"], "probabilities": {"a": 0.9, "b": 0.3, "c": 0.8}}
-    mistakes.add([4, 5], np.array([[1, 1, 0], [1, 0, 1]]), [prediction, prediction])
-    assert mistakes.top() == [Mistake(4, ["a", "b"], ["a", "c"], 0.8)]
+def kept(predictions, limit=2, kind=Mistakes):
+    made = kind(Teller(), limit) if kind is Mistakes else kind(Teller(), [3, 1])
+    for row, prediction in enumerate(predictions):
+        made.add([row], [{"text": f"text {row}"}], [{"said": "x", **prediction}])
+    return made
+
+
+def test_the_surest_mistakes_are_kept_and_the_earlier_of_equals():
+    predictions = [{"right": 0.0, "sure": sure} for sure in (0.6, 0.9, 0.7, 0.9, 0.95)]
+    predictions[4]["right"] = 1.0
+    top = kept(predictions).top()
+    assert [(m.row, m.confidence) for m in top] == [(1, 0.9), (3, 0.9)]
+    assert top[0] == Answer(1, "text 1", ["right"], ["x"], 0.0, 0.9)
+
+
+def test_without_a_confidence_the_least_right_are_kept():
+    top = kept([{"right": right} for right in (0.5, 1.0, 0.1, 0.3)]).top()
+    assert [(m.row, m.right) for m in top] == [(2, 0.1), (3, 0.3)]
+
+
+def test_chosen_answers_come_by_row():
+    assert [answer.row for answer in kept([{"right": 1.0}] * 5, kind=Chosen).all()] == [1, 3]
+
+
+# --- what writes
+
+
+def test_answers_before_and_after_stand_side_by_side():
+    page = render(written())
+    text = text_of(page)
+    assert "Answers, drawn at random" in text
+    samples = page[page.index('<section id="samples">') :]
+    samples = text_of(samples[samples.index("<ol") : samples.index("</section>")])
+    for words in ("source 0", "the cat sat on the mat", "the cat sat on a mat", "untouched 0", "untouched 2",
+                  "before training", "after training", "expected", "s.jsonl:2"):  # fmt: skip
+        assert words in samples, words
+    assert "source 1" not in samples
+    assert samples.index("expected") < samples.index("before training") < samples.index("after training")
+
+
+def test_an_empty_answer_is_said_to_be_one():
+    answer = Answer(0, "given", ["right"], [" "], 0.0, None, before=[""])
+    text = text_of(render(Facts("t", "r", "t", "m", samples=[answer])))
+    assert "before training (empty) after training (empty)" in text
+
+
+def test_the_worst_answers_say_how_right_they_are():
+    facts = written()
+    text = text_of(render(facts))
+    assert "The worst answers" in text
+    assert "most confident" not in text
+    assert all(f"{100 * answer.right:.1f}%" in text for answer in facts.mistakes)
+
+
+def test_long_answers_are_folded_and_short_ones_are_chips():
+    page = render(written())
+    assert page.count("<summary>whole text</summary>") == 4  # the rain and the snow, among mistakes and samples
+    assert 'class="label true"' not in page
+    assert 'class="label true"' in render(entities())
+
+
+def test_less_is_better_is_said_and_ranked():
+    page = render(written())
+    text = text_of(page)
+    assert "mean surprise at a token that is to be learned, in nats; lower is better" in text
+    assert 'title="lower is better"' in page
+    strong, weak = (Scores("perplexity", {"perplexity": Score(value)}, 9, False) for value in (5.0, 50.0))
+    ours = Scores("perplexity", {"perplexity": Score(3.0)}, 9, False)
+    page = render(Facts("t", "r", "t", "m", scores=ours, baselines={"weak one": weak, "strong one": strong}))
+    assert page.index("<th>strong one</th>") < page.index("<th>weak one</th>")
+
+
+def test_signatures_notes_and_tables_of_a_scorer_are_told():
+    text = text_of(render(written()))
+    assert "BLEU nrefs:1|case:mixed" in text
+    page = render(entities())
+    text = text_of(page)
+    for words in ("Strict.", "0.512", "1,200", "Place 0.000 –", "a note <script>", "Nothing to list."):
+        assert words in text, words
+    assert '<button type="button">found</button>' in page
+
+
+def test_a_baseline_without_a_score_leaves_its_cell_empty():
+    text = text_of(render(entities()))
+    assert "token accuracy 90.0% 70.0%" in text
+    assert re.search(r"F1 50.0% 40.0 – 60.0 –", text)
+
+
+def test_mistakes_with_and_without_a_confidence():
+    text = text_of(render(entities()))
+    assert "The most confident mistakes" in text
+    assert "87.5%" in text
+    assert re.search(r"12\.5% right", text)
+    assert "said nothing expected Place: Oslo" in text
+
+
+def test_what_was_measured_elsewhere_has_a_table():
+    text = text_of(render(written()))
+    assert re.search(r"general text 40 perplexity ↓ 12.3 11.0 – 13.5 99.5", text)
+    assert "Measured elsewhere" not in text_of(render(entities()))
+
+
+def test_samples_of_labels_are_not_shown():
+    assert "a sample of labels" not in render(single(["a", "b"]))
+
+
+def test_tokens_are_shown_with_a_legend():
+    page = render(written())
+    assert page.count('title="4"') == 1
+    assert '<span class="token trained" title="4">yes<i>no</i></span>' in page
+    assert "train row 3" in text_of(page)
+    assert "special token" in page
+    assert "<h4>target</h4>" in page
+    assert "What the model reads" not in render(entities())
+
+
+def test_no_column_of_labels_where_there_are_none():
+    assert "<th>labels</th>" not in render(written())
+    assert "<th>labels</th>" in render(single(["a", "b"]))
+
+
+def test_every_score_has_a_meaning():
+    from weitiao.metrics import answers, classification, regression, spans, texts  # noqa: F401
+
+    told = [*texts.TEXT_SCORES, *regression.METRICS, "perplexity", "pseudo_perplexity", "loss", "wer", "cer", "mean",
+            "pass_at_1", "partial_f1", "token_accuracy", "has_answer_f1", "no_answer_accuracy"]  # fmt: skip
+    told += [*single(["a", "b"]).scores.values, *several(["a", "b"]).scores.values, *written().scores.values]
+    assert [name for name in told if not about(name)] == []
+    assert about("f1") != about("f1", "entities") != about("f1", "answers")
+    assert about("ner.f1", "entities") == about("f1", "entities")
+    assert "one of 10 programs" in about("pass_at_10")
+    assert about("unheard_of") == ""
 
 
 def test_recipe_rows_have_values_and_origins(monkeypatch):

@@ -25,7 +25,7 @@ from weitiao.records import Column
 ROLES = (
     Column("text", ("text",)),
     Column("text_pair", ("text_pair",), required=False),
-    Column("label", ("label",), required=False),
+    Column("label", ("label",), required=False, target=True, kind="label"),
 )
 
 
@@ -165,7 +165,8 @@ def test_same_split_in_another_process_and_in_another_order(tmp_path):
     assert opened(path, seed=4).digest != first.digest
     script = (
         "import sys; from weitiao.data import open_splits; from weitiao.recipe import DataSettings;"
-        "from weitiao.records import Column; roles = (Column('text', ()), Column('label', ()));"
+        "from weitiao.records import Column;"
+        "roles = (Column('text', ()), Column('label', (), target=True, kind='label'));"
         "print(open_splits(DataSettings(train=sys.argv[1]), roles, seed=3).digest)"
     )
     again = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)

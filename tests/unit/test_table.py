@@ -22,7 +22,7 @@ from weitiao.records import FILE, LINE, Column
 ROLES = (
     Column("text", ("text", "review")),
     Column("text_pair", ("sentence2",), required=False),
-    Column("label", ("label", "category")),
+    Column("label", ("label", "category"), target=True, kind="label"),
 )
 
 
@@ -250,7 +250,7 @@ from weitiao.recipe import DataSettings
 from weitiao.records import Column
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 base = peak()
-roles = (Column("text", ("text",)), Column("label", ("label",)))
+roles = (Column("text", ("text",)), Column("label", ("label",), target=True, kind="label"))
 splits = open_splits(DataSettings(train=sys.argv[1]), roles, seed=0)
 check_examples(splits, roles)
 print(sum(map(len, splits.values())), peak() - base)

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from weitiao import registry
+from weitiao.artifacts.card import write_card
 from weitiao.errors import ModelError, RunError
-from weitiao.models.tokens import load_tokenizer
+from weitiao.models import load_saved, open_reader
 from weitiao.recipe import Recipe
-from weitiao.records import Column
+from weitiao.records import Column, Reader
+from weitiao.tasks.base import Generates
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from weitiao.methods.base import Method
     from weitiao.tasks.base import Task
@@ -39,8 +40,7 @@ class Artifact:
 
     folder: Path
     task: Task
-    tokenizer: PreTrainedTokenizerBase
-    max_length: int
+    reader: Reader
     recipe: Recipe
     scores: dict[str, Any]
     examples: str  # digest of the splits it was trained and measured on
@@ -51,18 +51,14 @@ class Artifact:
         trained = self.recipe.data.columns
         return [replace(column, required=True) for column in self.task.columns if column.role in trained]
 
-    def load_model(self, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    def load_model(self, *, trust_remote_code: bool = False) -> torch.nn.Module:
         """Load the weights in fp32, ready to predict."""
-        import torch
-        import transformers
-
-        model_class = getattr(transformers, self.task.head.auto_class)
-        model = model_class.from_pretrained(self.folder, dtype=torch.float32, trust_remote_code=trust_remote_code)
-        return model.eval()
+        head = self.task.head(self.reader.family)
+        return load_saved(self.folder, head, trust_remote_code=trust_remote_code)
 
 
 def save_artifact(
-    folder: Path, *, model: torch.nn.Module, method: Method, task: Task, tokenizer: PreTrainedTokenizerBase,
+    folder: Path, *, model: torch.nn.Module, method: Method, task: Task, reader: Reader,
     recipe: Recipe, scores: dict[str, Any], card: str, examples: str,
 ) -> None:  # fmt: skip
     """Write the artifact and publish it by one rename. The model is merged into a plain one on the way.
@@ -73,7 +69,7 @@ def save_artifact(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        _write(temporary, model, method, task, tokenizer, recipe, scores, card, examples)
+        _write(temporary, model, method, task, reader, recipe, scores, card, examples)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     except (OSError, SafetensorError) as error:
@@ -85,14 +81,42 @@ def save_artifact(
 
 
 def _write(
-    folder: Path, model: torch.nn.Module, method: Method, task: Task, tokenizer: PreTrainedTokenizerBase,
+    folder: Path, model: torch.nn.Module, method: Method, task: Task, reader: Reader,
     recipe: Recipe, scores: dict[str, Any], card: str, examples: str,
 ) -> None:  # fmt: skip
     method.save(model, folder / "adapter")
-    plain = method.merge(model)
-    plain.save_pretrained(folder)
-    tokenizer.model_max_length = int(recipe.model.max_length)  # so that plain transformers cuts where training did
-    tokenizer.save_pretrained(folder)
+    plain: Any = method.merge(model)
+    for name, part in getattr(plain, "parts", {}).items():  # each task of several has a model that is whole by itself
+        part_recipe = _of_part(recipe, task, name)
+        part_card = write_card(name, part_recipe, task.parts[name].task, reader.family, None, "", [])
+        _write_plain(folder / name, part, task.parts[name].task, reader, part_recipe, {}, part_card, "")
+    _write_plain(folder, plain, task, reader, recipe, scores, card, examples)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)  # written private; an artifact is there to be shared
+
+
+def _of_part(recipe: Recipe, task: Task, name: str) -> Recipe:
+    """The recipe of one of several tasks."""
+    chosen = task.options.tasks[name]
+    return recipe.resolved(
+        {"task": (chosen.task.model_dump(), "its part"), "data": (chosen.data.model_dump(), "its part")}
+    )
+
+
+def _write_plain(
+    folder: Path, model: Any, task: Task, reader: Reader, recipe: Recipe, scores: dict[str, Any], card: str,
+    examples: str,
+) -> None:  # fmt: skip
+    from transformers import PreTrainedModel
+
+    if isinstance(task, Generates) and (generation := task.generation_config(model, reader)):
+        model.generation_config = generation
+    folder.mkdir(exist_ok=True)
+    (model if isinstance(model, PreTrainedModel) else model.config).save_pretrained(folder)
+    reader.tokenizer.model_max_length = reader.max_length  # so that plain transformers cuts where training did
+    reader.tokenizer.save_pretrained(folder)
+    if reader.feature_extractor is not None:
+        reader.feature_extractor.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
     ours = folder / "weitiao"
     ours.mkdir()
@@ -102,8 +126,6 @@ def _write(
     options = task.options.model_dump(mode="json")
     write_json(ours / "task.json", {"name": task.name, "options": options, "prepared": prepared, "examples": examples})
     write_json(ours / "scores.json", scores)
-    for path in folder.rglob("*.safetensors"):
-        path.chmod(0o644)  # written private; an artifact is there to be shared
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -124,5 +146,5 @@ def open_artifact(folder: Path, *, trust_remote_code: bool = False) -> Artifact:
                          fix="Name a run, its folder, or the folder `artifact` inside it.") from None  # fmt: skip
     kind = registry.get("task", stored["name"])
     task = kind(kind.Options.model_validate(stored["options"]), kind.Prepared.model_validate(stored["prepared"]))
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
-    return Artifact(folder, task, tokenizer, int(recipe.model.max_length), recipe, scores, stored["examples"])
+    reader = open_reader(folder, int(recipe.model.max_length), trust_remote_code=trust_remote_code)
+    return Artifact(folder, task, reader, recipe, scores, stored["examples"])

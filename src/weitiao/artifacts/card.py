@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from typing import TYPE_CHECKING
 
 from weitiao.recipe import Recipe
-from weitiao.records import Scores
+from weitiao.records import Family, Scores
 
 if TYPE_CHECKING:
     from weitiao.tasks.base import Task
 
 CARD = """---
 library_name: transformers
-pipeline_tag: {task}
-base_model: {base}
+{tag}base_model: {base}
 tags: [weitiao]
 ---
 
@@ -31,18 +31,14 @@ tags: [weitiao]
 With plain transformers, from this folder:
 
 ```python
-from transformers import pipeline
-
-classify = pipeline("{task}", ".")
-print(classify("your text", truncation=True))
-```
+{usage}```
 
 With Weitiao:
 
 ```python
 from weitiao import load
 
-print(load(".").predict(["your text"]))
+print(load(".").predict([{example}]))
 ```
 
 {labels}Inputs are cut at {max_length} tokens. The full recipe, with the origin
@@ -55,12 +51,28 @@ measured: `weitiao evaluate . your_labelled_file.csv`.
 """
 
 
-def write_card(name: str, recipe: Recipe, task: Task, scores: Scores | None, split: str, verdicts: list[str]) -> str:
+TAGS = {
+    "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForTokenClassification": "token-classification",
+    "AutoModelForQuestionAnswering": "question-answering",
+    "AutoModelForMaskedLM": "fill-mask",
+    "AutoModelForCausalLM": "text-generation",
+    "AutoModelForSeq2SeqLM": "text2text-generation",
+    "AutoModelForSpeechSeq2Seq": "automatic-speech-recognition",
+}  # what the Hub calls what a model of this class does
+
+
+def write_card(
+    name: str, recipe: Recipe, task: Task, family: Family, scores: Scores | None, split: str, verdicts: list[str]
+) -> str:
     """Return the model card as Markdown; names in it are the recipe's, never a path of this machine."""
-    labels = task.head.config.get("id2label", {})
+    labels, tag = task.head(family).config.get("id2label", {}), TAGS.get(task.head(family).auto_class)
+    read = [column.role for column in task.columns if not column.target and column.role in recipe.data.columns]
+    example = '"your text"' if len(read) == 1 else json.dumps({role: f"your {role}" for role in read})
     shown = ", ".join(f"`{label}`" for label in list(labels.values())[:100])
     return CARD.format(
-        task=recipe.task.name, base=recipe.model.source, name=name, method=recipe.method.name,
+        tag=f"pipeline_tag: {tag}\n" if tag else "", usage=task.usage(family), example=example, name=name,
+        task=recipe.task.name, base=recipe.model.source, method=recipe.method.name,
         version=importlib.metadata.version("weitiao"), scores=_scores(scores, split, verdicts),
         labels=f"Labels: {shown}. " if labels else "", max_length=recipe.model.max_length, train=recipe.data.train,
     )  # fmt: skip

@@ -61,15 +61,15 @@ def look_at(data: str, folder: Path, task: str | None, named: dict[str, str]) ->
 
     Raises `SourceError` or `DataError` where the data cannot be read or no column fits.
     """
+    from weitiao import registry
     from weitiao.cli.proposal import Look
     from weitiao.data.labels import label_counts
-    from weitiao.data.table import open_table
 
-    table = open_table(data)
-    task, chosen = _choose(table, task, named)
+    task, table, chosen = _choose(data, task, named)
     separator = _separator(table, chosen)
     counts = label_counts(_renamed(table, chosen, separator)) if "label" in chosen.names else {}
-    _refuse_free_text(counts, len(table.dataset), chosen)
+    if counts:
+        _refuse_free_text(counts, len(table.dataset), chosen)
     neighbours, notes = _neighbours(data, chosen)
     chinese, foreign = _scripts(_texts(table, chosen))
     used = [name for value in chosen.names.values() for name in ([value] if isinstance(value, str) else value)]
@@ -85,24 +85,31 @@ def look_at(data: str, folder: Path, task: str | None, named: dict[str, str]) ->
         foreign=foreign,
         neighbours={split: _seen_from(folder, path) for split, path in neighbours.items()},
         separator=separator,
+        writes="encoder" not in registry.get("task", task).families,
     )
     findings = [*table.notes, *chosen.findings]
     return found, [f"{f.level}: {f}" for f in findings] + notes
 
 
-def _choose(table: Table, task: str | None, named: dict[str, str]) -> tuple[str, ChosenColumns]:
-    """Return the task wanted, or the first whose required columns are found, with its columns."""
+def _choose(data: str, task: str | None, named: dict[str, str]) -> tuple[str, Table, ChosenColumns]:
+    """Return the task wanted, or the one the data looks made for, with the table as it reads it and its columns."""
     from weitiao import registry
+    from weitiao.cli.guess import guess_task
     from weitiao.data.columns import choose_columns
+    from weitiao.data.table import laid_out, open_table
 
-    failure: DataError | None = None
-    for name in [task] if task else registry.names("task"):
-        try:
-            return name, choose_columns(table, registry.get("task", name).columns, named, where="--columns")
-        except DataError as error:
-            fix = re.sub(r"^Name it: data\.columns: \{(\w+): (.*)\}$", r"Name it: --columns \1=\2", error.fix)
-            failure = failure or DataError(error.problem, where=error.where, fix=fix)
-    raise failure or DataError("no task fits", where=table.name)
+    if task is None:
+        task = guess_task(open_table(data), named)
+    kind = registry.get("task", task)
+    if kind.Options.brings_data:
+        raise WeitiaoError(f"a recipe for '{task}' names data for each of its tasks", where="--task",
+                           fix="Start from recipes/multi-task.yaml.")  # fmt: skip
+    table = open_table(data, layout=kind.layout, named=named)
+    try:
+        return task, table, choose_columns(table, kind.columns, laid_out(kind.layout, named), where="--columns")
+    except DataError as error:
+        fix = re.sub(r"^Name it: data\.columns: \{(\w+): (.*)\}$", r"Name it: --columns \1=\2", error.fix)
+        raise DataError(error.problem, where=error.where, fix=fix) from None
 
 
 def _renamed(table: Table, chosen: ChosenColumns, separator: str | None) -> Dataset:
@@ -192,7 +199,7 @@ def _besides_split(path: Path) -> tuple[list[str], str]:
 
 def _texts(table: Table, chosen: ChosenColumns) -> str:
     """Some of the texts, spread over the file, as one."""
-    column = next((name for role, name in chosen.names.items() if role != "label" and isinstance(name, str)), None)
+    column = next((name for name in chosen.names.values() if isinstance(name, str)), None)
     if column is None:
         return ""
     step = max(1, len(table.dataset) // TEXTS)

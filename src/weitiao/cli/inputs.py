@@ -42,6 +42,11 @@ def is_file(given: str) -> bool:
     return False
 
 
+def is_table(given: str) -> bool:
+    """Whether the name of a file or folder is that of rows, not of one sound."""
+    return Path(given).is_dir() or Path(given).suffix.lower() in FILE_SUFFIXES
+
+
 def read_file(path: Path, form: str | None = None) -> Rows:
     """Open a file in the format `form`, or the one its suffix or content says."""
     from weitiao import registry

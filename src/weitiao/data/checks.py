@@ -28,7 +28,7 @@ def check_examples(splits: Mapping[SplitName, Dataset], columns: Sequence[Column
         for column in columns:
             if column.role in dataset.column_names:
                 findings += _empty(split, dataset, column)
-        keys = _keys(splits, split)
+        keys = _keys(splits, split, columns)
         findings += _contradictions(split, dataset, keys)
         if split == "train":
             findings += _few(dataset) + _repeats(dataset, keys)
@@ -36,10 +36,10 @@ def check_examples(splits: Mapping[SplitName, Dataset], columns: Sequence[Column
     return sorted(findings, key=lambda finding: order.index(finding.level))
 
 
-def _keys(splits: Mapping[SplitName, Dataset], split: SplitName) -> np.ndarray:
+def _keys(splits: Mapping[SplitName, Dataset], split: SplitName, columns: Sequence[Column]) -> np.ndarray:
     if isinstance(splits, Splits):
         return splits.text_keys[split]
-    return text_keys(splits[split], inputs(splits[split]))
+    return text_keys(splits[split], inputs(splits[split], columns))
 
 
 def empty_rows(dataset: Dataset, column: str) -> np.ndarray:
@@ -57,7 +57,7 @@ def empty_rows(dataset: Dataset, column: str) -> np.ndarray:
 def _empty(split: SplitName, dataset: Dataset, column: Column) -> list[Finding]:
     empty = empty_rows(dataset, column.role)
     if not empty.any():
-        return _unlabelled(split, dataset) if column.role == "label" else []
+        return _unlabelled(split, dataset) if column.kind == "label" else []
     where = f"data.{split} {lines_where(dataset, empty)}"
     fix = "Fill these rows in or take them out."
     problem = f"{_rows(int(empty.sum()))} with an empty {column.role}"

@@ -40,6 +40,7 @@ def choose_columns(
     required role that nothing fits, always with the columns there are.
     """
     _check_named(table, roles, named, where)
+    _check_several(roles, named, where)
     names: dict[str, str | list[str]] = dict(named)
     how = dict.fromkeys(names, "named")
     for column in roles:
@@ -60,6 +61,14 @@ def _check_named(table: Table, roles: Sequence[Column], named: Mapping[str, str 
             raise DataError(f"the task has no role '{role}'", where=where, fix=nearest(role, known))
         for name in listed(names):
             check_column(table, name, f"{where}.{role}")
+
+
+def _check_several(roles: Sequence[Column], named: Mapping[str, str | list[str]], where: str) -> None:
+    for column in roles:
+        names = named.get(column.role)
+        if isinstance(names, list) and column.kind not in ("label", "number"):
+            raise DataError(f"found {len(names)} columns, but the {column.role} is read from one",
+                            where=f"{where}.{column.role}", fix=f"Name one of: {', '.join(names)}.")  # fmt: skip
 
 
 def check_column(table: Table, name: str, where: str) -> None:

@@ -17,7 +17,7 @@ from weitiao.data.splits import fingerprint
 if TYPE_CHECKING:
     from datasets import Dataset
 
-VERSION = "1"  # raise when what is written changes
+VERSION = "2"  # raise when what is written changes
 
 Encode = Callable[[dict[str, list[Any]]], dict[str, list[Any]]]
 
@@ -25,9 +25,11 @@ Encode = Callable[[dict[str, list[Any]]], dict[str, list[Any]]]
 def encode_split(split: Dataset, encode: Encode, *, key: str, batch_size: int = 1000) -> Dataset:
     """Return the split's features: what `encode` makes of a batch of role columns, with `length` and `row`.
 
-    `length` is the number of `input_ids`, `row` the number in the split. `key` stands for everything that `encode`
-    depends on (tokenizer, options, `max_length`); with the split's content it names the cached file, so the same is
-    never tokenized twice. `encode` may return `full_length`, tokens before truncation, for `truncated`.
+    `length` is the number of `input_ids` unless `encode` tells another, `row` the example's number in the split.
+    `encode` may make several features of an example, or none, and then returns their `row` in the batch. `key` stands
+    for everything that `encode` depends on (tokenizer, options, `max_length`); with the split's content it names the
+    cached file, so the same is never tokenized twice. `encode` may return `full_length`, tokens before truncation,
+    for `truncated`.
     """
     name = digest(VERSION, key, fingerprint(split))
     cached = sources.cache_folder() / "features" / f"{name}.arrow"
@@ -41,18 +43,22 @@ def encode_split(split: Dataset, encode: Encode, *, key: str, batch_size: int = 
 
 def _encoded(split: Dataset, encode: Encode, batch_size: int) -> Iterator[pa.RecordBatch]:
     columns = list(split.column_names)  # with LINE and FILE, so that an error can name the place
-    row = 0
+    row = count = 0
+    features: dict[str, Any] = {}
     for batch in arrow_batches(split, columns, batch_size):
         features = dict(encode(batch.to_pydict()))
-        if "input_ids" in features:
+        if "length" not in features and "input_ids" in features:
             features["length"] = [len(ids) for ids in features["input_ids"]]
-        features["row"] = list(range(row, row + len(batch)))
+        features["row"] = [row + own for own in features.get("row", range(len(batch)))]
         row += len(batch)
-        yield pa.RecordBatch.from_pydict({name: _array(values) for name, values in features.items()})
-    if row == 0:
-        features = {name: pa.array([], pa.list_(pa.int32())) for name in encode({name: [] for name in columns})}
+        if features["row"]:
+            count += len(features["row"])
+            yield pa.RecordBatch.from_pydict({name: _array(values) for name, values in features.items()})
+    if count == 0:
+        names = features or encode({name: [] for name in columns})  # a tokenizer need not take no texts
+        lists = {name: pa.array([], pa.list_(pa.int32())) for name in names}
         numbers = {name: pa.array([], pa.int64()) for name in ("length", "row")}
-        yield pa.RecordBatch.from_pydict({**features, **numbers})
+        yield pa.RecordBatch.from_pydict({**lists, **numbers})
 
 
 def _array(values: Any) -> pa.Array:
@@ -98,6 +104,7 @@ def truncated(features: Dataset, max_length: int) -> tuple[int, int, list[int]]:
     """
     name = "full_length" if "full_length" in features.column_names else "length"
     lengths = column_array(features, name)
-    rows = np.flatnonzero(lengths > max_length)
-    longest_first = rows[np.argsort(-lengths[rows], kind="stable")]
-    return len(rows), int(lengths.max(initial=0)), longest_first.tolist()
+    long = np.flatnonzero(lengths > max_length)
+    longest_first = long[np.argsort(-lengths[long], kind="stable")]
+    rows = dict.fromkeys(column_array(features, "row")[longest_first].tolist())  # once for all features of an example
+    return len(rows), int(lengths.max(initial=0)), list(rows)

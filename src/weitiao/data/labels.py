@@ -18,7 +18,7 @@ from weitiao.data.formats.encoding import text_lines
 from weitiao.data.table import Table
 from weitiao.errors import DataError
 from weitiao.recipe import DataSettings
-from weitiao.records import FILE, LINE
+from weitiao.records import FILE, LINE, Column
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,12 +31,19 @@ VERSION = "1"  # raise when what is written into the cache changes
 Names = Mapping[str, str | list[str]]
 
 
-def rename(table: Table, names: Names, settings: DataSettings | None = None, *, base: Path = Path()) -> Dataset:
+def rename(
+    table: Table,
+    names: Names,
+    settings: DataSettings | None = None,
+    *,
+    base: Path = Path(),
+    columns: Sequence[Column] = (),
+) -> Dataset:
     """Return the table with only the roles of `names`, `LINE`, `FILE` and, where the recipe names one, `GROUP`.
 
     Roles hold text, lists of text, or nested values as they are: numbers become text, so that a CSV and a Parquet file
-    look the same to a task. Labels are cut, named and gathered as `settings` says. Nothing is copied where nothing has
-    to change; else the result is kept in the cache.
+    look the same to a task. Labels are cut, named and gathered as `settings` says; several columns of numbers become
+    one list. Nothing is copied where nothing has to change; else the result is kept in the cache.
     """
     group = settings.group if settings else None
     if group is not None:
@@ -48,7 +55,8 @@ def rename(table: Table, names: Names, settings: DataSettings | None = None, *, 
     once = len(set(file_columns(names, [group] if group else []))) == len(names) + 2 + bool(group)
     if plain and once and separator is None and known is None:
         return _view(table, names, group)
-    return _prepared(table, names, group, separator, known)
+    numbers = frozenset(column.role for column in columns if column.kind == "number")
+    return _prepared(table, names, group, separator, known, numbers)
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -69,25 +77,36 @@ def _view(table: Table, names: Names, group: str | None) -> Dataset:
 
 
 def _prepared(
-    table: Table, names: Names, group: str | None, separator: str | None, known: LabelNames | None
+    table: Table,
+    names: Names,
+    group: str | None,
+    separator: str | None,
+    known: LabelNames | None,
+    numbers: frozenset[str],
 ) -> Dataset:
-    key = digest(VERSION, table.digest, sorted(names.items()), group, separator, known and known.names)
+    told = known and known.names
+    key = digest(VERSION, table.digest, sorted(names.items()), group, separator, told, sorted(numbers))
     cached = sources.cache_folder() / "tables" / f"{key}.arrow"
     if not is_whole(cached):
-        batches = _prepare(table, names, group, separator, known)
+        batches = _prepare(table, names, group, separator, known, numbers)
         first = next(batches)
         write_arrow(cached, chain([first], batches), first.schema)
     return open_arrow(cached, fingerprint=key)
 
 
 def _prepare(
-    table: Table, names: Names, group: str | None, separator: str | None, known: LabelNames | None
+    table: Table,
+    names: Names,
+    group: str | None,
+    separator: str | None,
+    known: LabelNames | None,
+    numbers: frozenset[str],
 ) -> Iterator[pa.RecordBatch]:
     for batch in arrow_batches(table.dataset, file_columns(names, [group] if group else [])):
         columns: dict[str, pa.Array] = {}
         for role, name in names.items():
             if not isinstance(name, str):
-                columns[role] = marked_names(batch, name)
+                columns[role] = (gathered if role in numbers else marked_names)(batch, name)
                 continue
             values = as_text(batch.column(name))
             if role == "label" and separator is not None and not pa.types.is_list(values.type):
@@ -138,6 +157,12 @@ def _lists(counts: np.ndarray, values: pa.Array, null: np.ndarray | None = None)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     mask = pa.array(null) if null is not None and null.any() else None
     return pa.ListArray.from_arrays(pa.array(offsets), values.cast(pa.string()), mask=mask)
+
+
+def gathered(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.Array:
+    """Gather the cells of several columns into one list of texts a row, in the columns' order."""
+    cells = [as_text(batch.column(name)).cast(pa.string()).to_pylist() for name in columns]
+    return pa.array([list(row) for row in zip(*cells, strict=True)], pa.list_(pa.string()))
 
 
 def marked_names(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.Array:

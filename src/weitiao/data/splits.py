@@ -13,10 +13,11 @@ import pyarrow as pa
 from weitiao.data.arrow import arrow_batches, digest, select_rows
 from weitiao.data.columns import ChosenColumns, check_column, choose_columns, file_columns
 from weitiao.data.cut import cut, sample
+from weitiao.data.formats.base import Layout
 from weitiao.data.formats.detect import splits_in
 from weitiao.data.keys import mixed, occurrences, text_keys
 from weitiao.data.labels import GROUP, label_codes, lines_where, rename
-from weitiao.data.table import Table, locate, open_table
+from weitiao.data.table import Table, laid_out, locate, open_table
 from weitiao.errors import DataError
 from weitiao.recipe import DataSettings
 from weitiao.records import FILE, LINE, SPLITS, Column, Finding, SplitName
@@ -36,7 +37,8 @@ class Splits(Mapping[SplitName, "Dataset"]):
     columns: ChosenColumns
     origin: dict[SplitName, str]  # such as ``reviews.csv`` or ``10% of reviews.csv, stratified``
     findings: list[Finding]
-    text_keys: dict[SplitName, np.ndarray]  # `keys.text_keys` of each split's rows, over all roles but the label
+    text_keys: dict[SplitName, np.ndarray]  # `keys.text_keys` of each split's rows, over all roles but the targets
+    parts: dict[str, Splits] = field(default_factory=dict)  # of each task, where several are learned together
 
     def __getitem__(self, name: SplitName) -> Dataset:
         return self.datasets[name]
@@ -79,17 +81,19 @@ def fingerprint(dataset: Dataset) -> str:
     return str(dataset._fingerprint)
 
 
-def open_splits(settings: DataSettings, columns: Sequence[Column], *, base: Path = Path(), seed: int) -> Splits:
+def open_splits(
+    settings: DataSettings, columns: Sequence[Column], *, base: Path = Path(), seed: int, layout: Layout | None = None
+) -> Splits:
     """Open the recipe's data as splits of role columns.
 
     A split that is not given as a file, or held by train's folder, is cut from train: seeded, stratified by label,
     whole groups, the same text never on both sides; which rows go where does not hang on the order of the file. Texts
     of train that stand in a given validation or test file are left out of train, with a warning.
     """
-    tables = _tables(settings, base)
-    chosen = choose_columns(tables["train"], columns, settings.columns)
+    tables = _tables(settings, base, layout)
+    chosen = choose_columns(tables["train"], columns, laid_out(layout, settings.columns))
     findings = [finding for table in tables.values() for finding in table.notes] + chosen.findings
-    parts = {split: _part(split, table, chosen, settings, base) for split, table in tables.items()}
+    parts = {split: _part(split, table, chosen, columns, settings, base) for split, table in tables.items()}
     origin: dict[SplitName, str] = {split: part.name for split, part in parts.items()}
     findings += _keep_apart(parts, settings)
     findings += _cut_missing(parts, origin, settings, seed)
@@ -104,39 +108,43 @@ def open_splits(settings: DataSettings, columns: Sequence[Column], *, base: Path
     )
 
 
-def _tables(settings: DataSettings, base: Path) -> dict[SplitName, Table]:
-    inside = _inside(settings.train, base)
-    tables: dict[SplitName, Table] = {
-        "train": open_table(settings.train, base=base, split="train" if "train" in inside else None)
-    }
+def _tables(settings: DataSettings, base: Path, layout: Layout | None) -> dict[SplitName, Table]:
+    def opened(source: str, split: SplitName | None) -> Table:
+        return open_table(source, base=base, split=split, layout=layout, named=settings.columns)
+
+    inside = _inside(settings.train, base, layout)
+    tables: dict[SplitName, Table] = {"train": opened(settings.train, "train" if "train" in inside else None)}
     given: dict[SplitName, str | None] = {"validation": settings.validation, "test": settings.test}
     for split, source in given.items():
         if source is not None:
-            tables[split] = open_table(source, base=base, split=split if split in _inside(source, base) else None)
+            tables[split] = opened(source, split if split in _inside(source, base, layout) else None)
         elif "train" in inside and split in inside:
-            tables[split] = open_table(settings.train, base=base, split=split)
+            tables[split] = opened(settings.train, split)
     return tables
 
 
-def _inside(source: str, base: Path) -> set[SplitName]:
-    path, named = locate(source, base=base)
-    return set() if named else splits_in(path)
+def _inside(source: str, base: Path, layout: Layout | None) -> set[SplitName]:
+    path, named = locate(source, base=base, layout=layout)
+    return set() if named else splits_in(path, layout)
 
 
-def _part(split: SplitName, table: Table, chosen: ChosenColumns, settings: DataSettings, base: Path) -> _Part:
+def _part(
+    split: SplitName, table: Table, chosen: ChosenColumns, columns: Sequence[Column], settings: DataSettings, base: Path
+) -> _Part:
     if split != "train":
         for name in file_columns(chosen.names)[:-2]:
             check_column(table, name, f"data.{split}")
         if settings.group not in table.columns:
             settings = settings.model_copy(update={"group": None})
-    data = rename(table, chosen.names, settings, base=base)
-    return _Part(data, table.name, text_keys(data, inputs(data)), np.arange(len(data)))
+    data = rename(table, chosen.names, settings, base=base, columns=columns)
+    return _Part(data, table.name, text_keys(data, inputs(data, columns)), np.arange(len(data)))
 
 
-def inputs(dataset: Dataset) -> list[str]:
-    """Return the roles that a model reads: all columns but the label."""
+def inputs(dataset: Dataset, columns: Sequence[Column]) -> list[str]:
+    """Return the roles that a model reads: all columns but the targets."""
     own = [name for name in dataset.column_names if name not in (LINE, FILE, GROUP)]
-    return [name for name in own if name != "label"] or own
+    targets = {column.role for column in columns if column.target}
+    return [name for name in own if name not in targets] or own
 
 
 # --- files given

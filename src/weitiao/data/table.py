@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from weitiao import sources
+from weitiao.data import audio, dialogue
 from weitiao.data.arrow import digest, is_whole, metadata, open_arrow, write_arrow
-from weitiao.data.formats.base import Format
+from weitiao.data.formats.base import Format, Layout
 from weitiao.data.formats.detect import files_of, format_of, splits_in
 from weitiao.errors import DataError, SourceError
 from weitiao.records import FILE, LINE, SPLITS, Finding, SplitName
@@ -22,11 +23,12 @@ from weitiao.records import FILE, LINE, SPLITS, Finding, SplitName
 if TYPE_CHECKING:
     from datasets import Dataset
 
-READER = "2"  # raise when a format or the table's layout changes: what is cached is read anew
+READER = "3"  # raise when a format or the table's layout changes: what is cached is read anew
 FIRST_ROWS, MOST_ROWS = 1_000, 10_000  # rows of a batch
 BATCH_BYTES = 32 << 20
 
 Record = dict[str, Any]
+Named = Mapping[str, str | list[str]]  # role -> the file's column, or columns
 
 
 @dataclass(frozen=True)
@@ -44,29 +46,55 @@ class Table:
         return [name for name in self.dataset.column_names if name not in (LINE, FILE)]
 
 
-def open_table(source: str, *, base: Path = Path(), limit: int | None = None, split: SplitName | None = None) -> Table:
+def open_table(
+    source: str,
+    *,
+    base: Path = Path(),
+    limit: int | None = None,
+    split: SplitName | None = None,
+    layout: Layout | None = None,
+    named: Named | None = None,
+) -> Table:
     """Return the table that `source` names: a file, a folder, or anything `sources.fetch` takes.
 
     `limit` reads only so many first rows. `split` chooses in a folder that holds several (``train-*.parquet``, a
-    `DatasetDict`); ``folder/train`` does the same. Raises `SourceError` where nothing is there, `DataError` where it
-    is empty or cannot be read.
+    `DatasetDict`); ``folder/train`` does the same. Objects and lists of objects are kept as JSON text, so that rows may
+    have different keys; lists of plain values stay lists.
+
+    `layout` says what a task wants rows to be, `named` which columns the recipe names (its ``data.columns``):
+
+    - ``documents``: text files are read as documents (`formats.documents`), not a line an example.
+    - ``dialogue``: each row gets `messages` (and `tools`) as JSON text, whatever its form, and is checked.
+    - ``audio``: paths of sounds are made absolute, from the data file's folder; one that is missing is an error.
+
+    Raises `SourceError` where nothing is there, `DataError` where it is empty or cannot be read.
     """
-    path, split = locate(source, base=base, split=split)
-    files = files_of(path, split)
-    formats = [format_of(file) for file in files]
-    key = digest(
-        READER, limit, *(f"{kind.__name__} {_content(file)}" for kind, file in zip(formats, files, strict=True))
-    )
+    path, split = locate(source, base=base, split=split, layout=layout)
+    files = files_of(path, split, layout)
+    reading = _Reading(files, [format_of(file, layout) for file in files], layout, named or {}, limit, path)
+    key = reading.digest()
     cached = sources.cache_folder() / "tables" / f"{key}.arrow"
-    name = path.name if files == [path] or path.is_file() else f"{path.name}/{_common(path, files)}"
     if not is_whole(cached):
-        _write(cached, files, formats, name, limit)
+        _write(cached, reading)
+    if layout is not None:  # what was read counts, not whether its columns were named or told
+        with cached.open("rb") as file:
+            key = digest(hashlib.file_digest(file, "sha256").hexdigest())
+    notes = [Finding("note", reading.name, note) for note in json.loads(metadata(cached)[b"weitiao.notes"])]
     dataset = open_arrow(cached, fingerprint=key)
-    notes = json.loads(metadata(cached)[b"weitiao.notes"])
-    return Table(dataset, name, [Finding("note", name, note) for note in notes], key)
+    if layout == "audio" and (column := audio.audio_column(dataset.column_names, reading.named)):
+        key = digest(key, audio.files_digest(dataset, column))  # a sound that changed makes other examples
+        dataset = open_arrow(cached, fingerprint=key)
+    return Table(dataset, reading.name, notes, key)
 
 
-def locate(source: str, *, base: Path, split: SplitName | None = None) -> tuple[Path, SplitName | None]:
+def laid_out(layout: Layout | None, named: Named) -> dict[str, str | list[str]]:
+    """Return what of a recipe's ``data.columns`` still names columns once a layout has been applied to the table."""
+    return dialogue.columns_left(named) if layout == "dialogue" else dict(named)
+
+
+def locate(
+    source: str, *, base: Path, split: SplitName | None = None, layout: Layout | None = None
+) -> tuple[Path, SplitName | None]:
     """Fetch a source; ``folder/train`` also stands for the files of that split in `folder`."""
     try:
         return sources.fetch(source, base=base, kind="data"), split
@@ -79,7 +107,7 @@ def locate(source: str, *, base: Path, split: SplitName | None = None) -> tuple[
             path = sources.fetch(folder, base=base, kind="data")
         except SourceError:
             path = None
-        if path is None or named not in splits_in(path):
+        if path is None or named not in splits_in(path, layout):
             raise
         return path, named
 
@@ -104,21 +132,85 @@ def _content(path: Path) -> str:
 # --- reading into Arrow
 
 
-def _write(target: Path, files: list[Path], formats: list[type[Format]], name: str, limit: int | None) -> None:
-    notes = sorted({note for kind, file in zip(formats, files, strict=True) for note in _notes(kind, file)})
+@dataclass(frozen=True)
+class _Reading:
+    """Files to read into one table, and how."""
 
-    def records() -> Iterator[tuple[int, Record]]:  # read again when a type widens
-        return islice(_records(files, formats), limit)
+    files: list[Path]
+    formats: list[type[Format]]
+    layout: Layout | None
+    named: Named
+    limit: int | None
+    source: Path
 
-    batches = _batches(records(), None)
+    @property
+    def name(self) -> str:
+        if self.files == [self.source] or self.source.is_file():
+            return self.source.name
+        return f"{self.source.name}/{_common(self.source, self.files)}"
+
+    def digest(self) -> str:
+        """Digest of all that the table's content hangs on."""
+        options: list[Any] = [self.limit]
+        if self.layout is not None:
+            options += [self.layout, sorted(self.named.items())]
+        if self.layout == "audio":
+            options.append(self.files[0].parent.absolute())
+        read = (f"{kind.__name__} {_content(file)}" for kind, file in zip(self.formats, self.files, strict=True))
+        return digest(READER, *options, *read)
+
+    def notes(self) -> list[str]:
+        return sorted(
+            {note for kind, file in zip(self.formats, self.files, strict=True) for note in _notes(kind, file)}
+        )
+
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """Read from the start."""
+        found = chain.from_iterable(
+            self._laid_out(_lines(kind, file), file) for kind, file in zip(self.formats, self.files, strict=True)
+        )
+        return ((line, _stored(line, record)) for line, record in islice(found, self.limit))
+
+    def _laid_out(self, rows: Iterator[tuple[int, Record]], file: Path) -> Iterator[tuple[int, Record]]:
+        if self.layout == "dialogue":
+            return dialogue.with_messages(rows, file.name, self.named)
+        if self.layout == "audio":
+            return audio.with_paths(rows, file.parent, self.named)
+        return rows
+
+
+def _lines(kind: type[Format], file: Path) -> Iterator[tuple[int, Record]]:
+    for line, record in kind.read(file):
+        record.setdefault(FILE, file.name)
+        yield line, record
+
+
+def _stored(line: int, record: Record) -> Record:
+    """Return a record with its line and with nested values as JSON text."""
+    return {key: v if isinstance(v, str) else _flat(v) for key, v in record.items()} | {LINE: line}
+
+
+def _flat(value: Any) -> Any:
+    """Return objects and lists that hold objects or lists as JSON text; objects that hold bytes stay objects."""
+    if isinstance(value, dict):
+        with_bytes = set(value) == {"bytes", "path"} or any(isinstance(inner, bytes) for inner in value.values())
+        return value if with_bytes else _as_text(value)
+    if isinstance(value, list) and any(isinstance(inner, dict | list | tuple) for inner in value):
+        return _as_text(value)
+    return value
+
+
+def _write(target: Path, reading: _Reading) -> None:
+    notes = reading.notes()
+    batches = _batches(reading.records(), None)
     first = next(batches, None)
     if first is None:
-        raise DataError("holds no examples", where=name, fix="Each row after the header is an example.")
+        raise DataError("holds no examples", where=reading.name, fix="Each row after the header is an example.")
     try:
         write_arrow(target, chain([first], batches), _with_notes(first.schema, notes))
-    except _OtherTypes:
-        schema = _widest(records())
-        write_arrow(target, _batches(records(), schema), _with_notes(schema, notes))
+    except _OtherTypes:  # read again from the start
+        schema = _widest(reading.records())
+        write_arrow(target, _batches(reading.records(), schema), _with_notes(schema, notes))
 
 
 def _notes(kind: type[Format], file: Path) -> list[str]:
@@ -128,14 +220,6 @@ def _notes(kind: type[Format], file: Path) -> list[str]:
 
 def _with_notes(schema: pa.Schema, notes: list[str]) -> pa.Schema:
     return schema.with_metadata({"weitiao.notes": json.dumps(notes, ensure_ascii=False)})
-
-
-def _records(files: list[Path], formats: list[type[Format]]) -> Iterator[tuple[int, Record]]:
-    for kind, file in zip(formats, files, strict=True):
-        for line, record in kind.read(file):
-            record.setdefault(FILE, file.name)
-            record[LINE] = line
-            yield line, record
 
 
 class _OtherTypes(Exception):  # noqa: N818 - a signal, caught here
@@ -168,21 +252,35 @@ def _keys(rows: list[Record]) -> list[str]:
 
 
 def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array:
-    """Build an Arrow array; values that have no common type become text, numbers and lists as JSON."""
+    """Build an Arrow array; values that have no common type become text: elements of lists, else all as JSON."""
+    if kind is not None and _is_text_list(kind):
+        return pa.array([value if value is None else list(map(_as_text, value)) for value in values], kind)
     if kind is not None and pa.types.is_string(kind):
-        return pa.array(map(_as_text, values), pa.string())
+        return pa.array(map(_as_text, values), kind)
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
         if kind is not None:
             raise
-        return pa.array(map(_as_text, values), pa.string())
+    lists = all(value is None or isinstance(value, list) for value in values)
+    return _array(values, pa.list_(pa.string()) if lists else pa.string())
+
+
+def _is_text_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_string(kind.value_type))
 
 
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value, ensure_ascii=False, default=_told)
+
+
+def _told(value: Any) -> str:
+    """Dates and the like as text; bytes have none."""
+    if isinstance(value, bytes):
+        raise DataError("a column holds bytes in some rows and other values in others", where="data")
+    return str(value)
 
 
 def _widest(records: Iterator[tuple[int, Record]]) -> pa.Schema:
@@ -204,4 +302,5 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         both = (pa.schema([pa.field("x", kind)]) for kind in (one, other))
         return pa.unify_schemas(list(both), promote_options="permissive").field("x").type
     except pa.ArrowException:
-        return pa.string()
+        lists = pa.types.is_list(one) and pa.types.is_list(other)
+        return pa.list_(pa.string()) if lists else pa.string()

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weitiao import registry
 from weitiao.data import lines_where
-from weitiao.evaluation.baselines import Baseline, measure
+from weitiao.errors import WeitiaoError
 from weitiao.evaluation.compare import Comparison, compare
-from weitiao.evaluation.evaluate import Inference, score
+from weitiao.evaluation.evaluate import Inference, Labelled, score
 from weitiao.evaluation.intervals import with_intervals
-from weitiao.evaluation.mistakes import ConfidentMistakes, Mistake
+from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes
 from weitiao.recipe import EvaluationSettings
-from weitiao.records import Batch, Prediction, Scores, SplitName
+from weitiao.records import Scores, SplitName
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
+    from weitiao.evaluation.baselines.base import Baseline
     from weitiao.tasks.base import Scorer
 
-CHUNK = 1000  # rows of a split in memory at once
+CHUNK = 256  # examples of a baseline in memory at once
+SAMPLES = 8  # answers shown beside those from before training
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Measured:
     baselines: dict[str, Scores] = field(default_factory=dict)  # by the baseline's name for people
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    mistakes: list[Mistake] = field(default_factory=list)  # the surest ones
+    mistakes: list[Answer] = field(default_factory=list)  # the surest ones
+    samples: list[Answer] = field(default_factory=list)  # a few answers, drawn, not chosen
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -43,92 +45,82 @@ class Measured:
             "split": self.split, "scores": asdict(self.scores),
             "baselines": {name: asdict(scores) for name, scores in self.baselines.items()},
             "comparisons": [comparison.to_dict() for comparison in self.comparisons], "notes": self.notes,
-            "mistakes": [asdict(mistake) for mistake in self.mistakes],
+            "mistakes": [asdict(answer) for answer in self.mistakes],
+            "samples": [asdict(answer) for answer in self.samples],
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A split with its features: what a model or a baseline is measured on."""
+class Rivals:
+    """What baselines need: the splits to fit on, and the model as it was before training."""
 
-    name: str
-    examples: Dataset
-    features: Dataset
+    fit_on: Mapping[SplitName, Labelled]
+    untouched: Callable[[], Inference]
 
 
 def assess(
-    inference: Inference, on: Labelled, settings: EvaluationSettings, seed: int,
-    fit_on: Mapping[SplitName, Labelled] | None,
-) -> Measured:  # fmt: skip
-    """Measure the model on a split; with `fit_on` (train, validation) also the task's baselines."""
-    rows: list[int] = []
-    sure = ConfidentMistakes(_label_names(inference))
-
-    def see(batch: Batch, predictions: list[Prediction]) -> None:
-        rows.extend(batch.rows)
-        if sure.labels:
-            sure.add(batch.rows, batch.labels, predictions)
-
-    ours = score(inference, on.features, see)
-    measured = Measured(on.name, _with_intervals(ours, settings, seed), mistakes=[_told(m, on) for m in sure.top()])
-    for name in inference.task.baselines if fit_on and settings.baselines else ():
-        baseline = _fitted(name, inference, fit_on or {}, seed)
-        other = _measured(baseline, inference, on, np.array(rows))
-        measured.baselines[baseline.name] = _with_intervals(other, settings, seed)
-        measured.comparisons.append(compare(
-            ours, other, primary=measured.scores.primary, rounds=settings.bootstrap, confidence=settings.confidence,
-            seed=seed, name=baseline.name,
-        ))  # fmt: skip
-        measured.notes.extend(f"{baseline.name}: {note}" for note in baseline.notes)
+    inference: Inference, on: Labelled, settings: EvaluationSettings, seed: int, rivals: Rivals | None
+) -> Measured:
+    """Measure the model on a split, or a sample of `evaluation.examples` of it; with `rivals` also the baselines."""
+    whole, on = len(on.examples), on.sample(settings.most, seed)
+    order: list[int] = []
+    drawn = np.random.default_rng(seed).permutation(on.rows)[:SAMPLES].tolist()
+    mistakes, samples = Mistakes(inference.task.scorer()), Chosen(inference.task.scorer(), drawn)
+    ours = score(inference, on, lambda rows, *_: order.extend(rows), mistakes.add, samples.add)
+    measured = Measured(
+        on.name, _with_intervals(ours, settings, seed), mistakes=_placed(mistakes.top(), on),
+        samples=_placed(samples.all(), on), notes=_sampled(whole, on),
+    )  # fmt: skip
+    if rivals is not None and settings.baselines:
+        for name in inference.task.baselines:
+            _beside(measured, name, inference, on.only(np.array(order)), ours, rivals, settings, seed)
     return measured
+
+
+def _beside(
+    measured: Measured, name: str, inference: Inference, on: Labelled, ours: Scorer, rivals: Rivals,
+    settings: EvaluationSettings, seed: int,
+) -> None:  # fmt: skip
+    """Put a baseline's scores and how the model compares into `measured`; `on` is in the model's order, for pairs."""
+    baseline: Baseline = registry.get("baseline", name)(inference.task, seed=seed)
+    try:
+        baseline.fit(rivals.fit_on, rivals.untouched)
+    except WeitiaoError as error:
+        measured.notes.append(f"{baseline.name}: not measured, {error.problem}")
+        return
+    shown = Chosen(inference.task.scorer(), [answer.row for answer in measured.samples])
+    other = _predicted(baseline, inference, on, shown)
+    if baseline.before_training:
+        before = {answer.row: answer.said for answer in shown.all()}
+        measured.samples[:] = [replace(answer, before=before[answer.row]) for answer in measured.samples]
+    measured.baselines[baseline.name] = _with_intervals(other, settings, seed)
+    measured.comparisons.append(compare(
+        ours, other, primary=measured.scores.primary, rounds=settings.bootstrap, confidence=settings.confidence,
+        seed=seed, name=baseline.name,
+    ))  # fmt: skip
+    measured.notes.extend(f"{baseline.name}: {note}" for note in baseline.notes)
+
+
+def _sampled(whole: int, on: Labelled) -> list[str]:
+    if len(on.rows) == whole:
+        return []
+    why = "a seeded sample (evaluation.examples); rows that are left out as too long are not among them"
+    return [f"measured on {len(on.rows):,} of {whole:,} {on.name} examples: {why}"]
+
+
+def _predicted(baseline: Baseline, inference: Inference, on: Labelled, shown: Chosen) -> Scorer:
+    scorer, rows, answers = inference.task.scorer(), iter(on.rows.tolist()), baseline.predict(on)
+    for examples in on.chunks(CHUNK):
+        predictions = list(islice(answers, len(examples)))
+        scorer.add(examples, predictions)
+        shown.add(list(islice(rows, len(examples))), examples, predictions)
+    return scorer
 
 
 def _with_intervals(scorer: Scorer, settings: EvaluationSettings, seed: int) -> Scores:
     return with_intervals(scorer, rounds=settings.bootstrap, confidence=settings.confidence, seed=seed)
 
 
-def _label_names(inference: Inference) -> list[str]:
-    """The names of what is chosen among; none where a task does not choose."""
-    return list(inference.task.head.config.get("id2label", {}).values())
-
-
-def _told(mistake: Mistake, on: Labelled) -> Mistake:
-    """The mistake with its text and where it stands."""
-    example = on.examples[mistake.row]
-    text = " ⏐ ".join(str(example[role]) for role in ("text", "text_pair") if example.get(role))
-    return replace(mistake, text=text, where=lines_where(on.examples, [mistake.row]))
-
-
-def _fitted(name: str, inference: Inference, fit_on: Mapping[SplitName, Labelled], seed: int) -> Baseline:
-    """The baseline of that name, fitted on train and tuned on validation as the model was."""
-    baseline: Baseline = registry.get("baseline", name)(_label_names(inference), seed=seed)
-    baseline.fit(_texts(fit_on["train"]), _labels(inference, fit_on["train"]))
-    if "validation" in fit_on:
-        baseline.tune(_texts(fit_on["validation"]), _labels(inference, fit_on["validation"]))
-    return baseline
-
-
-def _measured(baseline: Baseline, inference: Inference, on: Labelled, rows: np.ndarray) -> Scorer:
-    """The baseline on the same examples in the same order, so that the two can be compared in pairs."""
-    ordered = Labelled(on.name, on.examples.select(rows), on.features.select(rows))
-    return measure(baseline, _texts(ordered), _labels(inference, ordered), inference.task.scorer())
-
-
-def _texts(split: Labelled) -> Iterator[str | tuple[str, str]]:
-    paired = "text_pair" in split.examples.column_names
-    for chunk in split.examples.iter(CHUNK):
-        yield from zip(chunk["text"], chunk["text_pair"], strict=True) if paired else chunk["text"]
-
-
-def _labels(inference: Inference, split: Labelled) -> np.ndarray:
-    """The labels as the task's batches hold them: (n,) indices or (n, labels) zeros and ones."""
-    parts = []
-    for chunk in split.features.select_columns(["input_ids", "labels", "row"]).iter(CHUNK):
-        features = [
-            {"input_ids": [0], "labels": labels, "row": row}
-            for labels, row in zip(chunk["labels"], chunk["row"], strict=True)
-        ]
-        labels = inference.task.collate(features, inference.tokenizer).labels
-        if labels is not None:
-            parts.append(labels.numpy())
-    return np.concatenate(parts)
+def _placed(answers: list[Answer], on: Labelled) -> list[Answer]:
+    """The answers with where their examples stand."""
+    return [replace(answer, where=lines_where(on.examples, [answer.row])) for answer in answers]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weitiao.evaluation.intervals import affordable_rounds, percentiles, samples
-from weitiao.metrics.words import distance, greater_is_better, is_share, probability, spoken
+from weitiao.metrics.words import counts_right, distance, greater_is_better, in_points, probability, scale, spoken
 
 if TYPE_CHECKING:
     from weitiao.tasks.base import Scorer
@@ -95,8 +95,11 @@ def _resampled(ours: Scorer, other: Scorer, primary: str, rounds: int, seed: int
 
 
 def _is_share_right(primary: str, value: float, outcomes: NDArray[np.float64]) -> bool:
-    named = primary in ("accuracy", "subset_accuracy")
-    return named and bool(np.isin(outcomes, (0.0, 1.0)).all()) and abs(float(outcomes.mean()) - value) < 1e-9
+    return (
+        counts_right(primary)
+        and bool(np.isin(outcomes, (0.0, 1.0)).all())
+        and abs(float(outcomes.mean()) - value) < 1e-9
+    )
 
 
 def _discordant(right: NDArray[np.float64], right_other: NDArray[np.float64]) -> tuple[int, int]:
@@ -171,9 +174,9 @@ def _range(primary: str, difference: float, interval: tuple[float, float], confi
     low, high = interval
     if not signed and difference < 0:
         low, high = -high, -low
-    scale, digits = (100, 1) if is_share(primary) else (1, 4)
-    seen, low, high = (round(scale * value, digits) + 0.0 for value in (difference, low, high))  # + 0.0: no -0.0
+    factor, digits = scale(primary)
+    seen, low, high = (round(factor * value, digits) + 0.0 for value in (difference, low, high))  # + 0.0: no -0.0
     form = f"{'+' if signed else ''}.{digits}f"
-    points = " points" if is_share(primary) else ""
+    points = " points" if in_points(primary) else ""
     told = f"{seen:{form}}{points}, " if signed else ""
     return f"{told}{100 * confidence:g}% interval {low:{form}} to {high:{form}}"

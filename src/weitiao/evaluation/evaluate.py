@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weitiao import models
 from weitiao.data import column_array, in_length_order
-from weitiao.records import Batch, Prediction
-from weitiao.tasks.base import Scorer, Task
+from weitiao.records import Batch, Example, Prediction, Pretrained, Reader
+from weitiao.tasks.base import Scorer, Settles, Task
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
 
-BATCH = 64  # examples a forward, at most
+BATCH = 64  # features a forward, at most
 TOKENS = 8192  # tokens a forward, padding included, at most
+CHUNK = 1000  # examples of a split in memory at once
+
+See = Callable[[list[int], Sequence[Example], Sequence[Prediction]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A split with its features: what a model or a baseline is fitted or measured on."""
+
+    name: str
+    examples: Dataset  # all of the split
+    features: Dataset  # `row` says which example each is of
+    order: np.ndarray | None = None  # the examples that count, in their order; None: all that have features
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The numbers of the examples that count, int64 of shape (n,)."""
+        if self.order is not None:
+            return self.order
+        return np.unique(column_array(self.features, "row").astype(np.int64))
+
+    def only(self, rows: np.ndarray) -> Labelled:
+        """Return the same with the examples `rows` alone, in that order."""
+        kept = np.flatnonzero(np.isin(column_array(self.features, "row"), rows))
+        return replace(self, features=self.features.select(kept), order=np.asarray(rows, np.int64))
+
+    def sample(self, most: int | None, seed: int) -> Labelled:
+        """Return at most `most` of the examples that count, drawn by `seed`."""
+        rows = self.rows
+        if most is None or len(rows) <= most:
+            return self
+        return self.only(np.sort(np.random.default_rng(seed).choice(rows, most, replace=False)))
+
+    def chunks(self, size: int = CHUNK) -> Iterator[list[dict[str, Any]]]:
+        """Yield the examples that count in order, `size` at a time."""
+        rows = self.rows
+        for start in range(0, len(rows), size):
+            yield take_rows(self.examples, rows[start : start + size])
 
 
 @dataclass(frozen=True)
@@ -28,29 +66,51 @@ class Inference:
 
     model: torch.nn.Module
     task: Task
-    tokenizer: PreTrainedTokenizerBase
+    reader: Reader
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
 
     def predictions(
-        self, take: Callable[[np.ndarray], list[dict[str, Any]]], lengths: np.ndarray
-    ) -> Iterator[tuple[Batch, list[Prediction]]]:
-        """Yield (batch, predictions) over all rows, longest first; `take` gives the features of some rows.
+        self,
+        take: Callable[[np.ndarray], list[dict[str, Any]]],
+        lengths: np.ndarray,
+        rows: np.ndarray,
+        *,
+        parts: np.ndarray | None = None,
+        answers: bool = True,
+    ) -> Iterator[tuple[Batch, list[int], list[Prediction]]]:
+        """Yield (batch, its examples' numbers, a prediction for each) over all features, longest first.
 
-        `lengths` are tokens, shape (rows,). The order of rows is in `Batch.rows`.
+        `take` gives the features of some numbers, `lengths` are their tokens and `rows` their examples, shape
+        (features,). All features of an example come in one batch; a batch has features of one of `parts` only.
         """
         import torch
 
         self.model.eval()
-        for rows in in_length_order(lengths, BATCH, tokens=TOKENS):
-            batch = self.task.collate(take(rows), self.tokenizer)
+        for chosen in in_length_order(lengths, BATCH, tokens=TOKENS, groups=rows, parts=parts):
+            batch = self.task.collate(take(chosen), self.reader).to(self.device)
             with torch.inference_mode(), self.autocast():
-                outputs = self.model(**batch.to(self.device).inputs)
-            yield batch, self.task.decode(outputs, batch)
+                predictions = self.task.predict(self.model, batch, self.reader, answers=answers)
+            yield batch, list(dict.fromkeys(batch.rows)), predictions
 
-    def over(self, features: Dataset) -> Iterator[tuple[Batch, list[Prediction]]]:
-        """The same over a split's features."""
-        return self.predictions(lambda rows: take_rows(features, rows), column_array(features, "length"))
+    def over(
+        self, on: Labelled, *, answers: bool = True
+    ) -> Iterator[tuple[Sequence[Example], list[int], list[Prediction]]]:
+        """Yield (examples, their numbers, predictions) over a split."""
+        lengths, rows = (column_array(on.features, name) for name in ("length", "row"))
+        parts = column_array(on.features, "part") if "part" in on.features.column_names else None
+
+        def take(chosen: np.ndarray) -> list[dict[str, Any]]:
+            return take_rows(on.features, chosen)
+
+        for _, numbers, predictions in self.predictions(take, lengths, rows, parts=parts, answers=answers):
+            yield take_rows(on.examples, np.array(numbers)), numbers, predictions
+
+
+def untouched(pretrained: Pretrained, like: Inference, seed: int) -> Inference:
+    """Load the model as it was before training, to be run as `like` is; new weights are drawn as they were then."""
+    model = models.load_model(pretrained, like.task.head(pretrained.family), seed=seed)
+    return replace(like, model=model.to(like.device))
 
 
 def take_rows(features: Dataset, rows: np.ndarray) -> list[dict[str, Any]]:
@@ -59,17 +119,23 @@ def take_rows(features: Dataset, rows: np.ndarray) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def tuned(inference: Inference, validation: Dataset) -> Inference:
+def tuned(inference: Inference, validation: Labelled) -> Inference:
     """Settle the task's decision rule on validation; where it has one, this takes a pass over the split."""
-    stream = ((batch.labels, predictions) for batch, predictions in inference.over(validation))
+    stream = ((examples, predictions) for examples, _, predictions in inference.over(validation))
     return replace(inference, task=inference.task.tune(stream))
 
 
-def score(inference: Inference, features: Dataset, *each: Callable[[Batch, list[Prediction]], None]) -> Scorer:
+def settled(inference: Inference) -> Inference:
+    """Move what the task can into the model, as it will ship."""
+    task = inference.task
+    return replace(inference, task=task.saved(inference.model)) if isinstance(task, Settles) else inference
+
+
+def score(inference: Inference, on: Labelled, *each: See, answers: bool = True) -> Scorer:
     """Predict a labelled split and return its scorer; `each` sees every batch as it goes by."""
     scorer = inference.task.scorer()
-    for batch, predictions in inference.over(features):
-        scorer.add(batch.labels, predictions)
+    for examples, rows, predictions in inference.over(on, answers=answers):
+        scorer.add(examples, predictions)
         for see in each:
-            see(batch, predictions)
+            see(rows, examples, predictions)
     return scorer

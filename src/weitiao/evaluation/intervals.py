@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from weitiao.metrics.words import counts_right
 from weitiao.records import Score, Scores
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def with_intervals(scorer: Scorer, *, rounds: int, confidence: float, seed: int)
     for name, score in scores.values.items():
         interval = percentiles(np.array([each.get(name, np.nan) for each in drawn]), confidence)
         if interval is not None and interval[0] == interval[1]:
-            interval = _exact(score.value, outcomes, confidence)
+            interval = _exact(score.value, outcomes, confidence) if any(map(counts_right, scores.values)) else None
         values[name] = Score(score.value, *interval) if interval else score
     about = {"rounds": rounds, "confidence": confidence, "seed": seed}
     return dataclasses.replace(scores, values=values, details={**scores.details, "bootstrap": about})

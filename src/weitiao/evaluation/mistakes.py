@@ -1,64 +1,69 @@
-"""The mistakes a model is surest of: often the most telling ones, and often labels that are wrong."""
+"""Answers worth reading: the mistakes a model is surest of, the worst answers where it says no confidence, a sample."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from weitiao.metrics.classification import as_array
-from weitiao.records import Prediction
+from weitiao.records import Example, Prediction, Told
+from weitiao.tasks.base import Scorer
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """One wrong answer. `true` and `predicted` hold label names: one each, or any number when multi-label."""
+class Answer:
+    """One example with what is right and what was said, in words."""
 
     row: int  # in the split
-    true: list[str]
-    predicted: list[str]
-    confidence: float  # probability given to what is wrong
-    text: str = ""  # filled in by the caller, who has the examples
-    where: str = ""  # such as ``test.csv:12``
+    given: str  # what the model read
+    expected: list[str]
+    said: list[str]
+    right: float  # 1.0 right, 0.0 wrong, or between
+    confidence: float | None = None  # in what is wrong; None where the task has none
+    before: list[str] = field(default_factory=list)  # what the model said before training
+    where: str = ""  # such as ``test.csv:12``, filled in by the caller, who has the file
+
+    @classmethod
+    def of(cls, row: int, told: Told) -> Answer:
+        """An answer as its scorer tells it."""
+        return cls(row, told.given, told.expected, told.said, told.right, told.sure)
 
 
-class ConfidentMistakes:
-    """Keeps the `limit` mistakes with the highest confidence, of any number of examples.
+class Mistakes:
+    """Keeps the `limit` wrong answers with the highest confidence, of any number; without one, the least right."""
 
-    Multi-label: the confidence is that in the label which is most wrong, ``p`` where it was predicted in error and
-    ``1 - p`` where it was missed.
-    """
+    def __init__(self, scorer: Scorer, limit: int = 20) -> None:
+        self.scorer, self.limit = scorer, limit
+        self._heap: list[tuple[float, int, Answer]] = []  # the row breaks ties, earlier rows stay
 
-    def __init__(self, labels: Sequence[str], limit: int = 20) -> None:
-        self.labels, self.limit = list(labels), limit
-        self._heap: list[tuple[float, int, Mistake]] = []  # the row breaks ties, earlier rows stay
-
-    def add(self, rows: Sequence[int], labels: Any, predictions: list[Prediction]) -> None:
-        """Take a batch: row numbers, gold labels (class indices, or a 0/1 matrix) and predictions."""
-        for row, gold, prediction in zip(rows, as_array(labels), predictions, strict=True):
-            mistake = self._single(int(row), int(gold), prediction) if gold.ndim == 0 else None
-            mistake = self._several(int(row), gold > 0.5, prediction) if gold.ndim else mistake
-            if mistake is None:
+    def add(self, rows: Sequence[int], examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Take a batch: row numbers, examples and predictions."""
+        for row, example, prediction in zip(rows, examples, predictions, strict=True):
+            answer = Answer.of(row, self.scorer.tell(example, prediction))
+            if answer.right >= 1:
                 continue
-            entry = (mistake.confidence, -mistake.row, mistake)
+            entry = (1 - answer.right if answer.confidence is None else answer.confidence, -row, answer)
             push = heapq.heappush if len(self._heap) < self.limit else heapq.heappushpop
             push(self._heap, entry)
 
-    def top(self) -> list[Mistake]:
-        """Return the mistakes, surest first."""
-        return [mistake for *_, mistake in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
+    def top(self) -> list[Answer]:
+        """Return the mistakes, surest (or worst) first."""
+        return [answer for *_, answer in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
 
-    def _single(self, row: int, gold: int, prediction: Prediction) -> Mistake | None:
-        true, said = self.labels[gold], prediction["label"]
-        if said == true:
-            return None
-        return Mistake(row, [true], [said], float(prediction["probabilities"][said]))
 
-    def _several(self, row: int, gold: Any, prediction: Prediction) -> Mistake | None:
-        true = [label for label, is_gold in zip(self.labels, gold, strict=True) if is_gold]
-        said = list(prediction["labels"])
-        probabilities = prediction["probabilities"]
-        doubts = [probabilities[label] for label in set(said) - set(true)]
-        doubts += [1 - probabilities[label] for label in set(true) - set(said)]
-        return Mistake(row, true, said, float(max(doubts))) if doubts else None
+class Chosen:
+    """Keeps the answers to certain examples."""
+
+    def __init__(self, scorer: Scorer, rows: Sequence[int]) -> None:
+        self.scorer, self.rows = scorer, frozenset(rows)
+        self._found: dict[int, Answer] = {}
+
+    def add(self, rows: Sequence[int], examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Take a batch: row numbers, examples and predictions."""
+        for row, example, prediction in zip(rows, examples, predictions, strict=True):
+            if row in self.rows:
+                self._found[row] = Answer.of(row, self.scorer.tell(example, prediction))
+
+    def all(self) -> list[Answer]:
+        """Return them by row."""
+        return [self._found[row] for row in sorted(self._found)]

@@ -1,6 +1,6 @@
 """The report of a run for people: one HTML file that needs nothing else, neither network nor library.
 
-`Facts` is all it tells, as plain data; the caller keeps `Facts.to_dict()` beside it as ``report.json``.
+What it tells is in `summary`, how it looks in ``templates``.
 """
 
 from __future__ import annotations
@@ -10,181 +10,43 @@ import dataclasses
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from weitiao.evaluation import charts
 from weitiao.evaluation.charts import clean
-from weitiao.evaluation.compare import Comparison
-from weitiao.evaluation.mistakes import Mistake
-from weitiao.metrics.words import is_share, spoken, written
-from weitiao.records import Finding, Score, Scores
+from weitiao.evaluation.meanings import about
+from weitiao.evaluation.mistakes import Answer
+from weitiao.evaluation.summary import Curves, Elsewhere, Facts, RecipeRow, SplitFacts, Token, View, interval
+from weitiao.metrics.words import greater_is_better, is_share, spoken, written
+from weitiao.records import Score, Scores
 
-if TYPE_CHECKING:
-    from weitiao.recipe import Recipe
-
-MOST_POINTS = 400  # of a curve; longer ones are averaged over neighbouring steps
-LONGEST_TEXT = 2000  # characters of a mistake's text
+LONGEST_TEXT = 2000  # characters of a text of an example
+FOLDED = 320  # characters from which on a text is folded
+CHIP = 60  # characters up to which an answer is shown as a label is
+MOST_TOKENS = 2000  # of an example
+OURS = "this model"
 CONFUSED = 12  # pairs listed
 FEW_LABELS = 24  # up to so many labels all are drawn in the data section
 LARGEST_HEATMAP = 200  # labels
 
 
-@dataclass(frozen=True)
-class Histogram:
-    """Counts between neighbouring edges: one edge more than counts."""
-
-    edges: list[float]
-    counts: list[int]
-
-    @classmethod
-    def of(cls, values: Iterable[float], bins: int = 30) -> Histogram:
-        """Count values (token lengths) in at most `bins` bins of equal, whole width."""
-        array = np.asarray(list(values) if not isinstance(values, np.ndarray) else values, dtype=float)
-        low, high = (float(array.min()), float(array.max())) if len(array) else (0.0, 0.0)
-        width = max(1.0, float(np.ceil((high - low + 1) / bins)))
-        edges = np.arange(low, high + 1 + width, width)
-        counts, edges = np.histogram(array, edges)
-        last = int(np.flatnonzero(counts).max()) + 1 if counts.any() else 1
-        return cls(edges[: last + 1].tolist(), counts[:last].tolist())
-
-
-@dataclass(frozen=True)
-class SplitFacts:
-    """One split at a glance. Lengths are in tokens, special tokens included, before anything is cut."""
-
-    name: str
-    examples: int
-    origin: str  # ``reviews.csv``, ``held out of train (10%)``
-    labels: dict[str, int] = field(default_factory=dict)  # label -> examples, in the order of the labels
-    median: float | None = None
-    longest: int | None = None
-    cut: int = 0  # examples longer than the model takes
-    lengths: Histogram | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores on validation at one step."""
-
-    step: int
-    scores: dict[str, float]
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Curves:
-    """What training looked like, step by step."""
-
-    steps: list[int] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
-    best_step: int | None = None
-    ended: str = ""  # why training stopped
-
-    @classmethod
-    def of(cls, events: Iterable[Mapping[str, Any]]) -> Curves:
-        """Read them from the lines of ``events.jsonl`` (dicts, see `Event.to_dict`).
-
-        A step told twice, as after a resume, counts once, as last told.
-        """
-        steps: dict[int, tuple[float, float]] = {}
-        evaluations: dict[int, Evaluation] = {}
-        best, ended = None, ""
-        for event in events:
-            if event["event"] == "StepDone" and np.isfinite(event["loss"]):
-                steps[event["step"]] = (event["loss"], event["learning_rate"])
-            elif event["event"] == "Evaluated" and event["split"] == "validation":
-                evaluations[event["step"]] = Evaluation(event["step"], dict(event["scores"]), event["best"])
-            elif event["event"] == "Stopped":
-                best, ended = event["best_step"], event["reason"]
-        if best is None:
-            best = max((each.step for each in evaluations.values() if each.best), default=None)
-        numbers = sorted(steps)
-        losses, rates = [steps[n][0] for n in numbers], [steps[n][1] for n in numbers]
-        told = [evaluations[n] for n in sorted(evaluations)]
-        return cls(_thinned_steps(numbers), _thinned(losses), _thinned(rates), told, best, ended)
-
-
-@dataclass(frozen=True)
-class RecipeRow:
-    """One value of the resolved recipe and where it came from."""
-
-    key: str
-    value: str
-    origin: str
-
-
-@dataclass(frozen=True)
-class Facts:
-    """All that a report tells. Every part but the first four may be absent."""
-
-    title: str
-    run: str
-    task: str
-    model: str
-    method: str = ""
-    created: str = ""  # for people, such as ``2026-11-23 14:15``
-    split: str = "test"  # the one that `scores` are on
-    scores: Scores | None = None
-    baselines: dict[str, Scores] = field(default_factory=dict)  # by their names for people
-    comparisons: list[Comparison] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # on the measurement, such as a baseline fitted on a sample
-    mistakes: list[Mistake] = field(default_factory=list)
-    splits: list[SplitFacts] = field(default_factory=list)
-    max_length: int | None = None  # tokens the model reads
-    findings: list[Finding] = field(default_factory=list)
-    curves: Curves | None = None
-    recipe: list[RecipeRow] = field(default_factory=list)
-    recipe_yaml: str = ""
-    summary: dict[str, str] = field(default_factory=dict)  # a few more facts for the head: ``{"trained": "22.7 M"}``
-    environment: dict[str, str] = field(default_factory=dict)  # versions, CPU, threads, seconds, peak memory
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; `from_dict` reads them back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Facts:
-        """Read back what `to_dict` gave, so that a report can be drawn again."""
-        from pydantic import TypeAdapter
-
-        return TypeAdapter(cls).validate_python(values)
-
-    @property
-    def headline(self) -> str:
-        """The primary score in words, with its interval."""
-        if self.scores is None or not self.scores.values:
-            return "Not measured: there is no split to measure on"
-        primary, score = self.scores.primary, self.scores.values[self.scores.primary]
-        said = f"{written(primary, score.value)} {spoken(primary)} on {self.scores.examples:,} {self.split} examples"
-        return said + (f" ({interval(self.scores, primary)})" if score.low is not None else "")
-
-
-def recipe_rows(recipe: Recipe) -> list[RecipeRow]:
-    """Return the leaves of a resolved recipe with their origins, in its own order."""
-    return [RecipeRow(key, value, recipe.origin(key)) for key, value in _leaves(recipe.to_dict(), "")]
-
-
-def interval(scores: Scores, name: str) -> str:
-    """Return a score's interval in words, ``95% interval 91.1 to 93.0``; empty without one."""
-    score = scores.values[name]
-    if score.low is None or score.high is None:
-        return ""
-    confidence = scores.details.get("bootstrap", {}).get("confidence")
-    level = f"{100 * confidence:g}% " if confidence else ""
-    return f"{level}interval {written(name, score.low, unit=False)} to {written(name, score.high, unit=False)}"
-
-
 def write_report(facts: Facts, path: Path) -> None:
     """Write the report to `path`, whole or not at all. Raises `OSError` where that cannot be done."""
-    page = render(facts).encode("utf-8", "replace")
+    _write(render(facts), path)
+
+
+def write_views(views: Sequence[View], title: str, path: Path) -> None:
+    """Write examples token by token to `path` as a page of their own, whole or not at all; raises `OSError`."""
+    _write(_page("views.html.j2", title=title, views=_seen(views)), path)
+
+
+def _write(html: str, path: Path) -> None:
+    page = html.encode("utf-8", "replace")
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             file.write(page)
@@ -199,6 +61,10 @@ def write_report(facts: Facts, path: Path) -> None:
 
 def render(facts: Facts) -> str:
     """Return the report as HTML. All texts are escaped; a content policy in the page forbids any request."""
+    return _page("report.html.j2", facts=facts, **_shown(facts))
+
+
+def _page(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -212,14 +78,8 @@ def render(facts: Facts) -> str:
     environment.filters |= {"spoken": spoken, "percent": _percent}
     script = environment.get_template("report.js.j2").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("report.html.j2")
-    return page.render(
-        facts=facts,
-        script=Markup(script),
-        script_hash=digest,
-        style=Markup(environment.get_template("report.css").render()),
-        **_views(facts),
-    )
+    style = Markup(environment.get_template("report.css").render())
+    return environment.get_template(template).render(script=Markup(script), script_hash=digest, style=style, **values)
 
 
 def _printable(value: Any) -> Any:
@@ -230,7 +90,7 @@ def _printable(value: Any) -> Any:
 # --- what the template shows
 
 
-def _views(facts: Facts) -> dict[str, Any]:
+def _shown(facts: Facts) -> dict[str, Any]:
     details = facts.scores.details if facts.scores else {}
     return {
         "primary": _primary(facts.scores),
@@ -238,12 +98,18 @@ def _views(facts: Facts) -> dict[str, Any]:
         "estimates": _estimates(facts),
         "panels": _panels(facts),
         "comparisons": sorted(facts.comparisons, key=lambda each: abs(each.difference)),
+        "tables": [_table(table) for table in details.get("tables", [])],
+        "signatures": dict(details.get("signatures", {})),
+        "notes": [*facts.notes, *details.get("notes", [])],
+        "also": _elsewhere(facts.also),
         "per_class": _per_class(details),
         "multi_label": details.get("kind") == "multi-label",
         "confused": details.get("confused", [])[:CONFUSED],
         "heatmap": _heatmap(details),
         "calibration": _calibration(details),
-        "mistakes": [_cut(mistake) for mistake in facts.mistakes],
+        "mistakes": _answers(facts.mistakes),
+        "samples": _answers(facts.samples if _are_free(facts.samples) else []),
+        "views": _seen(facts.views),
         "label_bars": _label_bars(facts.splits),
         "lengths": _lengths(facts),
         "sections": _sections(facts.recipe),
@@ -251,32 +117,35 @@ def _views(facts: Facts) -> dict[str, Any]:
 
 
 def _primary(scores: Scores | None) -> dict[str, str] | None:
-    if scores is None or not scores.values:
+    if scores is None or scores.primary not in scores.values:
         return None
     name = scores.primary
     return {"value": written(name, scores.main), "name": spoken(name), "interval": interval(scores, name)}
 
 
-def _models(facts: Facts) -> dict[str, Scores]:
-    """This model, then the baselines, the strongest first."""
-    if facts.scores is None:
-        return {}
-    name, sign = facts.scores.primary, -1 if facts.scores.greater_is_better else 1
-    others = sorted(facts.baselines.items(), key=lambda item: sign * item[1].values[name].value)
-    return {"this model": facts.scores, **dict(others)}
+def _models(scores: Scores, baselines: Mapping[str, Scores]) -> dict[str, Scores]:
+    """This model, then the baselines, the strongest first; those without the primary score last."""
+    sign = -1 if scores.greater_is_better else 1
+
+    def rank(item: tuple[str, Scores]) -> tuple[bool, float]:
+        found = item[1].values.get(scores.primary)
+        return found is None, sign * found.value if found else 0.0
+
+    return {OURS: scores, **dict(sorted(baselines.items(), key=rank))}
 
 
 def _score_table(facts: Facts) -> dict[str, Any]:
     """Rows of scores, a column a model; a score that only repeats accuracy is left out."""
     if facts.scores is None:
         return {"columns": [], "rows": []}
-    models = _models(facts)
-    names = [name for name in facts.scores.values if name != "micro_f1" or "accuracy" not in facts.scores.values]
-    names.sort(key=lambda name: name != facts.scores.primary if facts.scores else False)
+    scores, models = facts.scores, _models(facts.scores, facts.baselines)
+    names = [name for name in scores.values if name != "micro_f1" or "accuracy" not in scores.values]
+    names.sort(key=lambda name: name != scores.primary)
     rows = []
     for name in names:
-        cells = [_score_cell(name, scores.values.get(name)) for scores in models.values()]
-        rows.append({"name": spoken(name), "about": ABOUT.get(name, ""), "cells": cells})
+        cells = [_score_cell(name, each.values.get(name)) for each in models.values()]
+        told = about(name, str(scores.details.get("kind", "")))
+        rows.append({"name": spoken(name), "about": told, "lower": not greater_is_better(name), "cells": cells})
     return {"columns": list(models), "rows": rows}
 
 
@@ -287,18 +156,50 @@ def _score_cell(name: str, score: Score | None) -> dict[str, str]:
     return {"value": written(name, score.value), "interval": " – ".join(ends)}
 
 
+def _table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of a scorer's own, its cells as text; `numbers` says which columns hold nothing but numbers."""
+    rows = [[_cell(value) for value in row] for row in table["rows"]]
+    columns = zip(*table["rows"], strict=True) if table["rows"] else iter([()] * len(table["columns"]))
+    numbers = [all(isinstance(value, int | float | None) for value in column) for column in columns]
+    return {**table, "rows": rows, "numbers": numbers, "about": table.get("about", "")}
+
+
+def _cell(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {"text": "–", "value": -1}
+    if isinstance(value, float):
+        return {"text": f"{value + 0.0:.3f}" if abs(value) < 10 else f"{value:,.1f}", "value": value}
+    return {"text": f"{value:,}" if isinstance(value, int) else str(value), "value": value}
+
+
+def _elsewhere(also: Sequence[Elsewhere]) -> dict[str, Any] | None:
+    """A row a data set: the primary score of this model and of each baseline, and the verdicts."""
+    measured = [each for each in also if each.scores.primary in each.scores.values]
+    if not measured:
+        return None
+    columns = list(dict.fromkeys(name for each in measured for name in _models(each.scores, each.baselines)))
+    rows = []
+    for each in measured:
+        models, name = _models(each.scores, each.baselines), each.scores.primary
+        cells = [_score_cell(name, models[c].values.get(name) if c in models else None) for c in columns]
+        rows.append({
+            "name": each.name, "score": spoken(name), "lower": not greater_is_better(name), "cells": cells,
+            "examples": each.scores.examples, "verdicts": [comparison.verdict for comparison in each.comparisons],
+        })  # fmt: skip
+    return {"columns": columns, "rows": rows}
+
+
 def _estimates(facts: Facts) -> Markup | None:
     if facts.scores is None or not facts.scores.values:
         return None
     name = facts.scores.primary
-    models = _models(facts)
-    found = {label: scores.values.get(name) for label, scores in models.items()}
+    found = {label: each.values.get(name) for label, each in _models(facts.scores, facts.baselines).items()}
     rows = [
-        charts.Estimate(label, score.value, score.low, score.high, ours=label == "this model")
+        charts.Estimate(label, score.value, score.low, score.high, ours=label == OURS)
         for label, score in found.items()
         if score is not None
     ]
-    if len(rows) == 1 and rows[0].low is None:
+    if not rows or (len(rows) == 1 and rows[0].low is None):
         return None  # one dot says nothing
     return charts.estimates(rows, form=lambda value: written(name, value), tick_form=_form(name), share=is_share(name))
 
@@ -310,7 +211,7 @@ def _panels(facts: Facts) -> list[tuple[str, str, Markup]]:
         return []
     panels = [_loss_panel(curves)] if curves.steps else []
     primary = facts.scores.primary if facts.scores else None
-    for name in dict.fromkeys(name for name in (primary, "log_loss") if name):
+    for name in dict.fromkeys(name for name in (primary, "log_loss", "loss") if name):
         panels += _evaluation_panel(curves, name, marked=name == primary)
     if curves.steps:
         rate = charts.Line("learning rate", list(zip(curves.steps, curves.learning_rate, strict=True)), "other")
@@ -367,9 +268,65 @@ def _calibration(details: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"ece": details["ece"], "side": side, "said": said, "right": right, "chart": charts.reliability(bins)}
 
 
-def _cut(mistake: Mistake) -> dict[str, Any]:
-    text = mistake.text if len(mistake.text) <= LONGEST_TEXT else mistake.text[:LONGEST_TEXT] + " …"
-    return {**asdict(mistake), "text": text, "long": len(text) > 320}
+# --- answers
+
+
+def _are_free(answers: Sequence[Answer]) -> bool:
+    """Whether they are worth reading without being mistakes: where none has a confidence, as labels have."""
+    return any(answer.confidence is None for answer in answers)
+
+
+def _answers(answers: Sequence[Answer]) -> dict[str, Any] | None:
+    """Answers to be read; `chips`: each is as short as a label is, `sure`: the model says how sure it is."""
+    if not answers:
+        return None
+    said = [text for each in answers for text in (*each.expected, *each.said, *each.before)]
+    return {
+        "rows": [{**asdict(each), "given": _cut(each.given), "expected": [_cut(text) for text in each.expected],
+                  "said": [_cut(text) for text in each.said], "before": [_cut(text) for text in each.before]}
+                 for each in answers],
+        "chips": all(len(text) <= CHIP and "\n" not in text for text in said),
+        "sure": any(each.confidence is not None for each in answers),
+        "before": any(each.before for each in answers),
+        "expected": any(each.expected for each in answers),
+    }  # fmt: skip
+
+
+def _cut(text: str) -> dict[str, Any]:
+    """A text, cut where it is endless, and whether it is folded; one that nothing stands in says so."""
+    if not text.strip():
+        return {"text": "(empty)", "long": False}
+    kept = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " …"
+    return {"text": kept, "long": len(kept) > FOLDED or kept.count("\n") > 5}
+
+
+# --- tokens
+
+
+def _seen(views: Sequence[View]) -> dict[str, Any] | None:
+    """Examples token by token, and which signs the legend has to explain."""
+    if not views:
+        return None
+    tokens = [token for view in views for row in view.rows for token in row.tokens]
+    return {
+        "examples": [
+            {"view": view, "rows": [{"name": row.name, "tokens": [_token(t) for t in row.tokens[:MOST_TOKENS]],
+                                     "more": len(row.tokens) - MOST_TOKENS} for row in view.rows]}
+            for view in views
+        ],
+        "trained": any(token.trained for token in tokens),
+        "special": any(token.special for token in tokens),
+        "target": any(token.target for token in tokens),
+    }  # fmt: skip
+
+
+def _token(token: Token) -> dict[str, Any]:
+    kind = " ".join(name for name in ("trained", "special") if getattr(token, name))
+    return {"text": token.shown, "class": kind, "id": token.id, "target": token.target,
+            "breaks": "\n" in token.text}  # fmt: skip
+
+
+# --- the data
 
 
 def _label_bars(splits: Sequence[SplitFacts]) -> dict[str, Any] | None:
@@ -406,30 +363,6 @@ def _sections(rows: Sequence[RecipeRow]) -> dict[str, list[RecipeRow]]:
 # --- small sums
 
 
-def _leaves(value: Any, key: str) -> list[tuple[str, str]]:
-    if isinstance(value, Mapping) and value:
-        return [leaf for name, inner in value.items() for leaf in _leaves(inner, f"{key}.{name}" if key else str(name))]
-    if isinstance(value, list):
-        return [(key, ", ".join(map(str, value)) or "none")]
-    words = {None: "none", True: "yes", False: "no"}
-    return [(key, words[value] if value is None or isinstance(value, bool) else str(value))]
-
-
-def _group(length: int) -> int:
-    return -(-length // MOST_POINTS) or 1
-
-
-def _thinned(values: list[float]) -> list[float]:
-    """Average groups of neighbours so that at most `MOST_POINTS` are left."""
-    size = _group(len(values))
-    return [float(np.mean(values[i : i + size])) for i in range(0, len(values), size)]
-
-
-def _thinned_steps(steps: list[int]) -> list[int]:
-    size = _group(len(steps))
-    return [steps[min(i + size, len(steps)) - 1] for i in range(0, len(steps), size)]
-
-
 def _smoothed(values: Sequence[float]) -> list[float]:
     """Exponential moving average over about a fortieth of the curve, started without bias."""
     keep = 1 - 1 / max(2.0, len(values) / 40)
@@ -442,23 +375,3 @@ def _smoothed(values: Sequence[float]) -> list[float]:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}%"
-
-
-ABOUT = {
-    "accuracy": "share of examples whose label is right",
-    "macro_f1": "mean of the labels' F1: rare labels count as much as frequent ones",
-    "micro_f1": "F1 over all decisions together",
-    "weighted_f1": "mean of the labels' F1, weighted by how frequent they are",
-    "macro_precision": "mean over labels: of what was called so, the share that is so",
-    "macro_recall": "mean over labels: of what is so, the share that was found",
-    "micro_precision": "of all labels predicted, the share that is right",
-    "micro_recall": "of all labels there are, the share that was found",
-    "precision": "of what was called positive (the second label), the share that is",
-    "recall": "of what is positive, the share that was found",
-    "f1": "harmonic mean of precision and recall of the positive label",
-    "roc_auc": "chance that a positive example is scored above a negative one",
-    "subset_accuracy": "share of examples with all labels right",
-    "hamming_loss": "share of wrong yes/no decisions; lower is better",
-    "log_loss": "mean surprise at the true label, in nats; lower is better",
-}  # fmt: skip
-"""What each score means, in words."""

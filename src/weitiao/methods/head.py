@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from weitiao.errors import RecipeError
 from weitiao.methods.parts import head_modules
 from weitiao.recipe import Settings
 from weitiao.records import FAMILIES, Family
@@ -39,6 +40,9 @@ class HeadOnly:
     def apply(self, model: PreTrainedModel) -> torch.nn.Module:
         """Freeze all but the head; the body stays in inference, so that its features carry no dropout noise."""
         heads = [model.get_submodule(name) for name in head_modules(model)]
+        if not heads:
+            raise RecipeError(f"{type(model).__name__} has no new head: nothing would be trained", where="method",
+                              fix="Take lora or full.")  # fmt: skip
         model.requires_grad_(False)
         for head in heads:
             head.requires_grad_(True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from weitiao.errors import RecipeError, nearest
-from weitiao.methods.parts import head_modules
+from weitiao.methods.parts import head_modules, vocabulary_module
 from weitiao.recipe import Settings
 from weitiao.records import FAMILIES, Family
 
@@ -34,8 +34,8 @@ class LoraOptions(Settings):
 class Lora:
     """``W x + (alpha / r) B A x`` with W frozen, A drawn at random and B zero at the start.
 
-    The head (and pooler) is trained whole. Trainable parameters: r (d_in + d_out) for each adapted matrix, plus
-    the head.
+    A new head (and pooler) is trained whole; a language model's matrix over the vocabulary stays as it is. Trainable
+    parameters: r (d_in + d_out) for each adapted matrix, plus the head.
     """
 
     name: ClassVar[str] = "lora"
@@ -53,15 +53,15 @@ class Lora:
         """Wrap the model with PEFT's LoRA layers."""
         from peft import LoraConfig, get_peft_model
 
-        heads = head_modules(model)
-        excluded = "|".join(re.escape(name) for name in heads)
+        heads, vocabulary = head_modules(model), vocabulary_module(model)
+        excluded = "|".join(re.escape(name) for name in (*heads, vocabulary) if name)
         config = LoraConfig(
             r=self.options.rank,
             lora_alpha=self.options.alpha or 2 * self.options.rank,
             lora_dropout=self.options.dropout,
             target_modules=self._targets(model, heads),
-            exclude_modules=rf"(?:{excluded})(?:\..*)?" if heads else None,
-            modules_to_save=[name.rpartition(".")[2] for name in heads] or None,
+            exclude_modules=rf"(?:{excluded})(?:\..*)?" if excluded else None,
+            modules_to_save=heads or None,
             fan_in_fan_out=_stores_transposed(model),
             task_type=_task_type(model),
         )
@@ -69,7 +69,7 @@ class Lora:
         return wrapped
 
     def _targets(self, model: PreTrainedModel, heads: list[str]) -> list[str]:
-        linear = _linear_names(model, heads)
+        linear = _linear_names(model, [*heads, vocabulary_module(model) or ""])
         if self.options.targets == "all-linear":
             return sorted(linear)
         for target in self.options.targets:
@@ -90,7 +90,7 @@ class Lora:
         return True
 
 
-def _linear_names(model: PreTrainedModel, heads: list[str]) -> set[str]:
+def _linear_names(model: PreTrainedModel, outside: list[str]) -> set[str]:
     """Last name parts of the matrices in the body, GPT-2's transposed `Conv1D` included."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
@@ -99,7 +99,7 @@ def _linear_names(model: PreTrainedModel, heads: list[str]) -> set[str]:
         name.rpartition(".")[2]
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D)
-        and not any(name == head or name.startswith(f"{head}.") for head in heads)
+        and not any(name == other or name.startswith(f"{other}.") for other in outside if other)
     }
 
 
@@ -110,10 +110,15 @@ def _stores_transposed(model: PreTrainedModel) -> bool:
 
 
 def _task_type(model: PreTrainedModel) -> Any:
-    """What PEFT calls the head, so that plain `peft` picks the right class; None where it has no name for it."""
+    """What PEFT calls the head, so that plain `peft` picks the right class; None where it has no name for it.
+
+    Its classes for tasks hand on tokens alone: a model of sound takes the plain one.
+    """
+    if model.main_input_name != "input_ids":
+        return None
     kinds = {
         "ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS",
-        "ForQuestionAnswering": "QUESTION_ANS", "ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM",
-        "ForConditionalGeneration": "SEQ_2_SEQ_LM",
+        "ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM",
     }  # fmt: skip
+    # Not QUESTION_ANS: PEFT's wrapper of that name (0.21) drops `token_type_ids` on the way to the model.
     return next((kind for ending, kind in kinds.items() if type(model).__name__.endswith(ending)), None)

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
     """Names of the modules with weights outside the pretrained body, and the body's pooler.
 
-    The pooler belongs to the head: models that were not pretrained with one get it newly drawn.
+    The pooler belongs to the head: models that were not pretrained with one get it newly drawn. The matrix of a
+    language model that gives logits over the vocabulary does not: it was pretrained, and is mostly the embeddings' own.
     """
-    body = model.base_model
+    body, vocabulary = model.base_model, model.get_output_embeddings()
+    if body is model and vocabulary is not None:  # T5 with its language head keeps its halves side by side
+        return []
     outside = [(name, module) for name, module in model.named_children() if module is not body]
-    names = [name for name, module in outside if next(module.parameters(), None) is not None]  # dropout has none
+    left_out = [body] if vocabulary is None else [body, vocabulary]
+    names = [found for name, module in outside for found in _without(name, module, left_out)]
     if getattr(body, "pooler", None) is not None:
         names.append(f"{model.base_model_prefix}.pooler")
     return names
+
+
+def vocabulary_module(model: PreTrainedModel) -> str | None:
+    """Name of the module that gives logits over the vocabulary; None where there is none."""
+    vocabulary = model.get_output_embeddings()
+    return next((name for name, module in model.named_modules() if module is vocabulary), None)
+
+
+def _without(name: str, module: torch.nn.Module, left_out: list[torch.nn.Module]) -> Iterator[str]:
+    """The largest modules with weights at or below `module` that hold nothing of `left_out`."""
+    if next(module.parameters(), None) is None or _is_one_of(module, left_out):  # dropout has no weights
+        return
+    if not any(_is_one_of(inner, left_out) for inner in module.modules()):
+        yield name
+        return
+    for inner_name, inner in module.named_children():
+        yield from _without(f"{name}.{inner_name}", inner, left_out)
+
+
+def _is_one_of(module: torch.nn.Module, others: list[torch.nn.Module]) -> bool:
+    return any(module is other for other in others)

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from weitiao.metrics.told import joined
 from weitiao.metrics.words import greater_is_better
-from weitiao.records import Prediction, Score, Scores
+from weitiao.records import Example, Prediction, Score, Scores, Told
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -25,9 +26,27 @@ _LARGEST_MATRIX = 300  # labels; a larger confusion matrix is neither read nor s
 _EPSILON = float(np.finfo(np.float64).eps)  # what scikit-learn clips probabilities to
 
 
-def as_array(labels: Any) -> NDArray[Any]:
-    """Return labels (list, numpy array or torch tensor on any device) as a numpy array."""
-    return np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+def label_names(cell: Any) -> list[str]:
+    """Return the label names in a cell: one, or several in a list; white space around them does not count."""
+    cells = cell if isinstance(cell, list) else [cell]
+    return [name for c in cells if c is not None and (name := c.strip())]
+
+
+def gold_index(labels: Mapping[str, int], example: Example) -> int:
+    """Return the index of an example's one label."""
+    return labels[label_names(example["label"])[0]]
+
+
+def gold_matrix(labels: Mapping[str, int], examples: Sequence[Example]) -> NDArray[np.bool_]:
+    """Return which labels each example has, bool of shape (examples, labels)."""
+    matrix = np.zeros((len(examples), len(labels)), dtype=bool)
+    for row, example in enumerate(examples):
+        matrix[row, [labels[name] for name in label_names(example["label"])]] = True
+    return matrix
+
+
+def _given(example: Example) -> str:
+    return joined(example.get(role) for role in ("text", "text_pair"))
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
@@ -140,12 +159,11 @@ class SingleLabelScorer:
         self._positive = array("d")  # probability of the second label, where there are two
         self._seen: _Rows | None = None
 
-    def add(self, labels: Any, predictions: list[Prediction]) -> None:
-        """Take a batch: class indices of shape (n,) and n predictions."""
-        gold = as_array(labels).reshape(-1).tolist()
-        _check_lengths(gold, predictions)
+    def add(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Take a batch: labelled examples and a prediction for each."""
         self._seen = None
-        for index, prediction in zip(map(int, gold), predictions, strict=True):
+        for example, prediction in zip(examples, predictions, strict=True):
+            index = gold_index(self._index, example)
             probabilities = prediction["probabilities"]
             self._gold.append(index)
             self._predicted.append(self._index[prediction["label"]])
@@ -193,6 +211,11 @@ class SingleLabelScorer:
         gold, predicted, *_ = self._rows()
         right: Floats = (gold == predicted).astype(float)
         return right
+
+    def tell(self, example: Example, prediction: Prediction) -> Told:
+        """Return the example with its label and the one it was given; `sure` is the latter's probability."""
+        gold, said = label_names(example["label"])[0], prediction["label"]
+        return Told(_given(example), [gold], [said], float(gold == said), float(prediction["probabilities"][said]))
 
     def _rows(self) -> _Rows:
         if self._seen is None:  # a bootstrap asks a thousand times for the same
@@ -265,9 +288,9 @@ class MultiLabelScorer:
         self._losses = array("d")
         self._calibration = Calibration()
 
-    def add(self, labels: Any, predictions: list[Prediction]) -> None:
-        """Take a batch: a 0/1 matrix of shape (n, labels) and n predictions."""
-        gold = as_array(labels).reshape(len(predictions), len(self.labels)) > 0.5
+    def add(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Take a batch: labelled examples and a prediction for each."""
+        gold = gold_matrix(self._index, examples)
         probabilities = _matrix(self.labels, predictions)
         clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
         first = len(self._losses)
@@ -324,6 +347,18 @@ class MultiLabelScorer:
         hits, whole = self._hits.of_rows(n), self._gold.of_rows(n) + self._predicted.of_rows(n)
         return np.where(whole > 0, _ratio(2 * hits, whole), 1.0)
 
+    def tell(self, example: Example, prediction: Prediction) -> Told:
+        """Return the example with its labels and those it was given.
+
+        `sure` is about the label that is most wrong: ``p`` where it was given in error, ``1 - p`` where it was missed.
+        """
+        gold, said, probabilities = label_names(example["label"]), prediction["labels"], prediction["probabilities"]
+        doubts = [probabilities[label] for label in set(said) - set(gold)]
+        doubts += [1 - probabilities[label] for label in set(gold) - set(said)]
+        whole = len(set(gold)) + len(said)
+        right = 2 * len(set(gold) & set(said)) / whole if whole else 1.0
+        return Told(_given(example), gold, list(said), right, float(max(doubts, default=0.0)))
+
     def _counts(self, times: Floats) -> _Counts:
         size = len(self.labels)
         return _Counts(*(pairs.of_labels(times, size) for pairs in (self._hits, self._predicted, self._gold)))
@@ -375,9 +410,9 @@ class ThresholdTuner:
         self._positive = np.zeros((len(self.labels), bins), dtype=np.int64)
         self._negative = np.zeros_like(self._positive)
 
-    def add(self, labels: Any, predictions: list[Prediction]) -> None:
-        """Take a batch: a 0/1 matrix of shape (n, labels) and n predictions with their probabilities."""
-        gold = as_array(labels).reshape(len(predictions), len(self.labels)) > 0.5
+    def add(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Take a batch: labelled examples and a prediction with probabilities for each."""
+        gold = gold_matrix({label: i for i, label in enumerate(self.labels)}, examples)
         bins = len(self.edges) - 1
         at = np.clip(np.searchsorted(self.edges, _matrix(self.labels, predictions), side="right") - 1, 0, bins - 1)
         for i in range(len(self.labels)):
@@ -405,7 +440,7 @@ class ThresholdTuner:
         return float(edges[stretch[len(stretch) // 2]])
 
 
-def _matrix(labels: list[str], predictions: list[Prediction]) -> Floats:
+def _matrix(labels: list[str], predictions: Sequence[Prediction]) -> Floats:
     """Return the probabilities as shape (n, labels), in the order of `labels`."""
     rows = [[prediction["probabilities"][label] for label in labels] for prediction in predictions]
     return np.array(rows, dtype=float).reshape(len(predictions), len(labels))
@@ -415,8 +450,3 @@ def _scores(scorer: SingleLabelScorer | MultiLabelScorer, details: dict[str, Any
     values = {name: Score(value) for name, value in scorer.compute().items()}
     examples = len(scorer.outcomes())
     return Scores(scorer.primary, values, examples, greater_is_better(scorer.primary), details)
-
-
-def _check_lengths(labels: list[Any], predictions: list[Prediction]) -> None:
-    if len(labels) != len(predictions):
-        raise ValueError(f"{len(labels)} labels for {len(predictions)} predictions")

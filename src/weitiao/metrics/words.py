@@ -1,41 +1,111 @@
-"""How a score is written for people, and which way is better."""
+"""How a score is said and written for people, and which way is better.
+
+What a score is, is told by its whole name, else by its last word: ``macro_f1`` is an F1, ``general_perplexity`` a
+perplexity. One task's score among several is named ``task.score``.
+"""
 
 from __future__ import annotations
 
-_SPECIAL = {"f1": "F1", "roc": "ROC", "auc": "AUC", "ece": "calibration error", "rmse": "RMSE", "mae": "MAE"}
-_LOWER = frozenset({"log_loss", "hamming_loss", "ece", "rmse", "mae", "perplexity", "loss"})
-_NOT_SHARES = frozenset({"log_loss", "rmse", "mae", "perplexity", "loss"})
+import re
+from typing import Literal
+
+Kind = Literal["share", "points", "correlation", "perplexity", "number"]
+
+# Anything not named here is a share: 0 to 1 and written in percent (accuracy, F1, ROUGE, pass@k; error rates, which
+# can be over 1, such as WER).
+_KINDS: dict[str, Kind] = {
+    "hamming_loss": "share",
+    "bleu": "points",  # 0 to 100, as sacreBLEU gives it
+    "chrf": "points",
+    "spearman": "correlation",  # -1 to 1
+    "pearson": "correlation",
+    "r2": "correlation",  # at most 1
+    "perplexity": "perplexity",  # from 1 up
+    "loss": "number",  # in a unit of its own
+    "rmse": "number",
+    "mae": "number",
+    "mse": "number",
+}
+_LOWER = frozenset({"loss", "ece", "rmse", "mae", "mse", "perplexity", "wer", "cer"})
+_SPECIAL = {
+    "f1": "F1", "roc": "ROC", "auc": "AUC", "ece": "calibration error",
+    "rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "spearman": "Spearman", "pearson": "Pearson",
+    "bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum", "wer": "WER", "cer": "CER",
+}  # fmt: skip
+_PAIRS = (("no answer ", "no-answer "), ("has answer ", "has-answer "))  # two words that stand before a third as one
+_PASS_AT = re.compile(r"pass_at_(\d+)")
+_DIGITS: dict[Kind, int] = {"share": 1, "points": 1, "correlation": 3, "perplexity": 2, "number": 4}
+
+
+def kind(score: str) -> Kind:
+    """Return what sort of number a score is: how it is written follows from it."""
+    name = score.rpartition(".")[2]
+    return _KINDS.get(name) or _KINDS.get(_last_word(name), "share")
 
 
 def spoken(score: str) -> str:
-    """Return a score's name as said: ``macro_f1`` -> ``macro F1``."""
-    return " ".join(_SPECIAL.get(word, word) for word in score.split("_"))
+    """Return a score's name as said: ``macro_f1`` -> ``macro F1``; ``ner.f1``, a task's own -> ``F1 (ner)``."""
+    task, _, name = score.rpartition(".")
+    words = _PASS_AT.sub(r"pass@\1", name).split("_")
+    said = " ".join(_SPECIAL.get(word, word) for word in words)
+    for apart, together in _PAIRS:
+        said = together + said.removeprefix(apart) if said.startswith(apart) else said
+    return f"{said} ({task})" if task else said
 
 
 def greater_is_better(score: str) -> bool:
-    """Whether more of this score is better; so for all but losses and errors."""
-    return score not in _LOWER
+    """Whether more of this score is better; so for all but losses, errors, error rates and perplexities."""
+    return _last_word(score.rpartition(".")[2]) not in _LOWER
 
 
 def is_share(score: str) -> bool:
-    """Whether the score lies between 0 and 1 and is written in percent."""
-    return score not in _NOT_SHARES
+    """Whether the score is written in percent of its value: 0.921 is ``92.1%``."""
+    return kind(score) == "share"
+
+
+def counts_right(score: str) -> bool:
+    """Whether a score is the share of examples that are right, each being right or wrong."""
+    return score.rpartition(".")[2] in ("accuracy", "subset_accuracy", "exact_match", "pass_at_1")
+
+
+def in_points(score: str) -> bool:
+    """Whether a difference between two values is counted in points: shares, and scores from 0 to 100."""
+    return kind(score) in ("share", "points")
+
+
+def scale(score: str) -> tuple[int, int]:
+    """Return what a difference between two values is multiplied by when written, and its digits after the point."""
+    return (100 if is_share(score) else 1), _DIGITS[kind(score)]
 
 
 def written(score: str, value: float, *, unit: bool = True) -> str:
-    """Return a value as people read it: ``92.1%`` for a share (without ``%`` if not `unit`), else ``0.3141``."""
-    if not is_share(score):
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
-    return f"{100 * value:.1f}" + ("%" if unit else "")
+    """Return a value as people read it: ``92.1%`` for a share (without ``%`` if not `unit`), BLEU ``23.4``,
+    Spearman ``0.712``, perplexity ``12.3``, a loss or an error ``0.3141``.
+    """  # fmt: skip
+    match kind(score):
+        case "share":
+            return f"{100 * value:.1f}" + ("%" if unit else "")
+        case "points":
+            return f"{value:.1f}"
+        case "correlation":
+            return f"{round(value, 3) + 0.0:.3f}"  # no -0.000
+        case "perplexity":
+            return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+        case "number":
+            return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def distance(score: str, value: float) -> str:
     """Return a difference between two values of a score without its sign: ``4.1 points of accuracy``."""
-    if is_share(score):
-        return f"{abs(100 * value):.1f} points of {spoken(score)}"
-    return f"{abs(value):.4f} of {spoken(score)}"
+    factor, digits = scale(score)
+    return f"{abs(factor * value):,.{digits}f} {'points of' if in_points(score) else 'of'} {spoken(score)}"
 
 
 def probability(p: float) -> str:
     """Return a p-value as papers print it: ``p < 0.001``, ``p = 0.02``."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def _last_word(name: str) -> str:
+    return name.rpartition("_")[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weitiao.models.device import autocast, resolve_device, resolve_precision
 from weitiao.models.family import family_of
-from weitiao.models.load import check_head, load_model, open_pretrained
+from weitiao.models.load import check_head, load_model, load_saved, open_pretrained, open_reader
 from weitiao.models.quiet import quiet
 from weitiao.models.sizing import (
     activation_bytes,
@@ -20,7 +20,9 @@ __all__ = [
     "family_of",
     "free_memory",
     "load_model",
+    "load_saved",
     "open_pretrained",
+    "open_reader",
     "quiet",
     "resolve_device",
     "resolve_precision",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weitiao.errors import ModelError
+from weitiao.models import ctranslate2
 from weitiao.models.gguf import converted
 from weitiao.sources import Progress
 
@@ -14,7 +15,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
 def model_folder(fetched: Path, source: str, progress: Progress | None = None) -> Path:
-    """Return the folder of the one model in `fetched`; a GGUF file is converted first.
+    """Return the folder of the one model in `fetched`; a GGUF file, or a Whisper of CTranslate2, is converted first.
 
     A package has its model somewhere inside; several are refused with a list of them.
     """
@@ -24,6 +25,10 @@ def model_folder(fetched: Path, source: str, progress: Progress | None = None) -
         raise ModelError(f"{fetched} is a file", where="model", fix="Name the model's folder, or a .gguf file.")
     folders = _folders_with_config(fetched)
     quantised = sorted(fetched.rglob("*.gguf"))
+    if not quantised and not any(map(_has_weights, folders)) and (others := ctranslate2.folders_in(fetched)):
+        if len(others) > 1:
+            raise _several(fetched, others, source)
+        return ctranslate2.converted(others[0], progress)
     if len(folders) == 1 and (not quantised or _has_weights(folders[0])):
         return folders[0]
     if len(folders) > 1:

@@ -15,10 +15,11 @@ from weitiao.models.folder import check_weights, model_folder
 from weitiao.models.quiet import quiet
 from weitiao.models.tokens import extend, load_tokenizer, max_length_of
 from weitiao.recipe import ModelSettings
-from weitiao.records import Finding, Head, Pretrained
+from weitiao.records import Finding, Head, Pretrained, Reader
 from weitiao.sources import Progress, fetch
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 POOLER = re.compile(r"(^|\.)pooler\.")  # a body may be published without one (e5); a new one is learned with the head
@@ -36,11 +37,12 @@ def open_pretrained(settings: ModelSettings, *, base: Path, progress: Progress |
     fetched = fetch(settings.source, base=base, kind="model", revision=settings.revision, progress=progress)
     folder = model_folder(fetched, settings.source, progress)
     with quiet():
-        config = _read_config(folder, settings)
+        config = _read_config(folder, settings.trust_remote_code)
         check_weights(folder, config.to_dict())
         family = family_of(config)
         tokenizer = load_tokenizer(folder, trust_remote_code=settings.trust_remote_code)
         added = extend(tokenizer, settings, family)
+        feature_extractor = _feature_extractor(folder)
     extra = [f"pad {settings.pad_token}"] if settings.pad_token else []
     return Pretrained(
         source=settings.source,
@@ -52,7 +54,28 @@ def open_pretrained(settings: ModelSettings, *, base: Path, progress: Progress |
         fingerprint=fingerprint(folder, [*extra, *settings.new_tokens]),
         trust_remote_code=settings.trust_remote_code,
         new_tokens=added,
+        feature_extractor=feature_extractor,
     )
+
+
+def open_reader(folder: Path, max_length: int, *, trust_remote_code: bool = False) -> Reader:
+    """Return how the model in an artifact's folder reads."""
+    with quiet():
+        config = _read_config(folder, trust_remote_code)
+        tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+        return Reader(family_of(config), tokenizer, max_length, _feature_extractor(folder))
+
+
+def _feature_extractor(folder: Path) -> Any:
+    """What turns sound into a speech model's inputs; None for a model of text."""
+    from transformers import AutoFeatureExtractor
+
+    if not any((folder / name).exists() for name in ("preprocessor_config.json", "processor_config.json")):
+        return None
+    try:
+        return AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError):  # of another kind, such as an image processor
+        return None
 
 
 def check_head(pretrained: Pretrained, head: Head) -> list[Finding]:
@@ -61,13 +84,16 @@ def check_head(pretrained: Pretrained, head: Head) -> list[Finding]:
     Raises the same `ModelError`s as `load_model`; returns what is worth knowing: a new pooler, a new language-model
     head, a head that is taken over, padding with the end of text.
     """
+    if head.parts:
+        found = [finding for part in head.parts.values() for finding in check_head(pretrained, part)]
+        return list(dict.fromkeys(found))
     with quiet():
         model, missing = _loaded(pretrained, head, device_map="meta")
     findings = [*_new_weights(model, missing, pretrained, head), *_token_findings(pretrained, model)]
     return [Finding(level, "model", problem, fix) for level, problem, fix in findings]
 
 
-def load_model(pretrained: Pretrained, head: Head, *, seed: int) -> PreTrainedModel:
+def load_model(pretrained: Pretrained, head: Head, *, seed: int) -> torch.nn.Module:
     """Return the model in fp32 on the CPU with the head a task needs; weights that are not in the files are drawn from
     `seed`, and the caller's random numbers go on as if nothing had been drawn.
 
@@ -76,6 +102,10 @@ def load_model(pretrained: Pretrained, head: Head, *, seed: int) -> PreTrainedMo
     """  # fmt: skip
     import torch
 
+    if head.parts:
+        from weitiao.models.shared import SharedBody
+
+        return SharedBody({name: load_model(pretrained, part, seed=seed) for name, part in head.parts.items()})
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, _ = _loaded(pretrained, head)
@@ -83,6 +113,24 @@ def load_model(pretrained: Pretrained, head: Head, *, seed: int) -> PreTrainedMo
         tokens = _highest_token(pretrained.tokenizer) + 1
         if tokens > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(tokens)  # the library draws new rows around the mean of the old
+    loaded: torch.nn.Module = model
+    return loaded
+
+
+def load_saved(folder: Path, head: Head, *, trust_remote_code: bool = False) -> torch.nn.Module:
+    """Return the model that an artifact's folder holds, in fp32 and ready to predict."""
+    import torch
+    import transformers
+
+    if head.parts:
+        from weitiao.models.shared import SharedBody
+
+        return SharedBody({name: load_saved(folder / name, part) for name, part in head.parts.items()}).eval()
+    auto_class: Any = getattr(transformers, head.auto_class)
+    model: torch.nn.Module = auto_class.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=trust_remote_code
+    )
+    model.eval()
     return model
 
 
@@ -95,11 +143,11 @@ def configured(pretrained: Pretrained, head: Head) -> PreTrainedConfig:
     return config
 
 
-def _read_config(folder: Path, settings: ModelSettings) -> PreTrainedConfig:
+def _read_config(folder: Path, trust_remote_code: bool) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=settings.trust_remote_code)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:  # config classes of all kinds check their values in their own ways
         text = str(error)
         if "trust_remote_code" in text:
@@ -180,11 +228,11 @@ def _new_weights(
     if any(POOLER.search(name) for name in missing):
         found.append(("note", f"{pretrained.source} has no pooler: a new one is learned with the head", ""))
     new = {name for name in missing if not POOLER.search(name)}
-    if new and head.auto_class.endswith("LM"):
+    if new and head.logits == "token":
         problem = f"{pretrained.source} has no head for {head.auto_class}: a new one starts from random numbers"
         found.append(("warning", problem, "Choose a model that was pretrained for this."))
     own = [name for name, _ in model.named_parameters() if _is_head(name, model) and not POOLER.search(name)]
-    if own and not new and not head.auto_class.endswith("LM"):
+    if own and not new and head.logits != "token":
         found.append(("note", f"{pretrained.source} has a head of the same shape already: training starts from it", ""))
     return found
 
@@ -196,7 +244,7 @@ def _token_findings(pretrained: Pretrained, model: PreTrainedModel) -> list[tupl
     if strangers > 0:
         problem = f"the tokenizer knows {strangers} tokens more than the model: rows are added to its embeddings"
         found.append(("warning", problem, "Check that tokenizer and weights belong together."))
-    if tokenizer.pad_token == tokenizer.eos_token:
+    if tokenizer.pad_token == tokenizer.eos_token and pretrained.reads == "text":  # Whisper reads no padding
         problem = f"the tokenizer pads with '{tokenizer.pad_token}', its end of text"
         found.append(("note", problem, "Set model.pad_token for another."))
     return found

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -29,6 +29,7 @@ from weitiao.recipe.messages import explain, locate
 from weitiao.recipe.reading import Key, assign, leaves, line_of, long_form, parse, parse_override
 
 Auto = Literal["auto"]
+OWN_DATA = {"train": "each task's own"}  # stands in a recipe whose task brings its data
 AutoCount = Annotated[int, Field(ge=1)] | Auto
 
 
@@ -38,6 +39,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+    brings_data: ClassVar[bool] = False  # of a task's options: whether they say where the examples are
 
 
 class Chosen(BaseModel):
@@ -52,7 +54,8 @@ class Chosen(BaseModel):
         return {"name": self.name, **self.options.model_dump(mode="json")}
 
 
-def _choose(kind: str, value: Any) -> Any:
+def choose(kind: str, value: Any) -> Any:
+    """Return the component of a kind that a recipe's value names, with its options checked."""
     if isinstance(value, Chosen):
         return value
     value = {"name": value} if isinstance(value, str) else value
@@ -148,6 +151,10 @@ class TrainingSettings(Settings):
 class EvaluationSettings(Settings):
     """How scores are measured."""
 
+    examples: AutoCount | Literal["all"] = "auto"
+    """Score on at most so many examples of a split, a seeded sample. `auto`: all, fewer where text is generated."""
+    also: dict[str, str] = {}
+    """Other labelled data to measure on at the end, by a name: what was forgotten, how it does elsewhere."""
     bootstrap: int = Field(1000, ge=0)
     """Bootstrap samples behind each confidence interval; 0: no intervals."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
@@ -155,14 +162,19 @@ class EvaluationSettings(Settings):
     baselines: bool = True
     """Fit the task's simple baselines on the same split and compare."""
 
+    @property
+    def most(self) -> int | None:
+        """Examples to measure on at most; None: all."""
+        return None if self.examples in ("all", "auto") else int(self.examples)
+
 
 class Recipe(Settings):
     """The full declaration of one run."""
 
-    task: Annotated[Chosen, BeforeValidator(lambda value: _choose("task", value))]
+    task: Annotated[Chosen, BeforeValidator(lambda value: choose("task", value))]
     model: Annotated[ModelSettings, BeforeValidator(lambda v: {"source": v} if isinstance(v, str) else v)]
     data: Annotated[DataSettings, BeforeValidator(lambda v: {"train": v} if isinstance(v, str) else v)]
-    method: Annotated[Chosen, BeforeValidator(lambda value: _choose("method", value))] = Field(
+    method: Annotated[Chosen, BeforeValidator(lambda value: choose("method", value))] = Field(
         default="full", validate_default=True
     )
     training: TrainingSettings = TrainingSettings()
@@ -176,6 +188,9 @@ class Recipe(Settings):
     _base: Path = PrivateAttr(default_factory=Path)
 
     def __init__(self, **values: Any) -> None:
+        if "task" in values:
+            values = {**values, "task": choose("task", values["task"])}
+            values = _with_data(values)
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -293,6 +308,17 @@ class Recipe(Settings):
             schema["properties"][section] = {"anyOf": [{"type": "string"}, schema["properties"][section]]}
         schema["properties"]["trackers"]["items"] = {"enum": registry.names("tracker")}
         return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _with_data(values: dict[str, Any]) -> dict[str, Any]:
+    """A task that brings its own data needs no other, and takes none."""
+    if not values["task"].options.brings_data:
+        return values
+    given = values.get("data", OWN_DATA)
+    train = given.get("train") if isinstance(given, Mapping) else getattr(given, "train", given)
+    if train != OWN_DATA["train"]:
+        raise RecipeError("each of its tasks names its own data", where="data", fix="Take this section out.")
+    return {**values, "data": given}
 
 
 def _component_schema(kind: str, definitions: dict[str, Any]) -> dict[str, Any]:

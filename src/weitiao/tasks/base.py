@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from weitiao.recipe import Settings
-from weitiao.records import Batch, Column, Family, Finding, Head, Prediction, Scores, SplitName
+from weitiao.data.formats.base import Layout
+from weitiao.recipe import DataSettings, Settings
+from weitiao.records import (
+    Batch,
+    Column,
+    Example,
+    Family,
+    Finding,
+    Head,
+    Modality,
+    Prediction,
+    Pretrained,
+    Reader,
+    Scores,
+    SplitName,
+    Told,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig
 
 
 class Scorer(Protocol):
     """Gathers predictions of one split, batch by batch, in bounded memory (a few numbers an example)."""
 
-    def add(self, labels: Any, predictions: list[Prediction]) -> None:
-        """Take one batch: gold `labels` as in `Batch.labels` (or a list of label features) and its predictions."""
+    def add(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Take one batch: examples with their targets, and a prediction for each."""
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
         """Return the scores on the given rows (a bootstrap sample; with repeats), or on all."""
@@ -30,9 +45,19 @@ class Scorer(Protocol):
     def outcomes(self) -> np.ndarray:
         """Return one number an example, shape (n,): 1.0 right, 0.0 wrong, or a score between."""
 
+    def tell(self, example: Example, prediction: Prediction) -> Told:
+        """Return one example and its answer in words; nothing is gathered."""
+
 
 class Prepared(Settings):
     """What a task learned from the training data; stored in the run and in the artifact as JSON."""
+
+
+class Part(Protocol):
+    """One of several tasks that are learned together, with its own data."""
+
+    task: Task
+    data: DataSettings
 
 
 class Task(Protocol):
@@ -44,33 +69,70 @@ class Task(Protocol):
 
     name: ClassVar[str]
     families: ClassVar[frozenset[Family]]
+    reads: ClassVar[Modality]
     columns: ClassVar[tuple[Column, ...]]
     baselines: ClassVar[tuple[str, ...]]  # names of the registry's kind "baseline"
+    examples_scored: ClassVar[int | None]  # `evaluation.examples: auto`; None: all of a split
+    layout: ClassVar[Layout | None]  # how files are read: rows as they are, or as documents, dialogues, sound
+    too_long: ClassVar[str]  # what happens to an example over `max_length`: "the end is cut"
     Options: ClassVar[type[Settings]]
     Prepared: ClassVar[type[Prepared]]
     options: Any
     prepared: Any
-    head: Head  # known once prepared
+    parts: Mapping[str, Part]  # the tasks that are learned together; empty for a task by itself
 
-    def prepare(self, splits: Mapping[SplitName, Dataset]) -> tuple[Task, list[Finding]]:
+    def prepare(self, splits: Mapping[SplitName, Dataset], pretrained: Pretrained) -> tuple[Task, list[Finding]]:
         """Learn labels and their kind from the data; return the prepared task and what was noticed."""
 
-    def encode(
-        self, examples: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
-    ) -> dict[str, list[Any]]:
-        """Turn a batch of examples into features: `input_ids` and, where labelled, `labels`. No padding."""
+    def head(self, family: Family) -> Head:
+        """Return the model class it needs on a body of this family; known once prepared."""
 
-    def collate(self, features: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Batch:
-        """Pad features together. Each has `row`, its number in the split."""
+    def encode(self, examples: Mapping[str, list[Any]], reader: Reader) -> dict[str, list[Any]]:
+        """Turn a batch of examples (role -> values) into features: `input_ids`, what is learned where the targets are
+        there, `full_length` (tokens before anything was cut). No padding.
+
+        Several features of one example, or none, are possible: then `row` tells for each feature which example of
+        the batch it is of, ascending.
+        """  # fmt: skip
+
+    def collate(self, features: list[dict[str, Any]], reader: Reader, *, training: bool = False) -> Batch:
+        """Pad features together. Each has `row`, its example's number in the split.
+
+        What is drawn at random (masks) comes from torch's global generator in `training`, else from the row alone.
+        """
 
     def loss(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """Return the loss summed over the batch's targets, a scalar; the loop divides by the step's `targets`."""
 
-    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
-        """Turn the model's outputs into one prediction an example."""
+    def predict(
+        self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True
+    ) -> list[Prediction]:
+        """Run the model on a batch that is on its device; return one prediction for each *example* in the batch, in
+        order: all features of an example are in one batch. Without `answers` only what the primary score needs has to
+        be there: a task measured by its loss generates no text.
+        """  # fmt: skip
 
     def scorer(self) -> Scorer:
         """Return a fresh scorer."""
 
-    def tune(self, labels_and_predictions: Iterable[tuple[Any, list[Prediction]]]) -> Task:
+    def tune(self, seen: Iterable[tuple[Sequence[Example], Sequence[Prediction]]]) -> Task:
         """Settle the decision rule on validation (thresholds); return the task that uses it, or itself."""
+
+    def usage(self, family: Family) -> str:
+        """Return Python code that uses the artifact in the current folder (``"."``) with plain `transformers`."""
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A task whose models write text: what plain `transformers` needs to know to do it as here."""
+
+    def generation_config(self, model: torch.nn.Module, reader: Reader) -> GenerationConfig | None:
+        """Return how to generate, with the tokens to stop at; saved with the model. None where it writes nothing."""
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A task that moves something it knows into the trained model, so that plain `transformers` answers as it does."""
+
+    def saved(self, model: torch.nn.Module) -> Task:
+        """Change the model in place (a unit into its last layer); return the task that reads it so."""

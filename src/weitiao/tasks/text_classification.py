@@ -9,18 +9,38 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from weitiao import data
+from weitiao.data.formats.base import Layout
 from weitiao.errors import DataError, RecipeError, nearest
-from weitiao.metrics.classification import MultiLabelScorer, SingleLabelScorer, ThresholdTuner
+from weitiao.metrics.classification import MultiLabelScorer, SingleLabelScorer, ThresholdTuner, label_names
 from weitiao.recipe import Settings
-from weitiao.records import FAMILIES, FILE, LINE, Batch, Column, Family, Finding, Head, Prediction, SplitName
+from weitiao.records import (
+    FAMILIES,
+    Batch,
+    Column,
+    Example,
+    Family,
+    Finding,
+    Head,
+    Modality,
+    Prediction,
+    Pretrained,
+    Reader,
+    SplitName,
+)
 from weitiao.tasks import base
+from weitiao.tasks.inputs import check_text, padded, place, texts_of, token_count, tokenized
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
 
 SHOWN = 5  # labels of a kind that are told one by one
+USAGE = """\
+from transformers import pipeline
+
+classify = pipeline("text-classification", ".")
+print(classify("your text", truncation=True))
+"""
 IMBALANCE = 20  # the largest class is so many times the smallest: worth a warning
 
 
@@ -59,9 +79,15 @@ class TextClassification:
         Column("text_pair", ("text_pair", "text2", "sentence2", "hypothesis", "question2"), required=False,
                description="the second text of a pair"),
         Column("label", ("label", "labels", "category", "class", "target", "intent", "sentiment", "topic", "stars",
-                         "rating", "标签", "类别", "分类"), description="the label, or a list of labels"),
+                         "rating", "标签", "类别", "分类"), target=True, kind="label",
+               description="the label, or a list of labels"),
     )  # fmt: skip
+    reads: ClassVar[Modality] = "text"
     baselines: ClassVar[tuple[str, ...]] = ("majority", "tfidf")
+    parts: ClassVar[Mapping[str, base.Part]] = {}
+    layout: ClassVar[Layout | None] = None
+    examples_scored: ClassVar[int | None] = None
+    too_long: ClassVar[str] = "their end is cut"
     Options: ClassVar[type[Settings]] = TextClassificationOptions
     Prepared: ClassVar[type[base.Prepared]] = LabelSet
 
@@ -76,8 +102,7 @@ class TextClassification:
             raise RuntimeError("text-classification is used before it was prepared")
         return self.prepared
 
-    @property
-    def head(self) -> Head:
+    def head(self, family: Family) -> Head:
         """A sequence-classification head with the labels' names."""
         labels = self.known.labels
         kind = "multi_label_classification" if self.known.multi_label else "single_label_classification"
@@ -88,9 +113,11 @@ class TextClassification:
 
     # --- preparing
 
-    def prepare(self, splits: Mapping[SplitName, Dataset]) -> tuple[TextClassification, list[Finding]]:
+    def prepare(
+        self, splits: Mapping[SplitName, Dataset], pretrained: Pretrained
+    ) -> tuple[TextClassification, list[Finding]]:
         """Learn the label names and whether there may be several; raises `DataError` where none can be learned."""
-        _check_texts(splits)
+        check_text(splits, "text", "text_pair")
         counts = {name: _label_counts(split) for name, split in splits.items()}
         multi_label = _is_multi_label(splits["train"], self.options.multi_label)
         labels = _ordered(counts["train"], self.options.labels)
@@ -103,33 +130,22 @@ class TextClassification:
         options = self.options.model_copy(update={"multi_label": multi_label, "metric": metric})
         return TextClassification(options, prepared), findings
 
-    def tune(self, labels_and_predictions: Iterable[tuple[Any, list[Prediction]]]) -> TextClassification:
+    def tune(self, seen: Iterable[tuple[Sequence[Example], Sequence[Prediction]]]) -> TextClassification:
         """Multi-label: choose for each label the threshold with the best F1 on validation."""
         if not self.known.multi_label:
             return self
         tuner = ThresholdTuner(self.known.labels)
-        for labels, predictions in labels_and_predictions:
-            tuner.add(labels, predictions)
+        for examples, predictions in seen:
+            tuner.add(examples, predictions)
         found = tuner.thresholds()
         thresholds = [found[label] for label in self.known.labels]
         return TextClassification(self.options, self.known.model_copy(update={"thresholds": thresholds}))
 
     # --- examples to batches
 
-    def encode(
-        self, examples: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
-    ) -> dict[str, list[Any]]:
-        """Tokenize text or pair, cut at `max_length` (a pair: the longer text first); labels become indices.
-
-        `full_length` is the number of tokens before the cut.
-        """
-        texts = [examples["text"]] + ([examples["text_pair"]] if "text_pair" in examples else [])
-        features = _tokens(texts, tokenizer)
-        features["full_length"] = [len(ids) for ids in features["input_ids"]]
-        long = [row for row, length in enumerate(features["full_length"]) if length > max_length]
-        if long:  # tokenized once more only where something must go, so that special tokens stay in place
-            cut = _tokens([[column[row] for row in long] for column in texts], tokenizer, max_length)
-            _put(features, long, cut)
+    def encode(self, examples: Mapping[str, list[Any]], reader: Reader) -> dict[str, list[Any]]:
+        """Tokenize text or pair, cut to length; labels become indices."""
+        features = tokenized(texts_of(examples), reader)
         if "label" in examples:
             features["labels"] = self._label_indices(examples)
         return features
@@ -139,28 +155,22 @@ class TextClassification:
         encoded: list[Any] = []
         for row, cell in enumerate(examples["label"]):
             try:
-                found = [index[label] for label in _names(cell)]
+                found = [index[label] for label in label_names(cell)]
             except KeyError as error:
-                where = f"{examples[FILE][row]}:{examples[LINE][row]}" if LINE in examples else f"row {row + 1}"
                 raise DataError(
                     f"label {error.args[0]!r} is not one the model was trained on",
-                    where=where, fix=nearest(str(error.args[0]), index),
+                    where=place(examples, row), fix=nearest(str(error.args[0]), index),
                 ) from None  # fmt: skip
             encoded.append(found if self.known.multi_label else found[0])
         return encoded
 
-    def collate(self, features: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Batch:
+    def collate(self, features: list[dict[str, Any]], reader: Reader, *, training: bool = False) -> Batch:
         """Pad to the longest; labels are (examples,) indices, or (examples, labels) zeros and ones."""
-        import torch
-
-        names = [name for name in tokenizer.model_input_names if name in features[0]]
-        inputs = tokenizer.pad([{n: f[n] for n in names} for f in features], return_tensors="pt", verbose=False)
         labels, targets = None, float(len(features))
         if "labels" in features[0]:
             labels, targets = self._label_tensor([f["labels"] for f in features])
-        tokens = int(sum(len(f["input_ids"]) for f in features))
         rows = [f["row"] for f in features]
-        return Batch({k: torch.as_tensor(v) for k, v in inputs.items()}, labels, targets, tokens, rows)
+        return Batch(padded(features, reader), labels, targets, token_count(features), rows, features)
 
     def _label_tensor(self, values: Sequence[Any]) -> tuple[torch.Tensor, float]:
         import torch
@@ -192,9 +202,11 @@ class TextClassification:
             logits, batch.labels, weight=weights, label_smoothing=smoothing, reduction="sum"
         )
 
-    def decode(self, outputs: Any, batch: Batch) -> list[Prediction]:
+    def predict(
+        self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True
+    ) -> list[Prediction]:
         """Probabilities by softmax (or sigmoid): ``{label, score, probabilities}`` or ``{labels, probabilities}``."""
-        names, logits = self.known.labels, outputs.logits.detach().float()
+        names, logits = self.known.labels, model(**batch.inputs).logits.float()
         if self.known.multi_label:
             thresholds = self.known.thresholds or [0.5] * len(names)
             return [_several(names, row, thresholds) for row in logits.sigmoid().tolist()]
@@ -208,30 +220,9 @@ class TextClassification:
         named = None if thresholds is None else dict(zip(labels, thresholds, strict=True))
         return MultiLabelScorer(labels, metric, thresholds=named)
 
-
-def _tokens(
-    texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
-) -> dict[str, list[Any]]:
-    """Tokenize texts (or pairs: two lists), cut at `max_length` where given.
-
-    An end of text that somebody wrote into a text is read as the letters it is made of: heads look for the real one.
-    """
-    options: dict[str, Any] = {"return_attention_mask": False, "verbose": False}
-    if max_length is not None:
-        options |= {"truncation": True, "max_length": max_length}
-    features: dict[str, list[Any]] = dict(tokenizer(*texts, **options))
-    end = tokenizer.eos_token
-    odd = [row for row, parts in enumerate(zip(*texts, strict=True)) if end and any(end in part for part in parts)]
-    if odd:
-        chosen = [[column[row] for row in odd] for column in texts]
-        _put(features, odd, dict(tokenizer(*chosen, **options, split_special_tokens=True)))
-    return features
-
-
-def _put(features: dict[str, list[Any]], rows: list[int], values: Mapping[str, list[Any]]) -> None:
-    for name, column in values.items():
-        for row, value in zip(rows, column, strict=True):
-            features[name][row] = value
+    def usage(self, family: Family) -> str:
+        """Lines for the model card."""
+        return USAGE
 
 
 def _one(names: list[str], probabilities: list[float]) -> Prediction:
@@ -248,26 +239,11 @@ def _several(names: list[str], probabilities: list[float], thresholds: list[floa
     return {"labels": found, "probabilities": dict(zip(names, probabilities, strict=True))}
 
 
-def _check_texts(splits: Mapping[SplitName, Dataset]) -> None:
-    for name, split in splits.items():
-        for role in ("text", "text_pair"):
-            kind = split.features.get(role)
-            if kind is not None and getattr(kind, "dtype", "") not in ("string", "large_string"):
-                raise DataError(f"the column of the {role} holds no text but {type(kind).__name__} values",
-                                where=f"data.{name}", fix="Name the column of the texts in data.columns.")  # fmt: skip
-
-
 # --- labels
 
 
-def _names(cell: Any) -> list[str]:
-    """The label names in a cell: one, or several in a list; white space around them does not count."""
-    cells = cell if isinstance(cell, list) else [cell]
-    return [name for c in cells if c is not None and (name := c.strip())]
-
-
 def _label_counts(split: Dataset) -> Counter[str]:
-    """Examples per label name, as `_names` reads them."""
+    """Examples per label name, as they are learned."""
     counts: Counter[str] = Counter()
     for label, examples in data.label_counts(split).items():
         if name := label.strip():

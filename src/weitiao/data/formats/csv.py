@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from weitiao.data.formats.encoding import detect_encoding, undecodable
+from weitiao.data.formats.encoding import detect_encoding, text_lines, undecodable
 from weitiao.errors import DataError
 
 Quoting = Literal["doubled", "backslash", "none"]
@@ -49,11 +50,12 @@ class Csv:
     """Comma-, tab-, semicolon- or bar-separated values; all cells are text."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".tab")
+    told_by_content: ClassVar[tuple[str, ...]] = (".txt",)
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """By suffix alone: much other text holds commas."""
-        return path.is_file() and path.suffix.lower() in Csv.suffixes
+        """By suffix, or by the same number of tabs in all lines: much other text holds commas."""
+        return path.is_file() and (path.suffix.lower() in Csv.suffixes or _has_tabs(path))
 
     @staticmethod
     def notes(path: Path) -> list[str]:
@@ -70,6 +72,15 @@ class Csv:
                 yield from _records(file, layout, path.name)
         except UnicodeError:
             raise undecodable(path, layout.encoding) from None
+
+
+def _has_tabs(path: Path) -> bool:
+    try:
+        lines = [line for _, line in islice(text_lines(path), SAMPLE_ROWS) if not line.isspace()]
+    except (DataError, OSError):
+        return False
+    counts = {line.count("\t") for line in lines}
+    return len(lines) > 1 and len(counts) == 1 and min(counts) > 0
 
 
 def layout_of(path: Path) -> Layout:
@@ -220,7 +231,8 @@ def _has_header(rows: list[list[str]]) -> bool:
         return False
     if body and any(all(map(_is_value, column)) or _few(column) for column in columns):
         return True
-    return all(HEADER_LIKE.fullmatch(cell) and len(cell.split()) < 5 for cell in first if cell)
+    sentences = all(cell.endswith((".", "!", "?")) for cell in first)
+    return not sentences and all(HEADER_LIKE.fullmatch(cell) and len(cell.split()) < 5 for cell in first if cell)
 
 
 def _is_value(cell: str) -> bool:

@@ -1,4 +1,4 @@
-"""JSON: a list of objects, or an object that holds one such list."""
+"""JSON: a list of objects, an object that holds one such list, or an object of objects by their ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ SHAPES = 'It should be [{"text": ...}, ...] or {"data": [{"text": ...}, ...]}.'
 
 
 class Json:
-    """A list of objects is streamed; an object around a list is read whole. Rows are counted from 1."""
+    """A list of objects is streamed, all else is read whole. Rows are counted from 1.
+
+    In an object of objects a row's key is its `id`, where it has none of its own.
+    """
 
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
 
@@ -114,4 +117,14 @@ def _held_list(path: Path) -> list[Any]:
         return lists["data"]
     if len(lists) == 1:
         return next(iter(lists.values()))
+    if isinstance(value, dict) and (rows := _rows_by_id(value)):
+        return rows
     raise DataError(f"found no one list of examples but {', '.join(lists) or 'none'}", where=path.name, fix=SHAPES)
+
+
+def _rows_by_id(value: dict[str, Any]) -> list[Any]:
+    """Return the rows of ``{"7": {"text": ...}, "9": {"text": ...}}``; none where the objects have no key in common."""
+    rows = list(value.values())
+    if len(rows) < 2 or not all(isinstance(row, dict) for row in rows) or not set.intersection(*map(set, rows)):
+        return []
+    return [{"id": key, **row} for key, row in value.items()]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from weitiao.data.formats.parquet import class_names, with_class_names
+from weitiao.data.formats.parquet import class_names, records_of
 from weitiao.errors import DataError
 
 
@@ -31,7 +31,7 @@ class SavedDataset:
             row = 0
             for table in dataset.with_format("arrow").iter(2_000):
                 for batch in table.to_batches():
-                    for record in with_class_names(batch, names).to_pylist():
+                    for record in records_of(batch, names):
                         yield (row := row + 1), record
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"is not a whole saved data set: {str(error)[:200]}", where=path.name) from None

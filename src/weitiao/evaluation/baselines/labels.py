@@ -1,57 +1,38 @@
-"""Simple models fitted on the same split: what a fine-tuned model has to beat to be worth its trouble."""
+"""Baselines of text classification: the most frequent label, and TF-IDF with logistic regression."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
-from itertools import islice
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weitiao.metrics.classification import ThresholdTuner, as_array
-from weitiao.records import Prediction
+from weitiao.evaluation.evaluate import Inference, Labelled
+from weitiao.metrics.classification import ThresholdTuner, gold_index, gold_matrix
+from weitiao.records import Example, Prediction, SplitName
 
 Text = str | tuple[str, str]  # one text, or a pair of texts
 
 
-class Gathers(Protocol):
-    """A scorer or a threshold tuner."""
-
-    def add(self, labels: Any, predictions: list[Prediction]) -> None:
-        """Take one batch."""
+def text_of(example: Example) -> Text:
+    """Return the text of an example, or both of a pair."""
+    return (example["text"], example["text_pair"]) if "text_pair" in example else example["text"]
 
 
-G = TypeVar("G", bound=Gathers)
+def _gold(labels: Sequence[str], on: Labelled, multi_label: bool) -> NDArray[Any]:
+    """Return class indices, shape (n,), or which labels each example has, shape (n, labels)."""
+    index = {label: i for i, label in enumerate(labels)}
+    if not multi_label:
+        return np.array([gold_index(index, example) for chunk in on.chunks() for example in chunk], np.int64)
+    return np.concatenate([gold_matrix(index, chunk) for chunk in on.chunks()])
 
 
-class Baseline(Protocol):
-    """A model that fits in seconds. Made with the label names and a seed: ``TfidfLogistic(labels, seed=0)``."""
-
-    name: str  # for people: "majority class"
-    notes: list[str]  # what a reader should know about this fit
-
-    def __init__(self, labels: Sequence[str], *, seed: int = 0) -> None: ...
-
-    def fit(self, texts: Iterable[Text], labels: Any) -> None:
-        """Fit on texts (or pairs) and their class indices, shape (n,), or 0/1 matrix, shape (n, labels)."""
-
-    def tune(self, texts: Iterable[Text], labels: Any) -> None:
-        """Settle thresholds on validation as the model does (multi-label); nothing for single-label."""
-
-    def predict(self, texts: Iterable[Text]) -> list[Prediction]:
-        """Return the same predictions that the task gives, with all probabilities; call it chunk by chunk."""
-
-
-def measure(baseline: Baseline, texts: Iterable[Text], labels: Any, into: G, *, chunk: int = 512) -> G:
-    """Let `baseline` predict in chunks, add all to `into` (a scorer, a tuner) and return it."""
-    labels, start, texts = as_array(labels), 0, iter(texts)
-    while part := list(islice(texts, chunk)):
-        into.add(labels[start : start + len(part)], baseline.predict(part))
-        start += len(part)
-    return into
+def _texts(on: Labelled) -> Iterator[Text]:
+    return map(text_of, chain.from_iterable(on.chunks()))
 
 
 def _prediction(
@@ -68,29 +49,28 @@ def _prediction(
 class Majority:
     """Always says what is most frequent in training; its probabilities are the shares there."""
 
-    def __init__(self, labels: Sequence[str], *, seed: int = 0) -> None:
-        self.labels = list(labels)
-        self.name = "majority class"
+    before_training: ClassVar[bool] = False
+
+    def __init__(self, task: Any, *, seed: int = 0) -> None:
+        self.labels: list[str] = task.prepared.labels
+        self.multi_label: bool = task.prepared.multi_label
+        self.name = "most frequent label set" if self.multi_label else "majority class"
         self.notes: list[str] = []
         self._answer: Prediction = {}
 
-    def fit(self, texts: Iterable[Text], labels: Any) -> None:
+    def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
         """Count the labels; multi-label: take the most frequent set of labels."""
-        gold = as_array(labels)
-        if gold.ndim == 1:
-            shares = np.bincount(gold.astype(np.int64), minlength=len(self.labels)) / max(len(gold), 1)
+        gold = _gold(self.labels, on["train"], self.multi_label)
+        if not self.multi_label:
+            shares = np.bincount(gold, minlength=len(self.labels)) / max(len(gold), 1)
             self._answer = _prediction(self.labels, shares)
             return
-        self.name = "most frequent label set"
-        sets, times = np.unique(gold > 0.5, axis=0, return_counts=True)
-        self._answer = _prediction(self.labels, (gold > 0.5).mean(axis=0), sets[times.argmax()])
+        sets, times = np.unique(gold, axis=0, return_counts=True)
+        self._answer = _prediction(self.labels, gold.mean(axis=0), sets[times.argmax()])
 
-    def tune(self, texts: Iterable[Text], labels: Any) -> None:
-        """Do nothing: there is no threshold."""
-
-    def predict(self, texts: Iterable[Text]) -> list[Prediction]:
-        """Return the same prediction for each text."""
-        return [self._answer for _ in texts]
+    def predict(self, on: Labelled) -> Iterator[Prediction]:
+        """Yield the same prediction for each example."""
+        yield from (self._answer for _ in on.rows)
 
 
 # Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, Chinese, Japanese.
@@ -142,36 +122,45 @@ class TfidfLogistic:
     multinomial lbfgs (0.894) and saga (0.891).
     """
 
-    def __init__(self, labels: Sequence[str], *, seed: int = 0) -> None:
-        self.labels, self.seed = list(labels), seed
+    before_training: ClassVar[bool] = False
+
+    def __init__(self, task: Any, *, seed: int = 0) -> None:
+        self.labels: list[str] = task.prepared.labels
+        self.seed = seed
         self.name = "TF-IDF + logistic regression"
         self.notes: list[str] = []
         self.thresholds: dict[str, float] = dict.fromkeys(self.labels, 0.5)
-        self._multi = False
+        self._multi: bool = task.prepared.multi_label
         self._vectorizer: Any = None
 
-    def fit(self, texts: Iterable[Text], labels: Any) -> None:
-        """Fit on at most `MOST_TEXTS` texts and `MOST_BYTES` of text, a seeded sample; a note says so."""
-        gold = as_array(labels)
-        self._multi = gold.ndim == 2
-        rows, kept = self._sample(texts, len(gold))
+    def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
+        """Fit on at most `MOST_TEXTS` texts and `MOST_BYTES` of text, a seeded sample; a note says so.
+
+        Multi-label: each label's threshold is chosen by F1 on validation, as for the model it stands beside.
+        """
+        gold = _gold(self.labels, on["train"], self._multi)
+        rows, kept = self._sample(_texts(on["train"]), len(gold))
         gold = gold[rows]
-        truths = gold > 0.5 if self._multi else gold[:, None] == np.arange(len(self.labels))
+        truths = gold if self._multi else gold[:, None] == np.arange(len(self.labels))
         matrix = self._vectorize(kept)
         width = 0 if matrix is None else matrix.shape[1]
         self._weights = np.zeros((len(self.labels), width), dtype=np.float32)
         self._bias = np.zeros(len(self.labels))
         for i, truth in enumerate(truths.T):
             self._weights[i], self._bias[i] = self._fit_one(matrix, truth)
+        if self._multi and "validation" in on:
+            tuner = ThresholdTuner(self.labels)
+            for examples in on["validation"].chunks():
+                tuner.add(examples, self._answers(examples))
+            self.thresholds = tuner.thresholds()
 
-    def tune(self, texts: Iterable[Text], labels: Any) -> None:
-        """Multi-label: choose each label's threshold by F1 on validation, as for the model it stands beside."""
-        if self._multi:
-            self.thresholds = measure(self, texts, labels, ThresholdTuner(self.labels)).thresholds()
+    def predict(self, on: Labelled) -> Iterator[Prediction]:
+        """Yield one prediction an example; single-label probabilities are scaled to sum to 1."""
+        for examples in on.chunks():
+            yield from self._answers(examples)
 
-    def predict(self, texts: Iterable[Text]) -> list[Prediction]:
-        """Return one prediction a text; single-label probabilities are scaled to sum to 1."""
-        probabilities = self._probabilities(list(texts))
+    def _answers(self, examples: Sequence[Example]) -> list[Prediction]:
+        probabilities = self._probabilities([text_of(example) for example in examples])
         if not self._multi:
             probabilities /= probabilities.sum(axis=1, keepdims=True)
             return [_prediction(self.labels, row) for row in probabilities]

@@ -1,0 +1,1 @@
+"""Simple models beside which a fine-tuned one is measured."""

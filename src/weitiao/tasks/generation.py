@@ -1,0 +1,189 @@
+"""Text generated in batches, for scores and predictions: greedy unless asked otherwise, ended at the right token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from weitiao.data import in_length_order
+from weitiao.recipe import Settings
+from weitiao.records import Reader
+from weitiao.tasks.sequences import cut_start
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig
+
+BATCH = 32  # sequences generated together, at most; each beam is one
+TOKENS = 16384  # tokens of a batch, new ones and padding included, at most
+
+# What belongs to an architecture and not to somebody's taste: kept of the model's own configuration.
+STRUCTURE = (
+    "bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "bad_words_ids", "suppress_tokens",
+    "begin_suppress_tokens",
+)  # fmt: skip
+
+
+class GenerationOptions(Settings):
+    """How text is generated: by default the likeliest token each time."""
+
+    max_new_tokens: int = Field(256, ge=1)
+    """Tokens generated at most; no more than half of what the model takes."""
+    beams: int = Field(1, ge=1)
+    """Beams of beam search; 1: greedy."""
+    length_penalty: float = 1.0
+    """With beams: above 0 favours long texts, below 0 short ones."""
+    temperature: float | None = Field(None, gt=0)
+    """Draw tokens at random at this temperature; null: take the likeliest."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """With a temperature: draw from the likeliest tokens that together have this probability."""
+    top_k: int = Field(0, ge=0)
+    """With a temperature: draw from so many of the likeliest tokens; 0: from all."""
+    repetition_penalty: float = Field(1.0, gt=0)
+    """Above 1: tokens already written become less likely (Keskar et al. 2019)."""
+    no_repeat_ngram: int = Field(0, ge=0)
+    """No sequence of so many tokens is written twice; 0: no such rule."""
+    generation_seed: int = Field(0, ge=0, lt=2**32)
+    """Seed of what is drawn with a temperature."""
+
+
+def generation_config(model: Any, reader: Reader, options: GenerationOptions, stops: Sequence[int]) -> GenerationConfig:
+    """Return the complete configuration: nothing of the model's own taste (sampling, penalties, lengths) is left.
+
+    Put on the model before it is saved (``model.generation_config = ...``), plain `transformers` generates the same.
+    """
+    from transformers import GenerationConfig
+
+    base = _base(model)
+    own = {name: getattr(base.generation_config, name, None) for name in STRUCTURE}
+    if own["decoder_start_token_id"] is None:
+        own["decoder_start_token_id"] = getattr(base.config, "decoder_start_token_id", None)
+    drawn: dict[str, Any] = {}
+    if options.temperature is not None:
+        drawn = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
+    if options.beams > 1:
+        drawn |= {"length_penalty": options.length_penalty}
+    return GenerationConfig(
+        **{name: value for name, value in own.items() if value is not None},
+        **{"do_sample": False, **drawn},
+        max_new_tokens=room_for(options, reader), num_beams=options.beams,
+        repetition_penalty=options.repetition_penalty, no_repeat_ngram_size=options.no_repeat_ngram,
+        eos_token_id=list(stops), pad_token_id=reader.tokenizer.pad_token_id, use_cache=True,
+    )  # fmt: skip
+
+
+def room_for(options: GenerationOptions, reader: Reader) -> int:
+    """Return the tokens kept free for what is generated: the options', but at most half of what the model takes."""
+    return max(1, min(options.max_new_tokens, reader.max_length // 2))
+
+
+def generate(
+    model: torch.nn.Module, prompts: Sequence[Sequence[int]], reader: Reader, options: GenerationOptions,
+    stops: Sequence[int],
+) -> list[list[int]]:  # fmt: skip
+    """Return the tokens generated for each prompt, in order; the token that ended them is removed.
+
+    Prompts of like length go together, padded on the left for decoders and on the right for encoders. A decoder's
+    prompt over ``reader.max_length`` less the room for what is generated is cut at its start. Several answers to a
+    prompt: give it several times, with a temperature.
+    """
+    most = reader.max_length - (0 if reader.family == "seq2seq" else room_for(options, reader))
+    rows = [cut_start(list(prompt), max(1, most), reader.tokenizer) for prompt in prompts]
+    found: list[list[int]] = [[] for _ in rows]
+    config = generation_config(model, reader, options, stops)
+    with ready(model, config, options):
+        for numbers in _batches(rows, options, reader):
+            inputs = _inputs([rows[i] for i in numbers], model, reader)
+            for i, ids in zip(numbers, generated(model, inputs, config), strict=True):
+                found[i] = ids
+    return found
+
+
+def generated(model: Any, inputs: dict[str, torch.Tensor], config: GenerationConfig) -> list[list[int]]:
+    """Generate for inputs that are padded and on the model's device; what is not text (sound) may be among them."""
+    import torch
+
+    base = _base(model)
+    with torch.inference_mode():
+        output = model.generate(**inputs, generation_config=config)
+    start = 1 if base.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+    stops = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    return [until(row, stops) for row in output[:, start:].tolist()]
+
+
+def until(ids: list[int], stops: Sequence[int | None]) -> list[int]:
+    """Return the tokens before the first stop."""
+    end = next((i for i, number in enumerate(ids) if number in stops), len(ids))
+    return ids[:end]
+
+
+def decoded(rows: Sequence[Sequence[int]], reader: Reader) -> list[str]:
+    """Return generated tokens as texts, special tokens and blanks around them left out."""
+    return [
+        str(reader.tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
+        for row in rows
+    ]
+
+
+def _batches(rows: list[list[int]], options: GenerationOptions, reader: Reader) -> Iterator[list[int]]:
+    """Yield row numbers of batches, the longest first: a lack of memory shows at once."""
+    import numpy as np
+
+    lengths = np.array([len(row) + room_for(options, reader) for row in rows], dtype=np.int64)
+    for numbers in in_length_order(lengths, max(1, BATCH // options.beams), tokens=max(1, TOKENS // options.beams)):
+        yield [int(i) for i in numbers]
+
+
+def _inputs(rows: list[list[int]], model: torch.nn.Module, reader: Reader) -> dict[str, torch.Tensor]:
+    """Pad prompts by hand: the tokenizer's padding side stays as it is."""
+    import torch
+
+    width, pad = max(map(len, rows)), int(reader.tokenizer.pad_token_id or 0)
+    ids, mask = torch.full((len(rows), width), pad), torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        place = slice(0, len(row)) if reader.family == "seq2seq" else slice(width - len(row), width)
+        ids[i, place], mask[i, place] = torch.tensor(row), 1
+    device = next(model.parameters()).device
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+
+@contextmanager
+def ready(model: Any, config: GenerationConfig, options: GenerationOptions) -> Iterator[None]:
+    """Put the model in order for generating, and everything back afterwards.
+
+    transformers fills what a given configuration leaves open from the model's own: so that is replaced too, on PEFT's
+    wrapper as well.
+    """
+    import torch
+
+    holders = [holder for holder in {id(m): m for m in (model, _base(model))}.values() if _holds(holder)]
+    before = [holder.generation_config for holder in holders]
+    training = model.training
+    model.eval()
+    with torch.random.fork_rng(devices=_devices(model)):
+        torch.manual_seed(options.generation_seed)
+        for holder in holders:
+            holder.generation_config = config
+        try:
+            yield
+        finally:
+            for holder, own in zip(holders, before, strict=True):
+                holder.generation_config = own
+            model.train(training)
+
+
+def _holds(model: Any) -> bool:
+    return "generation_config" in vars(model)
+
+
+def _devices(model: torch.nn.Module) -> list[Any]:
+    device = next(model.parameters()).device
+    return [device] if device.type == "cuda" else []
+
+
+def _base(model: Any) -> Any:
+    """Return the model of transformers inside PEFT's wrapper."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,0 +1,532 @@
+"""Token classification: entities in a text, given as tokens with tags or as spans of characters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weitiao.errors import DataError, RecipeError, nearest
+from weitiao.metrics.spans import OUTSIDE, EntityScorer, Scheme, Span, check_tags, scheme_of, spans_of, tags_of
+from weitiao.recipe import Settings
+from weitiao.records import (
+    FILE,
+    LINE,
+    Batch,
+    Column,
+    Example,
+    Family,
+    Finding,
+    Head,
+    Modality,
+    Prediction,
+    Pretrained,
+    Reader,
+    SplitName,
+)
+from weitiao.tasks import base
+from weitiao.tasks.annotations import (
+    Joined,
+    Units,
+    is_unspaced,
+    spans_in,
+    tags_in,
+    tokens_in,
+    units_of_text,
+    units_of_tokens,
+)
+from weitiao.tasks.decoding import best_tags, rules
+from weitiao.tasks.inputs import padded, place_of, token_count
+from weitiao.tasks.pieces import Window, characters_spaced, decided, full_length, spaced, windows_of
+from weitiao.tasks.windows import check_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+
+SHOWN = 5  # faults of a split that are told one by one
+CHUNK = 1000  # examples in memory at once
+LOOKED_AT = 20_000  # sentences whose tags tell the scheme
+RARE = 5  # entities of a type in training, below which it is seldom found
+UNLEARNED = -100  # label of pieces that carry no loss, as in transformers
+TAG_FIX = "A tag is O, or a letter of BIO, BIOES, BMES or BILOU and a type, such as B-PER."
+Floats = NDArray[np.float64]
+USAGE = """\
+from transformers import pipeline
+
+tag = pipeline("token-classification", "."{strategy})
+print(tag("{text}"))
+# Each word is decided by itself here; Weitiao takes the most probable sequence of tags that is a legal one.
+"""
+
+
+class TokenClassificationOptions(Settings):
+    """Options of the task `token-classification`."""
+
+    scheme: Literal["auto", "BIO", "BIOES", "BMES", "BILOU"] = "auto"
+    """Tags that are learned and answered. `auto`: those of the data; BIO where it has spans or IOB1."""
+    label_all_pieces: bool = False
+    """Whether all pieces of a word learn its tag. Off: the first one alone, which also decides when predicting."""
+    class_weights: dict[str, float] | None = None
+    """Weight in the loss of each type of entity, or of `O`; 1 where not named."""
+    tag_names: list[str] | None = None
+    """Names of the tags, where the data has them as numbers counted from 0."""
+    metric: Literal["auto", "f1", "macro_f1", "partial_f1", "token_accuracy"] = "auto"
+    """The primary score. `auto`: strict F1 of the entities."""
+
+
+class TagSet(base.Prepared):
+    """The tags that are learned, and how the data writes entities."""
+
+    form: Literal["tokens", "text"]  # tokens with tags, or a text with spans
+    written: Scheme  # of the data's tags
+    scheme: Scheme  # of what is learned and answered
+    types: list[str]  # kinds of entity
+    joined: str = ""  # signs that stay inside words when a plain text is cut as the training tokens were
+    spaced: bool = False  # whether characters of scripts without spaces are read with spaces between them
+
+
+class TokenClassification:
+    """Which words of a text belong to entities, and of what type. Loss: cross-entropy of the tags.
+
+    The model reads tokens joined by spaces, or a text as it is; a word's first piece carries its tag. A text longer
+    than the model reads is cut into overlapping windows, and each word is learned and decided in the one where most
+    stands on both sides of it.
+    """
+
+    name: ClassVar[str] = "token-classification"
+    families: ClassVar[frozenset[Family]] = frozenset(("encoder", "decoder"))
+    reads: ClassVar[Modality] = "text"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("tokens", ("tokens", "words", "token", "characters", "词", "字"), required=False, kind="any",
+               description="the tokens of a sentence: a list, or text with spaces between"),
+        Column("tags", ("tags", "ner_tags", "ner", "bio", "labels", "标签"), required=False, target=True, kind="any",
+               description="a tag for each token"),
+        Column("text", ("text", "sentence", "content", "文本", "句子", "内容"), required=False,
+               description="a text, where entities are given by characters"),
+        Column("entities", ("entities", "spans", "label", "annotations", "实体"), required=False, target=True,
+               kind="any", description="its entities: a list of {start, end, type}, characters from 0, end exclusive"),
+    )  # fmt: skip
+    baselines: ClassVar[tuple[str, ...]] = ("frequent-tag", "token-logistic")
+    examples_scored: ClassVar[int | None] = None
+    layout: ClassVar[None] = None
+    too_long: ClassVar[str] = "they are read in overlapping windows, nothing is cut"
+    parts: ClassVar[Mapping[str, base.Part]] = {}
+    Options: ClassVar[type[Settings]] = TokenClassificationOptions
+    Prepared: ClassVar[type[base.Prepared]] = TagSet
+
+    def __init__(self, options: TokenClassificationOptions, prepared: TagSet | None = None) -> None:
+        self.options = options
+        self.prepared: TagSet | None = prepared
+
+    @property
+    def known(self) -> TagSet:
+        """What was learned from the data; an error before `prepare`."""
+        if self.prepared is None:
+            raise RuntimeError("token-classification is used before it was prepared")
+        return self.prepared
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags by index, `O` first."""
+        return rules(tuple(self.known.types), self.known.scheme).tags
+
+    def head(self, family: Family) -> Head:
+        """A token-classification head with the tags' names."""
+        tags = self.tags
+        return Head("AutoModelForTokenClassification", {
+            "num_labels": len(tags), "id2label": dict(enumerate(tags)),
+            "label2id": {tag: number for number, tag in enumerate(tags)},
+        })  # fmt: skip
+
+    # --- preparing
+
+    def prepare(
+        self, splits: Mapping[SplitName, Dataset], pretrained: Pretrained
+    ) -> tuple[TokenClassification, list[Finding]]:
+        """Learn form, scheme and types; findings name rows whose annotation cannot be used."""
+        form = _form(splits["train"])
+        check_tokenizer(pretrained.tokenizer)
+        written = self._written_scheme(splits["train"]) if form == "tokens" else "BIO"
+        learned: Scheme = (
+            ("BIO" if written == "IOB1" else written) if self.options.scheme == "auto" else self.options.scheme
+        )
+        metric = _metric(self.options.metric, form)
+        options = self.options.model_copy(update={"scheme": learned, "metric": metric})
+        known = TagSet(form=form, written=written, scheme=learned, types=[])
+        untyped = TokenClassification(options, known)
+        seen = {name: untyped._survey(split) for name, split in splits.items()}
+        findings = [finding for name, survey in seen.items() for finding in survey.findings(name, written)]
+        if any(finding.level == "error" for finding in findings):
+            return self, findings
+        findings += _type_findings(seen) + _left_only(pretrained.family)
+        types = sorted(seen["train"].types)
+        _check_weights(self.options.class_weights, types)
+        known = known.model_copy(update={"types": types, "joined": seen["train"].joined.signs})
+        if form == "text" and _are_cut_through(splits["train"], untyped, pretrained.reader(pretrained.max_length)):
+            known = known.model_copy(update={"spaced": True})
+            findings.append(_joins_characters())
+        return TokenClassification(options, known), findings
+
+    def tune(self, seen: Iterable[tuple[Sequence[Example], Sequence[Prediction]]]) -> TokenClassification:
+        """There is no decision to settle."""
+        return self
+
+    def _written_scheme(self, train: Dataset) -> Scheme:
+        """The scheme of the training tags; a `DataError` names rows whose tags belong to none."""
+        sequences, faults = list[list[str]](), list[tuple[str, str]]()
+        for example in islice(_examples(train), LOOKED_AT):
+            where = place_of(example)
+            try:
+                tokens = tokens_in(example["tokens"], where)
+                tags = tags_in(example["tags"], self.options.tag_names, len(tokens), where)
+            except DataError:
+                continue  # told by the survey, of all splits
+            try:
+                scheme_of([tags])
+                sequences.append(tags)
+            except ValueError as error:
+                faults.append((where, str(error)))
+        if faults:
+            more = f" ({len(faults) - 1:,} more rows have such tags)" if len(faults) > 1 else ""
+            raise DataError(f"the field 'tags': {faults[0][1]}{more}", where=f"data.train {faults[0][0]}", fix=TAG_FIX)
+        try:
+            return scheme_of(sequences)
+        except ValueError as error:
+            raise DataError(f"the field 'tags': {error}", where="data.train", fix=TAG_FIX) from None
+
+    def _survey(self, split: Dataset) -> _Survey:
+        survey = _Survey()
+        for example in _examples(split):
+            try:
+                spans = self.gold(example)
+            except DataError as error:
+                survey.errors.append(error)
+                continue
+            survey.types.update(span.type for span in spans)
+            if self.known.form == "tokens":
+                tags = self._written_tags(example)
+                survey.broken += ((place_of(example), fault.problem) for fault in check_tags(tags, self.known.written))
+                survey.joined.add(tokens_in(example["tokens"], ""))
+            else:
+                survey.inside += _inside_words(self.units(example), spans, place_of(example))
+        return survey
+
+    # --- one example: what is tagged, and its entities
+
+    def units(self, example: Mapping[str, Any]) -> Units:
+        """Return what of an example gets tags; a plain text is cut as the training tokens were."""
+        known = self.known
+        if known.form == "text":
+            return units_of_text(str(example["text"]))
+        tokens = example["tokens"]
+        if isinstance(tokens, str) and "tags" not in example:
+            return units_of_text(tokens, known.joined)
+        return units_of_tokens(tokens_in(tokens, place_of(example)))
+
+    def gold(self, example: Example) -> list[Span]:
+        """Return the entities of an example: in tokens where it has tokens, else in characters of its text."""
+        if self.known.form == "text":
+            return spans_in(example["entities"], example["text"], place_of(example))
+        return spans_of(self._written_tags(example), self.known.written)
+
+    def gold_tags(self, example: Example) -> list[str]:
+        """Return the tag of each unit of an example as it is learned; spans are widened to whole units."""
+        units, spans = self.units(example), self.gold(example)
+        if self.known.form == "text":
+            spans = _apart(units.covered(span) for span in spans)
+        return tags_of(spans, len(units.starts), self.known.scheme)
+
+    def answer(self, units: Units, probabilities: Floats) -> Prediction:
+        """Return the entities that the tags' `probabilities` (units, tags) speak for most, all tags together.
+
+        An entity's score is the mean probability of its tags.
+        """
+        allowed = rules(tuple(self.known.types), self.known.scheme)
+        chosen = best_tags(np.log(np.maximum(probabilities, 1e-30)), allowed)
+        tags = [allowed.tags[number] for number in chosen]
+        sure = probabilities[np.arange(len(chosen)), chosen]
+        entities = []
+        for start, end, type in spans_of(tags, self.known.scheme):
+            first, last = units.span(start, end)
+            text = units.text[units.starts[start] : units.ends[end - 1]]
+            entities.append({"type": type, "start": first, "end": last, "text": text,
+                             "score": float(sure[start:end].mean())})  # fmt: skip
+        return {"entities": entities, "tags": tags} if units.as_tokens else {"entities": entities}
+
+    def _written_tags(self, example: Example) -> list[str]:
+        """The tags of an example as the data has them; a `DataError` at one that is not of the scheme."""
+        where = place_of(example)
+        tokens = tokens_in(example["tokens"], where)
+        tags = tags_in(example["tags"], self.options.tag_names, len(tokens), where)
+        for fault in check_tags(tags, self.known.written):
+            if not fault.readable:
+                raise DataError(f"the field 'tags[{fault.at}]': {fault.problem}", where=where, fix=TAG_FIX)
+        return tags
+
+    # --- examples to batches
+
+    def encode(self, examples: Mapping[str, list[Any]], reader: Reader) -> dict[str, list[Any]]:
+        """Tokenize into one window an example, or several where it is long.
+
+        Beside `input_ids`: `units` that are decided in the window, the piece each is decided `at`, and for all of the
+        example `text`, `starts`, `ends` and `as_tokens`.
+        """
+        examples_ = [dict(zip(examples, values, strict=True)) for values in zip(*examples.values(), strict=True)]
+        cut = [self.units(example) for example in examples_]
+        read = [self._as_read(units) for units in cut]
+        target = "entities" if self.known.form == "text" else "tags"
+        features: dict[str, list[Any]] = {}
+        for row, windows in enumerate(windows_of([units.text for units in read], reader)):
+            shown = cut[row]._asdict()
+            labels = self._indices(examples_[row]) if target in examples else None
+            for window, (units, at) in zip(windows, decided(windows, read[row]), strict=True):
+                feature = {**window.inputs, "units": units, "at": at, **shown, "row": row}
+                feature["full_length"] = full_length(windows, reader)
+                if labels is not None:
+                    feature["labels"] = self._labels(window, read[row], units, at, labels)
+                for name, value in feature.items():
+                    features.setdefault(name, []).append(value)
+        return features or {"input_ids": [], "row": []}
+
+    def _as_read(self, units: Units) -> Units:
+        """The units in the text that the model reads."""
+        if self.known.form == "tokens":
+            return spaced(units)
+        return characters_spaced(units) if self.known.spaced else units
+
+    def _indices(self, example: Example) -> list[int]:
+        """The tags of an example by number; one of a type that training did not have is not learned."""
+        index = {tag: number for number, tag in enumerate(self.tags)}
+        return [index.get(tag, UNLEARNED) for tag in self.gold_tags(example)]
+
+    def _labels(
+        self, window: Window, read: Units, units: Sequence[int], at: Sequence[int], labels: Sequence[int]
+    ) -> list[int]:
+        """The label of each piece of a window."""
+        found = [UNLEARNED] * len(window.inputs["input_ids"])
+        for unit, piece in reversed(list(zip(units, at, strict=True))):  # of units that share a piece the first counts
+            found[piece] = labels[unit]
+            following = piece + 1
+            while self.options.label_all_pieces and window.is_inside(following, read.ends[unit]):
+                found[following] = self._continued(labels[unit]) if found[following] == UNLEARNED else found[following]
+                following += 1
+        return found
+
+    def _continued(self, label: int) -> int:
+        """What further pieces of a word learn: that the entity goes on, where its first piece begins it."""
+        tag = self.tags[label] if label != UNLEARNED else ""
+        inner = f"I-{tag[2:]}"
+        return self.tags.index(inner) if tag.startswith("B-") and inner in self.tags else label
+
+    def collate(self, features: list[dict[str, Any]], reader: Reader, *, training: bool = False) -> Batch:
+        """Pad to the longest; labels are (features, tokens) tags by number, -100 where nothing is learned."""
+        import torch
+
+        inputs, labels, targets = padded(features, reader), None, float(len(features))
+        if "labels" in features[0]:
+            width = inputs["input_ids"].shape[1]
+            labels = torch.tensor([f["labels"] + [UNLEARNED] * (width - len(f["labels"])) for f in features])
+            learned = labels[labels != UNLEARNED]
+            weights = self._weights()
+            weight = float(len(learned)) if weights is None else float(torch.tensor(weights)[learned].sum())
+            targets = weight or 1e-9  # a batch of nothing to learn has a loss of 0
+        return Batch(inputs, labels, targets, token_count(features), [f["row"] for f in features], features)
+
+    def _weights(self) -> list[float] | None:
+        wanted = self.options.class_weights
+        if wanted is None:
+            return None
+        return [float(wanted.get(tag[2:] if tag != OUTSIDE else OUTSIDE, 1.0)) for tag in self.tags]
+
+    # --- batches to loss and predictions
+
+    def loss(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """Cross-entropy summed over the pieces that carry a label, in fp32."""
+        from torch.nn import functional
+
+        if batch.labels is None:
+            raise ValueError("a batch without labels has no loss")
+        logits, weights = outputs.logits.float(), self._weights()
+        return functional.cross_entropy(
+            logits.flatten(0, 1), batch.labels.flatten(), ignore_index=UNLEARNED, reduction="sum",
+            weight=None if weights is None else logits.new_tensor(weights),
+        )  # fmt: skip
+
+    def predict(
+        self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True
+    ) -> list[Prediction]:
+        """Entities of each example, decided over all of its windows: ``{entities}``, and `tags` where it is tokens."""
+        probabilities = model(**batch.inputs).logits.float().softmax(-1).cpu().numpy().astype(np.float64)
+        windows = zip(batch.rows, batch.features, probabilities, strict=True)
+        return [
+            self._merged([(feature, found) for _, feature, found in own])
+            for _, own in groupby(windows, key=lambda window: window[0])
+        ]
+
+    def _merged(self, windows: Sequence[tuple[Mapping[str, Any], Floats]]) -> Prediction:
+        first = windows[0][0]
+        units = Units(*(first[name] for name in Units._fields))
+        probabilities = np.full((len(units.starts), len(self.tags)), 1 / len(self.tags))  # of what no piece stands for
+        for feature, found in windows:
+            probabilities[list(feature["units"])] = found[list(feature["at"])]
+        return self.answer(units, probabilities)
+
+    def scorer(self) -> base.Scorer:
+        """F1 of entities, strict, partial and by type; where the data is tokens also the share of right tags."""
+        tokens = self.known.form == "tokens"
+        return EntityScorer(
+            self.gold, self.known.types, primary=self.options.metric, gold_tags=self.gold_tags if tokens else None,
+            units=lambda example: tokens_in(example["tokens"], "") if tokens else str(example["text"]),
+        )  # fmt: skip
+
+    def usage(self, family: Family) -> str:
+        """Lines for the model card."""
+        text = "your text"
+        if self.known.form == "tokens" or self.known.spaced:
+            text = "your text , a space between any two words or signs , 汉 字 too"
+        return USAGE.format(strategy=', aggregation_strategy="first"' if self.known.scheme == "BIO" else "", text=text)
+
+
+# --- looking at the data
+
+
+@dataclass
+class _Survey:
+    """What is found in a split."""
+
+    types: Counter[str] = field(default_factory=Counter)  # entities of each
+    errors: list[DataError] = field(default_factory=list)
+    broken: list[tuple[str, str]] = field(default_factory=list)  # (place, problem): tags against the scheme's rules
+    inside: list[tuple[str, str]] = field(default_factory=list)  # (place, span) that begin or end within a word
+    joined: Joined = field(default_factory=Joined)
+
+    def findings(self, name: SplitName, scheme: Scheme) -> list[Finding]:
+        """What is wrong, errors first."""
+        found = [Finding("error", f"data.{name} {e.where}", e.problem, e.fix) for e in self.errors[:SHOWN]]
+        if len(self.errors) > SHOWN:
+            found.append(Finding("error", f"data.{name}", f"{len(self.errors) - SHOWN:,} more rows with such faults"))
+        if self.broken:
+            where, problem = self.broken[0]
+            said = f"{_count(self.broken, 'tag')} against the rules of {scheme}, the first: {problem}"
+            found.append(Finding("warning", f"data.{name} {where}", said,
+                                 "They are read as by conlleval: an entity begins where none goes on."))  # fmt: skip
+        if self.inside:
+            where, span = self.inside[0]
+            said = f"{_count(self.inside, 'span')} that begin or end within a word, the first: {span}"
+            found.append(Finding("warning", f"data.{name} {where}", said,
+                                 "Whole words are learned and answered; these count as wrong."))  # fmt: skip
+        return found
+
+
+def _count(found: Sequence[Any], what: str) -> str:
+    return f"{len(found):,} {what}{'s' * (len(found) != 1)}"
+
+
+def _examples(split: Dataset) -> Iterator[dict[str, Any]]:
+    for rows in split.iter(CHUNK):
+        yield from (dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True))
+
+
+def _form(train: Dataset) -> Literal["tokens", "text"]:
+    """Whether the data has tokens with tags, or a text with spans; a `DataError` where it has neither."""
+    roles = set(train.column_names) - {LINE, FILE}
+    if {"tokens", "tags"} <= roles:
+        return "tokens"
+    if {"text", "entities"} <= roles:
+        return "text"
+    there = ", ".join(sorted(roles)) or "none of them"
+    raise DataError(
+        f"needs the columns tokens and tags, or text and entities; found: {there}", where="data.columns",
+        fix="Name them: data.columns: {tokens: NAME, tags: NAME}, or {text: NAME, entities: NAME}",
+    )  # fmt: skip
+
+
+def _inside_words(units: Units, spans: Sequence[Span], where: str) -> list[tuple[str, str]]:
+    """Spans that are no whole units."""
+    found = []
+    for span in spans:
+        covered = units.covered(span)
+        if covered is None or units.span(covered.start, covered.end) != (span.start, span.end):
+            found.append((where, f"'{units.text[span.start : span.end]}' ({span.start} to {span.end})"))
+    return found
+
+
+def _apart(spans: Iterable[Span | None]) -> list[Span]:
+    """Spans but those that overlap one before, as two within a word do."""
+    kept: list[Span] = []
+    for span in spans:
+        if span is not None and (not kept or kept[-1].end <= span.start):
+            kept.append(span)
+    return kept
+
+
+def _type_findings(seen: Mapping[SplitName, _Survey]) -> list[Finding]:
+    train, findings = seen["train"].types, []
+    if not train:
+        findings.append(Finding("error", "data.train", "has no entity at all", "All tags are O, all lists are empty."))
+    rare = [f"{type} ({count})" for type, count in sorted(train.items()) if count < RARE]
+    if rare:
+        problem = f"types with fewer than {RARE} entities: {', '.join(rare[:SHOWN])}" + ", ..." * (len(rare) > SHOWN)
+        findings.append(Finding("warning", "data.train", problem, "They will hardly be found; add examples."))
+    for name, survey in seen.items():
+        unknown = sorted(set(survey.types) - set(train))
+        if unknown and train:
+            problem = f"training has no entity of the type {', '.join(unknown[:SHOWN])}"
+            findings.append(Finding("warning", f"data.{name}", problem, "All of them will be missed. "
+                                    + nearest(unknown[0], train)))  # fmt: skip
+    return findings
+
+
+def _left_only(family: Family) -> list[Finding]:
+    if family != "decoder":
+        return []
+    problem = "a decoder sees only what stands before a word, not what follows"
+    return [Finding("note", "model", problem, "An encoder of the same size usually finds entities better.")]
+
+
+def _joins_characters() -> Finding:
+    problem = "the tokenizer joins characters across the edges of entities: it reads them with spaces between"
+    return Finding("note", "model", problem, "Plain transformers needs texts written so, too; the model card says it.")
+
+
+def _scheme(wanted: str, written: Scheme) -> Scheme:
+    """What is learned where the data is `written` so."""
+    if wanted == "auto":
+        return "BIO" if written == "IOB1" else written
+    return cast("Scheme", wanted)
+
+
+def _metric(metric: str, form: str) -> str:
+    if metric == "token_accuracy" and form == "text":
+        raise RecipeError("a text with spans has no tokens to count", where="task.metric",
+                          fix="Take f1, macro_f1 or partial_f1.")  # fmt: skip
+    return "f1" if metric == "auto" else metric
+
+
+def _check_weights(weights: Mapping[str, float] | None, types: Sequence[str]) -> None:
+    for name, weight in (weights or {}).items():
+        if name not in (OUTSIDE, *types):
+            raise RecipeError(
+                f"unknown type '{name}'", where="task.class_weights", fix=nearest(name, [OUTSIDE, *types])
+            )
+        if weight <= 0:
+            raise RecipeError(f"'{name}' has the weight {weight:g}", where="task.class_weights",
+                              fix="A weight is above 0.")  # fmt: skip
+
+
+def _are_cut_through(split: Dataset, task: TokenClassification, reader: Reader) -> bool:
+    """Whether pieces of the tokenizer lie across the edge of an entity, as ``去北京`` in one piece would."""
+    rows = [row for row in islice(_examples(split), LOOKED_AT) if any(map(is_unspaced, row["text"]))]
+    for start in range(0, len(rows), CHUNK):
+        some = rows[start : start + CHUNK]
+        for row, windows in zip(some, windows_of([row["text"] for row in some], reader), strict=True):
+            edges = [edge for span in task.gold(row) for edge in (span.start, span.end)]
+            if any(window.is_across(edge) for window in windows for edge in edges):
+                return True
+    return False

@@ -1,0 +1,35 @@
+"""What runs in a process of its own, which has trained nothing. Imports weitiao only where it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+def alone(plain: bool) -> None:
+    """Begin a process that has trained nothing; a plain one cannot import weitiao."""
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    if plain:
+        sys.modules["weitiao"] = None  # type: ignore[assignment]
+
+
+def predicted_there(folder: str, examples: list[Any]) -> list[Any]:
+    """Predict with an artifact."""
+    from weitiao import load
+
+    return load(folder, device="cpu").predict(examples)
+
+
+def card_runs_there(folder: str, lines: str) -> None:
+    """Run the lines of the model card in the artifact's folder."""
+    os.chdir(folder)
+    exec(compile(lines, "card", "exec"), {"__name__": "__main__"})
+
+
+def classified_there(folder: str, texts: list[str]) -> list[dict[str, float]]:
+    """Classify with plain transformers."""
+    from transformers import pipeline
+
+    answers = pipeline("text-classification", folder, device="cpu")(texts, truncation=True, top_k=None)
+    return [{a["label"]: a["score"] for a in answer} for answer in answers]

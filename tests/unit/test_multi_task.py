@@ -1,0 +1,165 @@
+"""Several tasks learned together: sampling, joined data, one shared body, wrong input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.samples import reviews
+from weitiao import load, train
+from weitiao.data import in_length_order, length_bucketed
+from weitiao.errors import DataError, RecipeError
+from weitiao.loading import load_for_training
+from weitiao.metrics.classification import SingleLabelScorer
+from weitiao.metrics.several import SeveralScorer
+from weitiao.preparation import prepare
+from weitiao.recipe import Recipe
+from weitiao.tasks.multi_task import MultiTaskOptions, _times
+
+
+def table(path: Path, count: int, labels: int) -> str:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *reviews(count, labels=labels)])
+    return str(path)
+
+
+@pytest.fixture
+def values(tmp_path: Path, tiny_model: Callable[[str], Path]) -> dict[str, Any]:
+    tasks = {
+        "two": {"task": "text-classification", "data": table(tmp_path / "two.csv", 80, 2)},
+        "three": {"task": "text-classification", "data": table(tmp_path / "three.csv", 40, 3)},
+    }
+    return {
+        "task": {"name": "multi-task", "tasks": tasks}, "model": str(tiny_model("encoder")),
+        "training": {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3}, "evaluation": {"bootstrap": 20},
+        "output": str(tmp_path / "run"),
+    }  # fmt: skip
+
+
+def options(**changes: Any) -> MultiTaskOptions:
+    part = {"task": "text-classification", "data": {"train": "x.csv"}}
+    return MultiTaskOptions.model_validate({"tasks": {"a": part, "b": {**part, **changes.pop("b", {})}}, **changes})
+
+
+def test_how_often_each_task_comes() -> None:
+    sizes = {"a": 300, "b": 100}
+    assert _times(sizes, options(sampling="proportional")) == {"a": 1.0, "b": 1.0}
+    equal = _times(sizes, options(sampling="equal"))
+    assert equal["a"] * 300 == pytest.approx(200)
+    assert equal["b"] * 100 == pytest.approx(200)
+    mild = _times(sizes, options(sampling="temperature", temperature=2.0))
+    assert mild["b"] * 100 == pytest.approx(400 * 10 / (10 + 300**0.5))
+    weighted = _times(sizes, options(sampling="proportional", b={"weight": 3.0}))
+    assert weighted["b"] * 100 == pytest.approx(200)
+
+
+def test_an_epoch_has_batches_of_one_task_and_rows_as_often_as_said() -> None:
+    lengths, parts = np.arange(1, 61), np.repeat([0, 1], [40, 20])
+    times = np.where(parts == 0, 0.5, 2.25)
+    seen: Counter[int] = Counter()
+    for epoch in range(40):
+        batches = length_bucketed(lengths, 8, seed=3, epoch=epoch, parts=parts, times=times)
+        assert all(len(set(parts[batch])) == 1 for batch in batches)
+        assert sum(map(len, batches)) == 20 + 45
+        seen.update(np.concatenate(batches).tolist())
+    assert 10 < min(seen[row] for row in range(40)) <= max(seen[row] for row in range(40)) < 30
+    assert all(80 <= seen[row] <= 100 for row in range(40, 60))
+
+
+def test_evaluation_batches_hold_one_task_and_whole_groups() -> None:
+    lengths, groups, parts = np.array([5, 9, 5, 2, 7]), np.array([0, 0, 1, 2, 3]), np.array([0, 0, 0, 1, 1])
+    batches = in_length_order(lengths, 2, groups=groups, parts=parts)
+    assert [batch.tolist() for batch in batches] == [[0, 1], [2], [4, 3]]
+
+
+def test_heads_share_one_body(values: dict[str, Any]) -> None:
+    training, _ = load_for_training(prepare(Recipe(**values)))
+    two, three = (training.model.heads[name] for name in ("two", "three"))
+    assert two.bert is three.bert is training.model.body
+    assert two.classifier.out_features, three.classifier.out_features == (2, 3)
+    names = [name for name, _ in training.model.named_parameters()]
+    assert len(names) == len(set(names)) == len({id(p) for p in training.model.parameters()})
+
+
+def test_a_step_of_one_task_leaves_the_other_head_alone(values: dict[str, Any]) -> None:
+    from weitiao.training.loop import train_steps
+
+    ready = prepare(Recipe(**values))
+    training, _ = load_for_training(ready)
+    before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+    part = ready.features["train"][int(training.order(0)[0][0])]["part"]
+    next(train_steps(training))
+    moved = {name for name, p in training.model.named_parameters() if not torch.equal(p, before[name])}
+    ours, other = ("two", "three") if part == 0 else ("three", "two")
+    assert any(name.startswith(f"heads.{ours}.") for name in moved)
+    assert not any(name.startswith(f"heads.{other}.") for name in moved)
+    assert any(name.startswith("body.") for name in moved)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "head"])
+def test_train_predict_and_take_one_task_out(method: str, values: dict[str, Any]) -> None:
+    run = train(Recipe(**{**values, "method": method}))
+    scores = json.loads((run.folder / "scores.json").read_text())["test"]
+    assert set(scores["scores"]["values"]) >= {"mean", "two.accuracy", "three.macro_f1"}
+    assert list(scores["baselines"]) == ["each task's own baseline"]
+    text = "the room was great and the coffee lovely"
+    both = load(run.artifact).predict([{"task": name, "example": {"text": text}} for name in ("three", "two")])
+    for name, prediction in zip(("three", "two"), both, strict=True):
+        assert load(run.artifact / name).predict([text])[0]["probabilities"] == pytest.approx(
+            prediction["probabilities"]
+        )
+    assert set(both[0]["probabilities"]) == {"bad", "good", "mixed"}
+
+
+def test_a_resumed_recipe_reads_back(values: dict[str, Any]) -> None:
+    recipe = prepare(Recipe(**values)).recipe
+    again = Recipe(**recipe.to_dict())
+    assert again.to_dict() == recipe.to_dict()
+    assert recipe.to_dict()["task"]["tasks"]["two"]["data"]["columns"] == {"text": "text", "label": "label"}
+
+
+def test_scores_of_drawn_rows_are_each_tasks_own() -> None:
+    scorer = SeveralScorer({name: SingleLabelScorer(["x", "y"]) for name in ("a", "b")})
+    gold = [("a", "x", "x"), ("b", "x", "y"), ("a", "y", "x"), ("b", "y", "y")]
+    examples = [{"task": task, "example": json.dumps({"label": true})} for task, true, _ in gold]
+    predictions = [{"label": said, "probabilities": {"x": 0.6, "y": 0.4}} for *_, said in gold]
+    scorer.add(examples[:3], predictions[:3])
+    scorer.add(examples[3:], predictions[3:])
+    assert scorer.compute()["mean"] == 0.5
+    drawn = scorer.compute(np.array([0, 0, 3]))
+    assert (drawn["a.accuracy"], drawn["b.accuracy"], drawn["mean"]) == (1.0, 1.0, 1.0)
+    assert scorer.compute(np.array([1]))["mean"] == 0.0
+    assert scorer.outcomes().tolist() == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_wrong_recipes_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="own data"):
+        Recipe(**{**values, "data": "other.csv"})
+    tasks = values["task"]["tasks"]
+    with pytest.raises(RecipeError, match="two"):
+        Recipe(**{**values, "task": {"name": "multi-task", "tasks": {"two": tasks["two"]}}})
+    with pytest.raises(RecipeError, match="text-clasification"):
+        wrong = {**tasks, "two": {**tasks["two"], "task": "text-clasification"}}
+        Recipe(**{**values, "task": {"name": "multi-task", "tasks": wrong}})
+    nested = {**tasks, "both": {"task": values["task"], "data": tasks["two"]["data"]}}
+    with pytest.raises(RecipeError, match="beside other tasks"):
+        prepare(Recipe(**{**values, "task": {"name": "multi-task", "tasks": nested}}))
+
+
+def test_wrong_examples_are_refused(values: dict[str, Any]) -> None:
+    predictor = load(train(Recipe(**values)).artifact)
+    for example, said in (
+        ({"task": "twoo", "example": {"text": "x"}}, "Did you mean 'two'"),
+        ({"task": "two", "example": "x"}, "no JSON object"),
+        ({"task": "two", "example": {"txt": "x"}}, "has no text"),
+    ):
+        with pytest.raises(DataError, match=said):
+            predictor.predict([example])
