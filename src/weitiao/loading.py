@@ -9,6 +9,7 @@ from weitiao import data, models
 from weitiao.evaluation.evaluate import Inference, take_rows
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
+from weitiao.tasks.base import Examines
 from weitiao.training.loop import Training
 from weitiao.training.seeds import seed_everything
 
@@ -24,6 +25,8 @@ def load_for_training(ready: Preparation) -> Loaded:
     settings = ready.recipe.training
     seed_everything(settings.seed)
     plain = models.load_model(ready.pretrained, ready.task.head(ready.pretrained.family), seed=settings.seed)
+    if isinstance(ready.task, Examines):
+        ready.task.examine(plain)
     model = ready.method.apply(plain).to(ready.device)
     autocast = partial(models.autocast, ready.device, ready.precision)
     inference = Inference(model, ready.task, ready.reader, ready.device, autocast)

@@ -88,6 +88,7 @@ def prepare(recipe: Recipe) -> Preparation:
     refuse_errors(learned)
     shape = outline(pretrained, task, method)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
+    needed = disk_needed(**counts, models=max(1, len(task.head(pretrained.family).parts)))
     values: dict[str, tuple[Any, str]] = {
         "training.device": (device.type if device.index is None else str(device), device_why),
         "training.precision": (precision, precision_why),
@@ -105,10 +106,10 @@ def prepare(recipe: Recipe) -> Preparation:
         *learned,
         *shape.findings,
         *_cut(features, splits, task, int(recipe.model.max_length)),
-        *_disk(recipe, counts),
+        *_disk(recipe, needed),
         *_without_validation(recipe, splits),
     ]
-    facts = _facts(recipe, pretrained, task, splits, features) | counts | {"disk_needed": disk_needed(**counts)}
+    facts = _facts(recipe, pretrained, task, splits, features) | counts | {"disk_needed": needed}
     return Preparation(
         recipe, pretrained, reader, task, method, splits, features, device, precision, findings, facts, also,
         digest=hashlib.sha256(f"{splits.digest} {pretrained.fingerprint}".encode()).hexdigest(),
@@ -233,7 +234,7 @@ def _options(recipe: Recipe, task: Task) -> dict[str, tuple[Any, str]]:
 
 def _scored(task: Task) -> dict[str, tuple[Any, str]]:
     most = task.examples_scored
-    return {"evaluation.examples": (most or "all", f"what {task.name} takes time for")}
+    return {"evaluation.examples": (most or "all", "generating text takes time" if most else "measuring takes little")}
 
 
 def _steps(
@@ -264,7 +265,7 @@ def _cut(
     for name, split in features.items():
         count, longest, rows = data.truncated(split, max_length)
         if count:
-            told.append(f"{count:,} of {len(split):,} {name}")
+            told.append(f"{count:,} of {len(splits[name]):,} {name}")
             where, most = where or f"data.{name} {data.lines_where(splits[name], rows)}", max(most, longest)
         left_out = np.setdiff1d(np.arange(len(splits[name])), data.column_array(split, "row"))
         if len(left_out):
@@ -286,16 +287,18 @@ def _without_validation(recipe: Recipe, splits: Mapping[SplitName, Dataset]) -> 
     return [Finding("note", place, "there is no validation split: all epochs are run and the last weights are kept")]
 
 
-def disk_needed(parameters: int, trainable: int) -> int:
-    """Bytes a run writes at most: checkpoints (weights and AdamW's two moments, fp32) and the artifact."""
-    return KEPT_CHECKPOINTS * 12 * trainable + 4 * (parameters + trainable)
+def disk_needed(parameters: int, trainable: int, models: int = 1) -> int:
+    """Bytes a run writes at most: checkpoints (weights and AdamW's two moments, fp32) and the artifact, which holds so
+    many whole `models`.
+    """  # fmt: skip
+    return KEPT_CHECKPOINTS * 12 * trainable + 4 * (models * parameters + trainable)
 
 
-def _disk(recipe: Recipe, counts: Mapping[str, int]) -> list[Finding]:
+def _disk(recipe: Recipe, needed: int) -> list[Finding]:
     folder = RUNS.resolve() if recipe.output is None else output_folder(recipe.base, recipe.output)
     while not folder.exists():
         folder = folder.parent
-    needed, free = disk_needed(**counts), shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder).free
     if needed <= free:
         return []
     said = f"the run may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
     if "validation" in ready.features:
         inference = tuned(inference, ready.labelled("validation"))
     inference = settled(inference)
-    measured = _measured(inference, ready)
-    also = _elsewhere(inference, ready)
+    rivals = _rivals(inference, ready)
+    measured = _measured(inference, ready, rivals)
+    evaluation, seed = ready.recipe.evaluation, ready.recipe.training.seed
+    also = [assess(inference, on, evaluation, seed, rivals) for on in ready.also.values()]
     final = measured[-1] if measured else None
     verdicts = [comparison.verdict for comparison in final.comparisons] if final else []
     card = write_card(
@@ -45,10 +48,9 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
     return {"primary": final.scores.primary, "score": primary.value}
 
 
-def _measured(inference: Inference, ready: Preparation) -> list[Measured]:
+def _measured(inference: Inference, ready: Preparation, rivals: Rivals) -> list[Measured]:
     """The validation split, then the test split; the last one measured stands beside the baselines."""
     seed = ready.recipe.training.seed
-    rivals = _rivals(inference, ready)
     there: list[SplitName] = [name for name in SPLITS if name in ready.features and name != "train"]
     found = [
         assess(inference, ready.labelled(name), ready.recipe.evaluation, seed, rivals if name == there[-1] else None)
@@ -59,17 +61,10 @@ def _measured(inference: Inference, ready: Preparation) -> list[Measured]:
     return found
 
 
-def _elsewhere(inference: Inference, ready: Preparation) -> list[Measured]:
-    """What `evaluation.also` names, beside the same baselines."""
-    seed = ready.recipe.training.seed
-    return [
-        assess(inference, on, ready.recipe.evaluation, seed, _rivals(inference, ready)) for on in ready.also.values()
-    ]
-
-
 def _rivals(inference: Inference, ready: Preparation) -> Rivals:
+    """The splits that baselines are fitted on, and the untouched model, loaded when it is first asked for."""
     fit_on: dict[SplitName, Labelled] = {name: ready.labelled(name) for name in ready.features if name != "test"}
-    return Rivals(fit_on, lambda: untouched(ready.pretrained, inference, ready.recipe.training.seed))
+    return Rivals(fit_on, cache(lambda: untouched(ready.pretrained, inference, ready.recipe.training.seed)))
 
 
 def write_reports(facts: Facts, folder: Path) -> None:

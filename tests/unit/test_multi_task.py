@@ -20,9 +20,10 @@ from weitiao.errors import DataError, RecipeError
 from weitiao.loading import load_for_training
 from weitiao.metrics.classification import SingleLabelScorer
 from weitiao.metrics.several import SeveralScorer
-from weitiao.preparation import prepare
+from weitiao.preparation import disk_needed, prepare
 from weitiao.recipe import Recipe
-from weitiao.tasks.multi_task import MultiTaskOptions, _times
+from weitiao.tasks.multi_task import MultiTask, MultiTaskOptions, _times
+from weitiao.tasks.text_classification import TextClassification
 
 
 def table(path: Path, count: int, labels: int) -> str:
@@ -163,3 +164,33 @@ def test_wrong_examples_are_refused(values: dict[str, Any]) -> None:
     ):
         with pytest.raises(DataError, match=said):
             predictor.predict([example])
+
+
+def test_only_a_task_that_decides_reads_what_was_seen(values: dict[str, Any]) -> None:
+    task = prepare(Recipe(**values)).task
+
+    def never() -> Any:
+        raise AssertionError("nothing is to be decided")
+        yield
+
+    assert task.tune(never()).prepared == task.prepared
+
+
+def test_one_that_writes_has_fewer_examples_measured(values: dict[str, Any], tmp_path: Path) -> None:
+    assert MultiTask(MultiTaskOptions.model_validate({"tasks": values["task"]["tasks"]})).examples_scored is None
+    writing = {"task": "summarization", "data": "x.csv"}
+    both = MultiTaskOptions.model_validate({"tasks": {**values["task"]["tasks"], "short": writing}})
+    assert MultiTask(both).examples_scored == 200
+
+
+def test_the_disk_must_hold_a_model_for_each_head(values: dict[str, Any]) -> None:
+    facts = prepare(Recipe(**values)).facts
+    alone = disk_needed(facts["parameters"], facts["trainable"])
+    assert facts["disk_needed"] == alone + 4 * facts["parameters"]
+
+
+def test_each_task_may_look_at_its_own_model(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(TextClassification, "examine", lambda self, model: seen.append(model), raising=False)
+    training, _ = load_for_training(prepare(Recipe(**values)))
+    assert seen == list(training.model.heads.values())

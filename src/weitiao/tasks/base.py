@@ -131,6 +131,14 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class Examines(Protocol):
+    """A task that has to see the model itself before it is trained: not all can be told by its config."""
+
+    def examine(self, model: torch.nn.Module) -> None:
+        """Raise a `ModelError` where the model cannot be trained as the options ask."""
+
+
+@runtime_checkable
 class Settles(Protocol):
     """A task that moves something it knows into the trained model, so that plain `transformers` answers as it does."""
 

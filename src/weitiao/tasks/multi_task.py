@@ -6,8 +6,9 @@ Caruana 1997, *Multitask Learning*; Liu et al. 2019 (MT-DNN, arXiv:1901.11504): 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import tee
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -96,7 +97,6 @@ class MultiTask:
     )
     baselines: ClassVar[tuple[str, ...]] = ("each-own",)
     layout: ClassVar[Layout | None] = None
-    examples_scored: ClassVar[int | None] = None
     too_long: ClassVar[str] = "they are cut as each task does by itself"
     Options: ClassVar[type[Settings]] = MultiTaskOptions
     Prepared: ClassVar[type[base.Prepared]] = Together
@@ -112,6 +112,17 @@ class MultiTask:
             learned = None if prepared is None else kind.Prepared.model_validate(prepared.learned[name])
             self.parts[name] = Part(kind(part.task.options, learned), part.data)
         self._names = list(self.parts)
+
+    @property
+    def examples_scored(self) -> int | None:
+        """Those of the task that asks for the fewest: one that generates text."""
+        return min((most for part in self.parts.values() if (most := part.task.examples_scored)), default=None)
+
+    def examine(self, model: torch.nn.Module) -> None:
+        """Let each task look at the model it is to learn with."""
+        for name, part in self.parts.items():
+            if isinstance(part.task, base.Examines):
+                part.task.examine(getattr(model, "parts", {}).get(name, model))
 
     # --- preparing
 
@@ -151,13 +162,8 @@ class MultiTask:
 
     def tune(self, seen: Iterable[tuple[Sequence[Example], Sequence[Prediction]]]) -> MultiTask:
         """Let each task settle its decision rule on its own examples."""
-        kept: dict[str, list[tuple[list[Example], list[Prediction]]]] = {name: [] for name in self.parts}
-        for examples, predictions in seen:
-            for name in self.parts:
-                chosen = [i for i, example in enumerate(examples) if example["task"] == name]
-                if chosen:
-                    kept[name].append(([own(examples[i]) for i in chosen], [predictions[i] for i in chosen]))
-        tuned = {name: part.task.tune(iter(kept[name])) for name, part in self.parts.items()}
+        streams = zip(self.parts.items(), tee(seen, len(self.parts)), strict=True)  # read only by a task that decides
+        tuned = {name: part.task.tune(_of_task(name, stream)) for (name, part), stream in streams}
         learned = {name: task.prepared.model_dump(mode="json") for name, task in tuned.items()}
         return MultiTask(self.options, self._known.model_copy(update={"learned": learned}))
 
@@ -215,7 +221,8 @@ class MultiTask:
         batch = self.parts[name].task.collate(own_features, reader, training=training)
         shared = not self.head(reader.family).parts
         inputs = batch.inputs if shared else {**batch.inputs, "part": name}
-        return replace(batch, inputs=inputs, features=features)
+        part = features[0]["part"]
+        return replace(batch, inputs=inputs, features=[{**feature, "part": part} for feature in batch.features])
 
     # --- batches to loss and predictions
 
@@ -233,11 +240,9 @@ class MultiTask:
         return self.parts[name].task.predict(one, batch, reader, answers=answers)
 
     def _apart(self, batch: Batch) -> tuple[str, Batch]:
-        """The batch as its task made it."""
-        name = self._names[batch.features[0]["part"]]
+        """The batch for its task's own model."""
         inputs = {key: value for key, value in batch.inputs.items() if key != "part"}
-        features = [{**json.loads(feature["feature"]), "row": feature["row"]} for feature in batch.features]
-        return name, replace(batch, inputs=inputs, features=features)
+        return self._names[batch.features[0]["part"]], replace(batch, inputs=inputs)
 
     def generation_config(self, model: torch.nn.Module, reader: Reader) -> GenerationConfig | None:
         """How the first of the tasks generates, where they share a model that writes; each asks for its own here."""
@@ -292,6 +297,16 @@ def _times(sizes: Mapping[str, int], options: MultiTaskOptions) -> dict[str, flo
     shares = {name: options.tasks[name].weight * size**power for name, size in sizes.items()}
     whole, examples = sum(shares.values()), sum(sizes.values())
     return {name: shares[name] / whole * examples / size for name, size in sizes.items()}
+
+
+def _of_task(
+    name: str, seen: Iterable[tuple[Sequence[Example], Sequence[Prediction]]]
+) -> Iterator[tuple[list[Example], list[Prediction]]]:
+    """What was seen of one task, as it knows its examples."""
+    for examples, predictions in seen:
+        chosen = [i for i, example in enumerate(examples) if example["task"] == name]
+        if chosen:
+            yield [own(examples[i]) for i in chosen], [predictions[i] for i in chosen]
 
 
 def _parsed(examples: Mapping[str, list[Any]], row: int) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
 
     start = time.perf_counter()
     batches = training.collate(rows)
-    targets = sum(batch.targets for batch in batches)
+    targets = sum(batch.targets for batch in batches) or 1.0  # windows of a long text may all hold nothing to learn
     training.model.train()
     total = 0.0
     for batch in batches:
