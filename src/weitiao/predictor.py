@@ -88,7 +88,7 @@ class Predictor:
         given = example if isinstance(example, Mapping) else {first: example}
         value = _sound if self.artifact.task.layout == "audio" else _value
         record = {c.role: value(given.get(c.role), c) for c in self.columns}
-        empty = [role for role, value in record.items() if not value]
+        empty = [column.role for column in self.columns if column.every and not record[column.role]]
         if empty:
             raise DataError(f"example {row + 1} has no {empty[0]}", where="predict",
                             fix=f"Leave out empty examples; the model reads: {', '.join(record)}.")  # fmt: skip

@@ -36,6 +36,7 @@ class Column:
     description: str = ""
     target: bool = False  # what is learned: an example to predict for has none
     kind: Literal["text", "label", "number", "any"] = "text"  # several columns may be gathered but for text
+    every: bool = True  # where the column is there, each example has a value
 
 
 @dataclass(frozen=True)

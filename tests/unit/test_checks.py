@@ -14,6 +14,7 @@ from weitiao.records import Column, Finding
 ROLES = (
     Column("text", ("text",)),
     Column("text_pair", ("pair",), required=False),
+    Column("remark", ("remark",), required=False, every=False),
     Column("label", ("label",), target=True, kind="label"),
 )
 
@@ -49,6 +50,10 @@ def test_empty_texts_and_labels_are_errors_with_lines(found):
 def test_an_empty_optional_column_is_a_warning(found):
     findings = found([{**row, "pair": "" if i == 3 else "p"} for i, row in enumerate(rows())])
     assert [(f.level, f.problem) for f in findings] == [("warning", "1 row with an empty text_pair")]
+
+
+def test_a_cell_that_may_be_empty_is_no_finding(found):
+    assert found([{**row, "remark": "" if i % 2 else "odd"} for i, row in enumerate(rows())]) == []
 
 
 def test_no_label_among_several_is_a_warning(found):

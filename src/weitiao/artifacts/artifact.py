@@ -47,9 +47,10 @@ class Artifact:
 
     @property
     def columns(self) -> list[Column]:
-        """The columns it was trained on, the label among them; to predict, all others are needed."""
+        """The columns it was trained on, targets among them; those that each example has a value of are needed."""
         trained = self.recipe.data.columns
-        return [replace(column, required=True) for column in self.task.columns if column.role in trained]
+        needed = [replace(column, required=column.required or column.every) for column in self.task.columns]
+        return [column for column in needed if column.role in trained]
 
     def load_model(self, *, trust_remote_code: bool = False) -> torch.nn.Module:
         """Load the weights in fp32, ready to predict."""

@@ -26,7 +26,7 @@ def check_examples(splits: Mapping[SplitName, Dataset], columns: Sequence[Column
     findings = []
     for split, dataset in splits.items():
         for column in columns:
-            if column.role in dataset.column_names:
+            if column.every and column.role in dataset.column_names:
                 findings += _empty(split, dataset, column)
         keys = _keys(splits, split, columns)
         findings += _contradictions(split, dataset, keys)

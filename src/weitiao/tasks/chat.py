@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from weitiao.data.dialogue import messages_of, tools_of
 from weitiao.data.formats.base import Layout
-from weitiao.errors import RecipeError
 from weitiao.metrics.texts import TextScorer
 from weitiao.recipe import Settings
 from weitiao.records import (
@@ -30,7 +29,7 @@ from weitiao.tasks.generation import GenerationOptions, generation_config
 from weitiao.tasks.inputs import place
 from weitiao.tasks.rendering import Turns, render, render_prompt
 from weitiao.tasks.replies import HEADS, is_asked, known_losses, room_of, stops_of, written
-from weitiao.tasks.sequences import UNTRAINED, check_packing, packed, packing_problem, padded, token_loss
+from weitiao.tasks.sequences import UNTRAINED, Packs, packed, padded, token_loss
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +86,7 @@ class ChatFormat(base.Prepared):
     plain: bool = True  # ``apply_chat_template`` gives the same tokens as ours
 
 
-class Chat:
+class Chat(Packs):
     """What an assistant says next. Loss: cross-entropy of the tokens of its turns, tool calls and end of turn included.
 
     A decoder reads the dialogue as its chat template writes it; an encoder-decoder reads it in its encoder and writes
@@ -101,7 +100,8 @@ class Chat:
     columns: ClassVar[tuple[Column, ...]] = (
         Column("messages", ("messages",), kind="any", description="the turns of a dialogue; read from OpenAI messages, "
                "ShareGPT conversations, Alpaca rows or prompt and completion"),
-        Column("tools", ("tools",), required=False, kind="any", description="the tools that may be called"),
+        Column("tools", ("tools",), required=False, every=False, kind="any",
+               description="the tools that may be called"),
     )  # fmt: skip
     parts: ClassVar[Mapping[str, base.Part]] = {}
     baselines: ClassVar[tuple[str, ...]] = ("untouched",)
@@ -127,8 +127,7 @@ class Chat:
 
         Raises a `ModelError` for a template that does not work, a `RecipeError` where packing is not possible.
         """
-        if self.options.packing and (problem := packing_problem(pretrained.config)):
-            raise RecipeError(problem, where="task.packing", fix="Set packing: false.")
+        self.check_packs(pretrained)
         findings = []
         if give_chat_template(pretrained.tokenizer, pretrained.family):
             problem = "the tokenizer has no chat template: it is given a plain one, which is saved with the model"
@@ -137,11 +136,6 @@ class Chat:
         prepared = ChatFormat(header=template.header, folds_system="system" in template.lacking,
                               plain=_is_plain(pretrained))  # fmt: skip
         return Chat(self.options, prepared), findings + template.findings()
-
-    def examine(self, model: torch.nn.Module) -> None:
-        """Look at the loaded model: a `ModelError` where dialogues that are packed would see one another."""
-        if self.options.packing:
-            check_packing(model)
 
     def tune(self, seen: Iterable[tuple[Sequence[Example], Sequence[Prediction]]]) -> Chat:
         """Nothing is decided."""

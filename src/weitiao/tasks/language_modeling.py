@@ -37,7 +37,7 @@ from weitiao.tasks.corruption import LEAST_SENTINELS, Corruption, find_sentinels
 from weitiao.tasks.inputs import check_text, place
 from weitiao.tasks.masking import Masking
 from weitiao.tasks.segmenting import Chinese, has_chinese, jieba_is_there
-from weitiao.tasks.sequences import losses, packed, packing_problem, padded, token_loss
+from weitiao.tasks.sequences import Packs, losses, packed, padded, token_loss
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +122,7 @@ class Language(base.Prepared):
     sentinels: list[int]
 
 
-class LanguageModeling:
+class LanguageModeling(Packs):
     """Domain adaptation on raw text. Encoders: masked language modelling; decoders: the next token;
     encoder-decoders: span corruption, or text infilling where the tokenizer has a mask token and no sentinels.
     """  # fmt: skip
@@ -180,6 +180,7 @@ class LanguageModeling:
         objective, sentinels = _objective(pretrained)
         texts = splits["train"][:SAMPLE]["text"]
         _check_options(self.options, objective, pretrained)
+        self.check_packs(pretrained)
         options = self.options.model_copy(update={
             "block_length": _settled(self.options.block_length, min(BLOCK, pretrained.max_length)),
             "mask_share": _settled(self.options.mask_share, SHARE[objective]),
@@ -377,8 +378,6 @@ def _check_options(options: LanguageModelingOptions, objective: Learned, pretrai
     if options.whole_words is True and not pretrained.tokenizer.is_fast:
         raise RecipeError("the tokenizer does not tell which characters a token stands for", where="task.whole_words",
                           fix="Leave it out.")  # fmt: skip
-    if options.packing and (problem := packing_problem(pretrained.config)):
-        raise RecipeError(problem, where="task.packing", fix="Set packing: false.")
 
 
 def _settled(value: Any, found: Any) -> Any:

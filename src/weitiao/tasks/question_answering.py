@@ -10,7 +10,6 @@ import numpy as np
 from pydantic import Field
 
 from weitiao.data.formats.base import Layout
-from weitiao.errors import DataError
 from weitiao.metrics.answers import AnswerScorer, NoAnswerThreshold
 from weitiao.recipe import Settings
 from weitiao.records import (
@@ -120,10 +119,11 @@ class QuestionAnswering:
         Column("question", ("question", "query", "query_text", "问题"), description="the question"),
         Column("context", ("context", "passage", "paragraph", "document", "context_text", "text", "文章", "段落"),
                description="the text that the answer is looked for in"),
-        Column("answers", ("answers", "answer", "answer_text", "答案"), required=False, target=True, kind="any",
+        Column("answers", ("answers", "answer", "answer_text", "答案"), every=False, target=True, kind="any",
                description="the right answer, or a list of them; empty where the context has none"),
-        Column("answer_starts", ("answer_starts", "answer_start", "start", "起始位置"), required=False, target=True,
-               kind="any", description="the character of the context that each answer begins at, counted from 0"),
+        Column("answer_starts", ("answer_starts", "answer_start", "start", "起始位置"), required=False, every=False,
+               target=True, kind="any",
+               description="the character of the context that each answer begins at, counted from 0"),
     )  # fmt: skip
     reads: ClassVar[Modality] = "text"
     parts: ClassVar[Mapping[str, base.Part]] = {}
@@ -157,10 +157,6 @@ class QuestionAnswering:
         """Find the answers in their contexts, learn how long they are and whether some questions have none."""
         check_text(splits, "question", "context")
         check_tokenizer(pretrained.tokenizer)
-        for name, split in splits.items():
-            if "answers" not in split.column_names:
-                raise DataError("has no answers to learn from", where=f"data.{name}",
-                                fix="Name their column: data.columns: {answers: COLUMN}.")  # fmt: skip
         seen = {name: checks.look(split, pretrained.tokenizer) for name, split in splits.items()}
         train, longest = seen["train"], self.options.max_answer_length
         unanswerable = checks.is_unanswerable(splits["train"], train, self.options.unanswerable)

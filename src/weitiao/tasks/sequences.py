@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from weitiao.errors import ModelError
-from weitiao.records import Batch, Reader
+from weitiao.errors import ModelError, RecipeError
+from weitiao.records import Batch, Pretrained, Reader
 from weitiao.tasks.chat_template import surrounding
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ LOGITS = 100_000_000  # numbers of logits held at a time where a loss is only me
 
 # Take positions, yet look at the neighbours in a packed row: measured by `check_packing` with transformers 5.23.
 MIXING = frozenset({"biogpt", "falcon", "gpt_oss", "openai-gpt", "opt", "xglm"})
+
+UNPACKED = "Set packing: false."
 
 
 # --- texts to features
@@ -232,7 +234,7 @@ def check_packing(model: torch.nn.Module) -> None:
     base = _base(model)
     problem = packing_problem(base.config)
     if problem:
-        raise ModelError(problem, where="task.packing", fix="Set packing: false.")
+        raise ModelError(problem, where="task.packing", fix=UNPACKED)
     size, training = min(64, base.config.get_text_config().vocab_size), model.training
     device = next(model.parameters()).device
     first = [i % size for i in range(3, 10)]
@@ -247,7 +249,23 @@ def check_packing(model: torch.nn.Module) -> None:
     difference = float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-6))
     if not difference < (1e-3 if alone.dtype == together.dtype and _is_fp32(model) else 5e-2):
         raise ModelError(f"the model's answers change with the neighbours in a packed row (by {difference:.2g})",
-                         where="task.packing", fix="Set packing: false.")  # fmt: skip
+                         where="task.packing", fix=UNPACKED)  # fmt: skip
+
+
+class Packs:
+    """A task whose option `packing` lets several examples share a row in training."""
+
+    options: Any
+
+    def check_packs(self, pretrained: Pretrained) -> None:
+        """Raise a `RecipeError` where it is known beforehand that examples cannot be packed for a model."""
+        if self.options.packing and (problem := packing_problem(pretrained.config)):
+            raise RecipeError(problem, where="task.packing", fix=UNPACKED)
+
+    def examine(self, model: torch.nn.Module) -> None:
+        """Look at the loaded model: a `ModelError` where examples that are packed would see one another."""
+        if self.options.packing:
+            check_packing(model)
 
 
 def _stacked(rows: Sequence[Sequence[int]], fill: int, width: int | None = None) -> torch.Tensor:

@@ -29,7 +29,7 @@ class Summarization(Text2TextGeneration):
                         "内容"), kind="any", description="the text to sum up, or a list of its sentences"),
         Column("summary", ("summary", "tldr", "highlights", "headline", "target", "title", "摘要", "概要", "标题"),
                target=True, kind="any", description="its summary, or a list of summaries that are all right"),
-        Column("references", ("references", "参考"), required=False, target=True, kind="any",
+        Column("references", ("references", "参考"), required=False, every=False, target=True, kind="any",
                description="more summaries, for the scores"),
     )  # fmt: skip
     baselines: ClassVar[tuple[str, ...]] = ("untouched", "lead")

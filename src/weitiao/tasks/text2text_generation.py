@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from weitiao import data
 from weitiao.data.formats.base import Layout
-from weitiao.errors import DataError, RecipeError
+from weitiao.errors import DataError
 from weitiao.metrics.texts import TextScorer
 from weitiao.metrics.tokens import UNSPACED, language_of
 from weitiao.metrics.told import joined
@@ -34,7 +34,7 @@ from weitiao.tasks.fitting import Template
 from weitiao.tasks.generation import GenerationOptions, decoded, generate, generation_config, room_for
 from weitiao.tasks.inputs import place
 from weitiao.tasks.prompts import check_prompt, closed, prompt_roles
-from weitiao.tasks.sequences import losses, packed, packing_problem, padded, prompt_of, target_ids, token_loss
+from weitiao.tasks.sequences import Packs, losses, packed, padded, prompt_of, target_ids, token_loss
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ class Wording(base.Prepared):
     language: str
 
 
-class Text2TextGeneration:
+class Text2TextGeneration(Packs):
     """Write a text for a text. Loss: cross-entropy of the target's tokens and its end, nothing of the prompt.
 
     Of several references the first is learned, and scores take the nearest. A source given as a list (of sentences) is
@@ -117,7 +117,7 @@ class Text2TextGeneration:
                description="the text to read"),
         Column("target", ("target", "output", "tgt", "text2", "to", "输出", "目标"), target=True, kind="any",
                description="the text to write, or a list of texts that are all right"),
-        Column("references", ("references", "参考"), required=False, target=True, kind="any",
+        Column("references", ("references", "参考"), required=False, every=False, target=True, kind="any",
                description="more texts that would be right, for the scores"),
     )  # fmt: skip
     baselines: ClassVar[tuple[str, ...]] = ("untouched", "copy")
@@ -186,8 +186,7 @@ class Text2TextGeneration:
             column.role for column in self.columns if not column.target and column.role in splits["train"].features
         ]
         _check_columns(splits, [column.role for column in self.columns])
-        if self.options.packing and (problem := packing_problem(pretrained.config)):
-            raise RecipeError(problem, where="task.packing", fix="Set packing: false.")
+        self.check_packs(pretrained)
         findings = [found for name, split in splits.items() for found in self._empty(name, split)]
         if any(found.level == "error" for found in findings):
             return self, findings

@@ -35,10 +35,9 @@ from weitiao.tasks.prompts import check_prompt, fill, prompt_roles
 from weitiao.tasks.replies import HEADS, is_asked, known_losses, room_of, stops_of, written
 from weitiao.tasks.sequences import (
     UNTRAINED,
-    check_packing,
+    Packs,
     encode_pairs,
     packed,
-    packing_problem,
     padded,
     target_ids,
     token_loss,
@@ -106,7 +105,7 @@ class TextForm(base.Prepared):
     tested: bool  # completions are programs with tests
 
 
-class TextGeneration:
+class TextGeneration(Packs):
     """What comes next. Loss: cross-entropy of all tokens of a text, or of a completion, its end of text included.
 
     Which columns there are decides. `text` alone: the whole text is learned. `completion` as well: `text` is the
@@ -124,7 +123,7 @@ class TextGeneration:
                               "答案", "回答"), required=False, target=True, description="what is to follow the text"),
         Column("tests", ("tests", "test_list"), required=False, target=True, kind="any",
                description="Python statements, mostly asserts, that a completion has to pass"),
-        Column("setup", ("setup", "test_setup_code"), required=False, target=True,
+        Column("setup", ("setup", "test_setup_code"), required=False, every=False, target=True,
                description="Python code that is run before the tests"),
     )  # fmt: skip
     parts: ClassVar[Mapping[str, base.Part]] = {}
@@ -164,8 +163,7 @@ class TextGeneration:
         train = splits["train"]
         form = _form_of(train)
         _check_options(self.options, form, train)
-        if self.options.packing and (problem := packing_problem(pretrained.config)):
-            raise RecipeError(problem, where="task.packing", fix="Set packing: false.")
+        self.check_packs(pretrained)
         best = "pass_at_1" if form.tested else "perplexity"
         options = self.options.model_copy(update={
             "samples": max(self.options.k) if self.options.samples == "auto" else self.options.samples,
@@ -173,11 +171,6 @@ class TextGeneration:
             "separator": _separator(self.options, form, train),
         })  # fmt: skip
         return TextGeneration(options, form), []
-
-    def examine(self, model: torch.nn.Module) -> None:
-        """Look at the loaded model: a `ModelError` where examples that are packed would see one another."""
-        if self.options.packing:
-            check_packing(model)
 
     def tune(self, seen: Iterable[tuple[Sequence[Example], Sequence[Prediction]]]) -> TextGeneration:
         """Nothing is decided."""

@@ -29,7 +29,7 @@ class Translation(Text2TextGeneration):
                description="the text to translate"),
         Column("target", ("target", "tgt", "target_text", "translation", "zh", "chinese", "译文", "中文"), target=True,
                kind="any", description="its translation, or a list of translations that are all right"),
-        Column("references", ("references", "参考"), required=False, target=True, kind="any",
+        Column("references", ("references", "参考"), required=False, every=False, target=True, kind="any",
                description="more translations, for the scores"),
     )  # fmt: skip
     scored: ClassVar[tuple[Metric, ...]] = ("bleu", "chrf")
