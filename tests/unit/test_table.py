@@ -180,6 +180,36 @@ def test_no_column_fits(tmp_path):
         choose_columns(table, ROLES, {})
 
 
+FORMS = (
+    Column("tokens", ("words",), required=False, form="tokens"),
+    Column("tags", ("tags",), required=False, target=True, form="tokens"),
+    Column("text", ("text",), required=False, form="text"),
+    Column("spans", ("spans",), required=False, target=True, form="text"),
+    Column("weight", ("weight",), required=False),
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "named", "chosen"),
+    [
+        ("words,tags,text,spans,weight", {}, ["tokens", "tags", "weight"]),  # the first that is there whole
+        ("words,text,spans,weight", {}, ["text", "spans", "weight"]),
+        ("words,tags,text,spans", {"spans": "spans"}, ["text", "spans"]),  # the one that is asked for
+        ("words,tags,text,other", {"text": "other"}, ["text"]),
+        ("words,text", {}, ["tokens", "text"]),  # none is whole: the task says what it needs
+    ],
+)
+def test_a_file_is_read_in_one_of_several_forms(tmp_path, header, named, chosen):
+    table = open_table(str(csv_file(tmp_path / "a.csv", [",".join("abcde"[: header.count(",") + 1])], header)))
+    assert list(choose_columns(table, FORMS, named).names) == chosen
+
+
+def test_columns_of_two_forms_are_not_named_together(tmp_path):
+    table = open_table(str(csv_file(tmp_path / "a.csv", ["a,b,c,d"], "words,tags,text,spans")))
+    with pytest.raises(DataError, match=r"tokens and text are of two ways .*Name .*: tokens and tags, or text and"):
+        choose_columns(table, FORMS, {"tokens": "words", "text": "text"})
+
+
 # --- labels
 
 

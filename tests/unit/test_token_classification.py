@@ -332,6 +332,16 @@ def test_columns_of_neither_form(recipe_values: Values, tmp_path: Path) -> None:
         prepare(recipe(recipe_values, written(tmp_path / "a.jsonl", rows)))
 
 
+def test_tokens_beside_their_text_are_read_as_tokens(recipe_values: Values, tmp_path: Path) -> None:
+    """What a run was trained on is what `predict` asks for: not the text as well."""
+    rows = [{"text": " ".join(row["tokens"]), "entities": [[0, 3, "X"]], **row} for row in sentences()]
+    file = written(tmp_path / "a.jsonl", rows)
+    ready = prepare(recipe(recipe_values, file))
+    assert ready.recipe.data.columns == {"tokens": "tokens", "tags": "tags"}
+    spans = Recipe(**recipe_values(task="token-classification", data={"train": str(file), "columns": {"text": "text"}}))
+    assert prepare(spans).recipe.data.columns == {"text": "text", "entities": "entities"}
+
+
 def test_options_that_do_not_fit(recipe_values: Values, tmp_path: Path) -> None:
     file = written(tmp_path / "a.jsonl", sentences())
     weights = {"name": "token-classification", "class_weights": {"PRE": 2.0}}

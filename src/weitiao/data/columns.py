@@ -36,11 +36,13 @@ def choose_columns(
     """Map each role to a column of the table.
 
     In order: as `named` in the recipe; by a role's usual names, without case; by content, for ``text`` (the longest
-    text) and ``label`` (few distinct values). Raises a `DataError` for an unknown role, a column that is missing, or a
-    required role that nothing fits, always with the columns there are.
+    text) and ``label`` (few distinct values). Of roles in several forms those of one are filled (`_other_forms`).
+    Raises a `DataError` for an unknown role, a column that is missing, or a required role that nothing fits, always
+    with the columns there are.
     """
     _check_named(table, roles, named, where)
     _check_several(roles, named, where)
+    _check_forms(roles, named, where)
     names: dict[str, str | list[str]] = dict(named)
     how = dict.fromkeys(names, "named")
     for column in roles:
@@ -50,7 +52,8 @@ def choose_columns(
     missing = [column for column in roles if column.required and column.role not in names]
     if missing:
         raise _nothing_fits(table, missing[0], names, where)
-    ordered = {column.role: names[column.role] for column in roles if column.role in names}
+    others = _other_forms(roles, names, named)
+    ordered = {c.role: names[c.role] for c in roles if c.role in names and c.form not in others}
     return ChosenColumns(ordered, {role: how[role] for role in ordered}, findings)
 
 
@@ -69,6 +72,28 @@ def _check_several(roles: Sequence[Column], named: Mapping[str, str | list[str]]
         if isinstance(names, list) and column.kind not in ("label", "number"):
             raise DataError(f"found {len(names)} columns, but the {column.role} is read from one",
                             where=f"{where}.{column.role}", fix=f"Name one of: {', '.join(names)}.")  # fmt: skip
+
+
+def _check_forms(roles: Sequence[Column], named: Mapping[str, str | list[str]], where: str) -> None:
+    forms = {column.form: column.role for column in roles if column.form and column.role in named}
+    if len(forms) > 1:
+        first, second, *_ = forms.values()
+        raise DataError(f"{first} and {second} are of two ways to give an example, of which a file is read in one",
+                        where=where, fix=f"Name the columns of one: {_ways(roles)}.")  # fmt: skip
+
+
+def _ways(roles: Sequence[Column]) -> str:
+    forms = dict.fromkeys(column.form for column in roles if column.form)
+    return ", or ".join(" and ".join(column.role for column in roles if column.form == form) for form in forms)
+
+
+def _other_forms(roles: Sequence[Column], names: Mapping[str, Any], named: Mapping[str, Any]) -> set[str]:
+    """Return the forms that are not read: all but a named one, else all but the first that is there whole."""
+    forms = dict.fromkeys(column.form for column in roles if column.form)
+    asked = (column.form for column in roles if column.form and column.role in named)
+    whole = (form for form in forms if all(column.role in names for column in roles if column.form == form))
+    kept = next(asked, None) or next(whole, None)
+    return set(forms) - {kept} if kept else set()
 
 
 def check_column(table: Table, name: str, where: str) -> None:
