@@ -35,7 +35,7 @@ class Column:
     required: bool = True
     description: str = ""
     target: bool = False  # what is learned: an example to predict for has none
-    kind: Literal["text", "label", "number", "any"] = "text"  # several columns may be gathered but for text
+    kind: Literal["text", "label", "number", "dialogue", "any"] = "text"  # labels, numbers: several may be gathered
     every: bool = True  # where the column is there, each example has a value
     form: str = ""  # of several ways to give an example the one it is of; a file is read in one of them
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import subprocess
 import sys
@@ -14,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weitiao import registry
 from weitiao.data.checks import check_examples
 from weitiao.data.cut import apportion, cut, sample
 from weitiao.data.keys import normalised, occurrences, text_keys
 from weitiao.data.splits import open_splits
 from weitiao.errors import DataError
 from weitiao.recipe import DataSettings
-from weitiao.records import Column
+from weitiao.records import LINE, Column
 
 ROLES = (
     Column("text", ("text",)),
@@ -213,6 +215,42 @@ def test_a_text_that_links_all_groups_is_dropped_not_followed(tmp_path):
     assert len(holding) == 1
     assert "__group__" not in splits["train"].column_names
     assert "whole groups of 'author'" in splits.origin["test"]
+
+
+def turns(*said: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
+
+
+@pytest.mark.parametrize(
+    ("task", "made"),
+    [
+        ("chat", lambda asked, answer: {"messages": turns(f"{asked}?", answer)}),
+        ("chat", lambda asked, answer: {"messages": turns(f"{asked}?", answer, "And then?", f"{answer} again")}),
+        ("chat", lambda asked, answer: {"instruction": asked, "input": "", "output": answer}),
+        ("summarization", lambda asked, answer: {"text": asked, "summary": answer}),
+        ("translation", lambda asked, answer: {"source": asked, "target": answer, "references": [answer]}),
+        ("text2text-generation", lambda asked, answer: {"input": asked, "target": answer}),
+        ("text-generation", lambda asked, answer: {"prompt": asked, "completion": answer}),
+        ("generative-qa", lambda asked, answer: {"question": asked, "context": "here", "answers": [answer]}),
+    ],
+)
+def test_the_same_input_with_another_answer_stays_in_one_split(tmp_path, task, made):
+    rows = [made(f"what is number {i}", f"answer {i} by {who}") for i in range(30) for who in range(3)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    kind = registry.get("task", task)
+    splits = open_splits(DataSettings(train=str(file)), kind.columns, seed=0, layout=kind.layout)
+    found = {name: {(line - 1) // 3 for line in splits[name][LINE][:]} for name in splits}  # three rows for a question
+    assert {name: len(questions) for name, questions in found.items()} == {"train": 24, "validation": 3, "test": 3}
+    assert {name: len(split) for name, split in splits.items()} == {"train": 72, "validation": 9, "test": 9}
+
+
+def test_another_question_in_a_dialogue_makes_another_input(tmp_path):
+    rows = [{"messages": turns("hello", "hi", f"what is number {i}", "no idea")} for i in range(30)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kind = registry.get("task", "chat")
+    splits = open_splits(DataSettings(train=str(tmp_path / "rows.jsonl")), kind.columns, seed=0, layout=kind.layout)
+    assert len(np.unique(np.concatenate(list(splits.text_keys.values())))) == 30
 
 
 def test_given_files_and_what_they_share(tmp_path):

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from weitiao.data.arrow import arrow_batches
 from weitiao.data.keys import text_keys
 from weitiao.data.labels import label_codes, lines_where
-from weitiao.data.splits import Splits, inputs
+from weitiao.data.splits import Splits, input_keys
 from weitiao.records import Column, Finding, SplitName
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def check_examples(splits: Mapping[SplitName, Dataset], columns: Sequence[Column
 def _keys(splits: Mapping[SplitName, Dataset], split: SplitName, columns: Sequence[Column]) -> np.ndarray:
     if isinstance(splits, Splits):
         return splits.text_keys[split]
-    return text_keys(splits[split], inputs(splits[split], columns))
+    return input_keys(splits[split], columns)
 
 
 def empty_rows(dataset: Dataset, column: str) -> np.ndarray:

@@ -201,6 +201,11 @@ def with_messages(
         yield line, record | {key: _text_of(value) for key, value in found.items()}
 
 
+def asked(messages: str) -> list[tuple[str, Any]]:
+    """Return what is said in `messages` of a row by others than the assistant, as (role, content)."""
+    return [(turn["role"], turn.get("content")) for turn in json.loads(messages) if turn["role"] != "assistant"]
+
+
 def _text_of(value: list[Message]) -> str | None:
     return json.dumps(value, ensure_ascii=False) if value else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +23,21 @@ def normalised(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def text_keys(dataset: Dataset, columns: Sequence[str]) -> np.ndarray:
-    """Return a 64-bit number a row, uint64 of shape (n,), over the normalised texts of `columns`.
+def text_keys(
+    dataset: Dataset, columns: Sequence[str], read: Mapping[str, Callable[[Any], Any]] | None = None
+) -> np.ndarray:
+    """Return a 64-bit number a row, uint64 of shape (n,), over the normalised texts of `columns`, or what `read` makes
+    of a column's values. The same on every machine.
 
-    The same on every machine. Two different texts share a number once in about 10^19 / rows^2 times.
-    """
-    parts = [
-        np.frombuffer(b"".join(map(_hash, *(column.to_pylist() for column in batch.columns))), dtype="<u8")
-        for batch in arrow_batches(dataset, columns)
-    ]
+    Two different texts share a number once in about 10^19 / rows^2 times.
+    """  # fmt: skip
+    parts = []
+    for batch in arrow_batches(dataset, columns):
+        values = [column.to_pylist() for column in batch.columns]
+        for place, name in enumerate(columns):
+            if read and name in read:
+                values[place] = list(map(read[name], values[place]))
+        parts.append(np.frombuffer(b"".join(map(_hash, *values)), dtype="<u8"))
     return np.concatenate(parts).astype(np.uint64) if parts else np.empty(0, np.uint64)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from weitiao.data.arrow import arrow_batches, digest, select_rows
 from weitiao.data.columns import ChosenColumns, check_column, choose_columns, file_columns
 from weitiao.data.cut import cut, sample
+from weitiao.data.dialogue import asked
 from weitiao.data.formats.base import Layout
 from weitiao.data.formats.detect import splits_in
 from weitiao.data.keys import mixed, occurrences, text_keys
@@ -37,7 +38,7 @@ class Splits(Mapping[SplitName, "Dataset"]):
     columns: ChosenColumns
     origin: dict[SplitName, str]  # such as ``reviews.csv`` or ``10% of reviews.csv, stratified``
     findings: list[Finding]
-    text_keys: dict[SplitName, np.ndarray]  # `keys.text_keys` of each split's rows, over all roles but the targets
+    text_keys: dict[SplitName, np.ndarray]  # `input_keys` of each split's rows
     parts: dict[str, Splits] = field(default_factory=dict)  # of each task, where several are learned together
 
     def __getitem__(self, name: SplitName) -> Dataset:
@@ -137,14 +138,15 @@ def _part(
         if settings.group not in table.columns:
             settings = settings.model_copy(update={"group": None})
     data = rename(table, chosen.names, settings, base=base, columns=columns)
-    return _Part(data, table.name, text_keys(data, inputs(data, columns)), np.arange(len(data)))
+    return _Part(data, table.name, input_keys(data, columns), np.arange(len(data)))
 
 
-def inputs(dataset: Dataset, columns: Sequence[Column]) -> list[str]:
-    """Return the roles that a model reads: all columns but the targets."""
+def input_keys(dataset: Dataset, columns: Sequence[Column]) -> np.ndarray:
+    """Return `keys.text_keys` over what a model reads: all columns but the targets, of a dialogue what it is asked."""
     own = [name for name in dataset.column_names if name not in (LINE, FILE, GROUP)]
     targets = {column.role for column in columns if column.target}
-    return [name for name in own if name not in targets] or own
+    dialogues = {column.role for column in columns if column.kind == "dialogue"}
+    return text_keys(dataset, [name for name in own if name not in targets] or own, dict.fromkeys(dialogues, asked))
 
 
 # --- files given

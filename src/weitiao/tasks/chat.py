@@ -98,8 +98,8 @@ class Chat(Packs):
     reads: ClassVar[Modality] = "text"
     layout: ClassVar[Layout | None] = "dialogue"
     columns: ClassVar[tuple[Column, ...]] = (
-        Column("messages", ("messages",), kind="any", description="the turns of a dialogue; read from OpenAI messages, "
-               "ShareGPT conversations, Alpaca rows or prompt and completion"),
+        Column("messages", ("messages",), kind="dialogue", description="the turns of a dialogue; read from OpenAI "
+               "messages, ShareGPT conversations, Alpaca rows or prompt and completion"),
         Column("tools", ("tools",), required=False, every=False, kind="any",
                description="the tools that may be called"),
     )  # fmt: skip
