@@ -81,6 +81,16 @@ def test_evaluation_batches_hold_one_task_and_whole_groups() -> None:
     assert [batch.tolist() for batch in batches] == [[0, 1], [2], [4, 3]]
 
 
+def test_each_task_is_cut_by_its_own_label(values: dict[str, Any]) -> None:
+    ready = prepare(Recipe(**values))
+    for name, shares in (("two", [32, 32]), ("three", [11, 11, 10])):
+        part = ready.splits.parts[name]
+        assert "stratified" in part.origin["test"]
+        assert sorted(Counter(part["train"]["label"][:]).values(), reverse=True) == shares
+        test = Counter(part["test"]["label"][:])
+        assert max(test.values()) - min(test.values()) <= 1
+
+
 def test_heads_share_one_body(values: dict[str, Any]) -> None:
     training, _ = load_for_training(prepare(Recipe(**values)))
     two, three = (training.model.heads[name] for name in ("two", "three"))

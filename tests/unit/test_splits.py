@@ -305,6 +305,24 @@ def test_numbers_are_shared_out_by_size(tmp_path):
     assert abs(np.mean(np.array(splits["test"]["label"][:], float)) - 300 / 14) < 3
 
 
+@pytest.mark.parametrize("number", [lambda i: f"{i / 7:.3f}", lambda i: str(i * i)])
+def test_what_a_regression_learns_is_shared_out_by_size(tmp_path, number):
+    """Whole numbers as well: each tenth of the targets gives a tenth of itself to validation and to test."""
+    file = write(tmp_path / "a.csv", [(f"text {i}", number(i)) for i in range(300)], ("text", "grade"))
+    splits = open_splits(DataSettings(train=file), registry.get("task", "text-regression").columns, seed=0)
+    assert splits.origin["test"] == "10% of a.csv, stratified"
+    for name in ("validation", "test"):
+        tenths = Counter((line - 2) // 30 for line in splits[name][LINE][:])
+        assert tenths == dict.fromkeys(range(10), 3)
+
+
+def test_several_numbers_are_not_shared_out_by_the_rarest(tmp_path):
+    file = write(tmp_path / "a.csv", [(f"text {i}", str(i % 2), str(i % 3)) for i in range(60)], ("text", "a", "b"))
+    roles = registry.get("task", "text-regression").columns
+    splits = open_splits(DataSettings(train=file, columns={"target": ["a", "b"]}), roles, seed=0)
+    assert splits.origin["test"] == "10% of a.csv"
+
+
 def test_max_examples(tmp_path):
     splits = opened(write(tmp_path / "a.csv", reviews(200, 4)), max_examples=40)
     assert Counter(splits["train"]["label"][:]) == {f"label {i}": 10 for i in range(4)}

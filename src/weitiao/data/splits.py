@@ -97,8 +97,8 @@ def open_splits(
     parts = {split: _part(split, table, chosen, columns, settings, base) for split, table in tables.items()}
     origin: dict[SplitName, str] = {split: part.name for split, part in parts.items()}
     findings += _keep_apart(parts, settings)
-    findings += _cut_missing(parts, origin, settings, seed)
-    findings += _shorten(parts, origin, settings.max_examples, seed)
+    findings += _cut_missing(parts, origin, settings, columns, seed)
+    findings += _shorten(parts, origin, settings.max_examples, columns, seed)
     ordered = [split for split in SPLITS if split in parts]
     return Splits(
         datasets={split: parts[split].dataset() for split in ordered},
@@ -213,7 +213,11 @@ def _rows(mask: np.ndarray) -> str:
 
 
 def _cut_missing(
-    parts: dict[SplitName, _Part], origin: dict[SplitName, str], settings: DataSettings, seed: int
+    parts: dict[SplitName, _Part],
+    origin: dict[SplitName, str],
+    settings: DataSettings,
+    columns: Sequence[Column],
+    seed: int,
 ) -> list[Finding]:
     shares: dict[SplitName, float] = {
         "validation": 0.0 if "validation" in parts else settings.validation_size,
@@ -226,7 +230,7 @@ def _cut_missing(
         raise DataError(f"{told} leaves nothing to train on", where="data", fix="Make them sum to less than 1.")
     whole = parts["train"]
     view = select_rows(whole.data, whole.rows, "cut") if len(whole.rows) < len(whole.data) else whole.data
-    strata = strata_of(view)
+    strata = strata_of(view, columns)
     units, bound = _units(view, whole.keys, settings)
     keys = whole.keys if settings.duplicates == "together" else _each(whole.keys)
     placed = cut(units, strata, keys, validation=shares["validation"], test=shares["test"], seed=seed)
@@ -313,14 +317,17 @@ def _drop_shared(parts: dict[SplitName, _Part]) -> list[Finding]:
     return findings
 
 
-def strata_of(dataset: Dataset) -> np.ndarray:
-    """Number each row by what is to be shared out evenly, int64 of shape (n,): its label, its rarest label, or the
-    quantile of a measured number; all 0 where there is no label.
+def strata_of(dataset: Dataset, columns: Sequence[Column]) -> np.ndarray:
+    """Number each row by what is to be shared out evenly, int64 of shape (n,), of its first target that is a label or
+    a number: the label, the rarest of several, the quantile of a measured number. All 0 where there is no such target,
+    or where it is several numbers.
     """
-    if "label" not in dataset.column_names or not _can_stratify(dataset.data.schema.field("label").type):
+    targets = (column for column in columns if column.target and column.kind in ("label", "number"))
+    target = next((column for column in targets if column.role in dataset.column_names), None)
+    if target is None or not _can_stratify(dataset.data.schema.field(target.role).type, target):
         return np.zeros(len(dataset), np.int64)
-    codes, names = label_codes(dataset)
-    numbers = _measured(names)
+    codes, names = label_codes(dataset, target.role)
+    numbers = _measured(names, whole=target.kind == "number")
     if numbers is None:
         return codes if len(names) <= len(codes) / 3 else np.zeros_like(codes)  # else texts rather than classes
     values = np.append(numbers, numbers.mean())[codes]
@@ -328,26 +335,34 @@ def strata_of(dataset: Dataset) -> np.ndarray:
     return ranks * BINS // max(1, len(values))
 
 
-def _can_stratify(kind: pa.DataType) -> bool:
-    return not pa.types.is_struct(kind) and not (pa.types.is_list(kind) and pa.types.is_nested(kind.value_type))
+def _can_stratify(kind: pa.DataType, target: Column) -> bool:
+    if pa.types.is_list(kind):
+        return target.kind == "label" and not pa.types.is_nested(kind.value_type)
+    return not pa.types.is_struct(kind)
 
 
-def _measured(names: Sequence[str]) -> np.ndarray | None:
-    """Return names as numbers when they look measured rather than classes."""
+def _measured(names: Sequence[str], *, whole: bool) -> np.ndarray | None:
+    """Return names as numbers when they look measured rather than classes, as only fractions do where not `whole`."""
     if len(names) <= NUMBERS:
         return None
     try:
         numbers = np.array([float(name) for name in names])
     except ValueError:
         return None
-    return None if np.all(numbers == np.round(numbers)) else numbers
+    return numbers if whole or np.any(numbers != np.round(numbers)) else None
 
 
-def _shorten(parts: dict[SplitName, _Part], origin: dict[SplitName, str], most: int | None, seed: int) -> list[Finding]:
+def _shorten(
+    parts: dict[SplitName, _Part],
+    origin: dict[SplitName, str],
+    most: int | None,
+    columns: Sequence[Column],
+    seed: int,
+) -> list[Finding]:
     train = parts["train"]
     if most is None or len(train.rows) <= most:
         return []
-    strata = strata_of(select_rows(train.data, train.rows, "sample"))
+    strata = strata_of(select_rows(train.data, train.rows, "sample"), columns)
     parts["train"] = train.only(sample(strata, _each(train.keys), most, seed=seed))
     origin["train"] += f", {most:,} of {len(train.rows):,} examples"
     return [Finding("note", "data.max_examples", f"training on {most:,} of {len(train.rows):,} examples")]
