@@ -791,3 +791,19 @@ def test_every_name_is_written_so_that_it_reads_back(tmp_path: Path, text: str) 
 
 def test_schema_is_the_recipes(command: Command) -> None:
     assert json.loads(command("schema").out) == json.loads(json.dumps(Recipe.json_schema()))
+
+
+def test_the_last_lines_of_a_training_tell_each_score_with_its_own_verdicts(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from weitiao.cli.train import summary
+
+    def measured(value: float, verdict: str) -> dict[str, Any]:
+        score = {"value": value, "low": None, "high": None}
+        return {"scores": {"values": {"perplexity": score}}, "comparisons": [{"verdict": verdict}]}
+
+    scores = {"validation": measured(7, "so so"), "test": measured(5, "better"), "general": measured(9, "worse")}
+    run: Any = SimpleNamespace(primary="perplexity", score=5.0, low=None, high=None, scores=scores, folder=tmp_path,
+                               id="run")  # fmt: skip
+    said = [line.split() for line in summary(run)[:4]]
+    assert said == [["perplexity", "5.000", "on", "test"], ["better"], ["9.000", "on", "general"], ["worse"]]

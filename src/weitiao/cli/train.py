@@ -10,6 +10,7 @@ import typer
 
 from weitiao.cli import options
 from weitiao.errors import WeitiaoError
+from weitiao.records import SPLITS
 
 if TYPE_CHECKING:
     from weitiao.run import Run
@@ -85,13 +86,20 @@ def summary(run: Run) -> list[str]:
 
     lines = []
     if run.primary:
-        split, measured = list(run.scores.items())[-1]
-        lines = [f"{run.primary}  {units.score(run.score, run.low, run.high)} on {split}"]
-        lines += [f"          {comparison['verdict']}" for comparison in measured["comparisons"]]
+        split = [name for name in run.scores if name in SPLITS][-1]
+        lines = [f"{run.primary}  {units.score(run.score, run.low, run.high)} on {split}", *_verdicts(run, split)]
+        for name in [name for name in run.scores if name not in SPLITS]:  # what `evaluation.also` asks for
+            value = run.scores[name]["scores"]["values"][run.primary]
+            lines += [f"          {units.score(value['value'], value['low'], value['high'])} on {name}"]
+            lines += _verdicts(run, name)
     for name, path in paths(run).items():
         lines.append(f"{name:<9} {path}")
     lines.append(f'next      weitiao predict {run.id} "a text"   |   weitiao evaluate {run.id} DATA')
     return lines
+
+
+def _verdicts(run: Run, name: str) -> list[str]:
+    return [f"          {comparison['verdict']}" for comparison in run.scores[name]["comparisons"]]
 
 
 def paths(run: Any) -> dict[str, Path]:
