@@ -35,7 +35,7 @@ def views(ready: Preparation, split: str, rows: Sequence[int]) -> list[View]:
     letters = Letters(ready.reader.tokenizer)
     found: list[View] = []
     for row in rows:
-        start = View(split, row + 1, data.lines_where(examples, [row]))
+        start = View(split, row + 1, _place(ready, examples, row))
         parts = take_rows(features, np.flatnonzero(of == row)) if (of == row).any() else []
         found += [_view(start, ready, letters, parts, number) for number in range(len(parts))] or [_left_out(start)]
     return found
@@ -80,6 +80,12 @@ def _split(ready: Preparation, split: str) -> SplitName:
 
 
 # --- one example
+
+
+def _place(ready: Preparation, examples: Any, row: int) -> str:
+    """Where an example stands, and of several tasks the one it is of."""
+    where = data.lines_where(examples, [row])
+    return f"{examples[row]['task']}: {where}" if ready.task.parts else where
 
 
 def _left_out(start: View) -> View:

@@ -114,6 +114,12 @@ def test_nothing_random_is_moved_and_the_same_is_seen_again(file: Path) -> None:
     assert chosen_rows(ready, "test", None, 99) == [0, 1, 2]
 
 
+def test_of_several_tasks_the_one_is_named(tmp_path: Path, tiny_model: Callable[[str], Path]) -> None:
+    ready = prepare(recipe_of(("multi-task", "full", "encoder"), tmp_path, tiny_model))
+    seen = views(ready, "train", range(len(ready.splits["train"])))
+    assert {view.where.split(": ")[0] for view in seen} == set(ready.task.parts)
+
+
 # --- each kind of labels
 
 
