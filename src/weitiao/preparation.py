@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,8 @@ def prepare(recipe: Recipe) -> Preparation:
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     _check_family(pretrained, task, method, recipe)
+    length = _length(recipe, pretrained)
+    pretrained = _reading_at_most(pretrained, recipe.model.max_length)
     task, learned = task.prepare(splits, pretrained)
     refuse_errors(learned)
     shape = outline(pretrained, task, method)
@@ -92,7 +94,7 @@ def prepare(recipe: Recipe) -> Preparation:
     values: dict[str, tuple[Any, str]] = {
         "training.device": (device.type if device.index is None else str(device), device_why),
         "training.precision": (precision, precision_why),
-        **_length(recipe, pretrained), **_rate(method, pretrained), **_columns(splits.columns),
+        **length, **_rate(method, pretrained), **_columns(splits.columns),
         **_scored(task),
     }  # fmt: skip
     recipe = recipe.resolved({k: v for k, v in values.items() if _is_auto(recipe, k)} | _options(recipe, task))
@@ -217,6 +219,11 @@ def _length(recipe: Recipe, pretrained: Pretrained) -> dict[str, tuple[Any, str]
     return {"model.max_length": (pretrained.max_length, f"what {pretrained.source} takes")}
 
 
+def _reading_at_most(pretrained: Pretrained, wanted: int | str) -> Pretrained:
+    """The model as the recipe has it read: what a task settles by the length must hold for what is encoded."""
+    return pretrained if wanted == "auto" else replace(pretrained, max_length=int(wanted))
+
+
 def _rate(method: Method, pretrained: Pretrained) -> dict[str, tuple[Any, str]]:
     width = int(pretrained.config.get_text_config().hidden_size)
     return {"training.learning_rate": method.learning_rate(pretrained.family, width)}
@@ -275,8 +282,8 @@ def _cut(
             findings.append(Finding("warning", at, problem, fix))
     if told:
         problem = f"{', '.join(told)} examples are longer than {max_length} tokens (the longest has {most:,}); "
-        fix = "Shorten the texts, or take a model that reads more at once."
-        findings.insert(0, Finding("warning", where, problem + task.too_long, fix))
+        fix = "Shorten the texts, or take a model that reads more at once." if task.loses else ""
+        findings.insert(0, Finding("warning" if task.loses else "note", where, problem + task.too_long, fix))
     return findings
 
 

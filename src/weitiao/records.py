@@ -59,7 +59,7 @@ class Pretrained:
     family: Family
     config: PreTrainedConfig
     tokenizer: PreTrainedTokenizerBase
-    max_length: int  # tokens the model takes, special tokens included
+    max_length: int  # tokens the model takes, or the recipe gives it where that is less; special tokens included
     fingerprint: str  # sha256 over config, tokenizer and weight files
     trust_remote_code: bool = False
     new_tokens: int = 0  # tokens added by the recipe; embeddings grow by as many

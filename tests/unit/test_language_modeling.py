@@ -17,7 +17,8 @@ from tests.task_samples.language_modeling import t5_with_sentinels
 from weitiao import load, train
 from weitiao.errors import DataError, ModelError, RecipeError
 from weitiao.models import load_model, open_pretrained
-from weitiao.recipe import ModelSettings
+from weitiao.preparation import prepare
+from weitiao.recipe import ModelSettings, Recipe
 from weitiao.records import Batch, Pretrained, Reader
 from weitiao.tasks import corruption, masking
 from weitiao.tasks.blocks import cuts, seeded
@@ -553,3 +554,14 @@ def test_documents_of_a_folder_stay_whole(models: Callable[[str], Pretrained], t
     assert not files["train"] & files["test"]
     assert sum(len(split) for split in ready.splits.values()) > 12
     assert len(ready.also["general"].rows) == 40
+
+
+def test_blocks_are_as_long_as_the_recipe_lets_the_model_read(
+    recipe_values: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS * 10))
+    values = recipe_values(task="language-modeling", data={"train": str(tmp_path / "a.txt")}, model__max_length=32)
+    assert prepare(Recipe(**values)).recipe.task.options.block_length == 32
+    values["task"] = {"name": "language-modeling", "block_length": 48}
+    with pytest.raises(RecipeError, match=r"48 tokens, but .* reads 32"):
+        prepare(Recipe(**values))

@@ -590,3 +590,15 @@ def test_the_baseline_takes_the_nearest_sentence(tmp_path: Path, model_folder: P
     scorer = ready.task.scorer()
     scorer.add([example for chunk in on.chunks() for example in chunk], found)
     assert scorer.compute()["no_answer_f1"] == 1.0
+
+
+def test_windows_are_judged_by_the_recipes_length(tmp_path: Path, model_folder: Path) -> None:
+    """An answer that no window of 24 tokens need hold whole; the model itself would read context and all at once."""
+    words = " ".join(["the room was great and the staff was kind"] * 2)
+    rows = [{"question": "what was great", "context": words, "answers": [words[:60]], "answer_starts": [0]}] * 4
+    long, short = (
+        told(prepared(tmp_path, model_folder, rows, model={"source": str(model_folder), "max_length": length}))
+        for length in (64, 24)
+    )
+    said = "longer than what neighbouring windows of the context share"
+    assert (said in long, said in short) == (False, True)

@@ -14,6 +14,7 @@ import torch
 
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama
 from weitiao import Recipe, load, train
+from weitiao.artifacts.card import write_card
 from weitiao.errors import DataError, RecipeError, WeitiaoError
 from weitiao.evaluation.baselines.tags import FrequentTag, TokenLogistic
 from weitiao.evaluation.evaluate import Labelled
@@ -340,6 +341,17 @@ def test_tokens_beside_their_text_are_read_as_tokens(recipe_values: Values, tmp_
     assert ready.recipe.data.columns == {"tokens": "tokens", "tags": "tags"}
     spans = Recipe(**recipe_values(task="token-classification", data={"train": str(file), "columns": {"text": "text"}}))
     assert prepare(spans).recipe.data.columns == {"text": "text", "entities": "entities"}
+
+
+def test_a_long_text_loses_nothing_and_nobody_is_told_to_shorten_it(recipe_values: Values, tmp_path: Path) -> None:
+    row = {"tokens": ["Tom", "flew", "to", "Graz", "."] * 30, "tags": ["B-PER", "O", "O", "B-LOC", "O"] * 30}
+    ready = prepare(recipe(recipe_values, written(tmp_path / "a.jsonl", [row, *sentences()])))
+    (found,) = [finding for finding in ready.findings if "longer than 64 tokens" in finding.problem]
+    assert found.problem.startswith("1 of ")
+    assert found.problem.endswith("they are read in overlapping windows, nothing is cut")
+    assert (found.level, found.fix) == ("note", "")
+    card = write_card("tags", ready.recipe, ready.task, "encoder", None, "", [])
+    assert "Examples longer than 64 tokens: they are read in overlapping windows, nothing is cut." in card
 
 
 def test_options_that_do_not_fit(recipe_values: Values, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from weitiao import load
 print(load(".").predict([{example}]))
 ```
 
-{labels}Inputs are cut at {max_length} tokens. The full recipe, with the origin
+{labels}Examples longer than {max_length} tokens: {too_long}. The full recipe, with the origin
 of each value, is in `weitiao/recipe.yaml`.
 
 ## Limits
@@ -74,7 +74,8 @@ def write_card(
         tag=f"pipeline_tag: {tag}\n" if tag else "", usage=task.usage(family), example=example, name=name,
         task=recipe.task.name, base=recipe.model.source, method=recipe.method.name,
         version=importlib.metadata.version("weitiao"), scores=_scores(scores, split, verdicts),
-        labels=f"Labels: {shown}. " if labels else "", max_length=recipe.model.max_length, train=recipe.data.train,
+        labels=f"Labels: {shown}. " if labels else "", max_length=recipe.model.max_length,
+        too_long=task.too_long, train=recipe.data.train,
     )  # fmt: skip
 
 

@@ -74,12 +74,19 @@ class Task(Protocol):
     baselines: ClassVar[tuple[str, ...]]  # names of the registry's kind "baseline"
     examples_scored: ClassVar[int | None]  # `evaluation.examples: auto`; None: all of a split
     layout: ClassVar[Layout | None]  # how files are read: rows as they are, or as documents, dialogues, sound
-    too_long: ClassVar[str]  # what happens to an example over `max_length`: "the end is cut"
     Options: ClassVar[type[Settings]]
     Prepared: ClassVar[type[Prepared]]
     options: Any
     prepared: Any
     parts: Mapping[str, Part]  # the tasks that are learned together; empty for a task by itself
+
+    @property
+    def too_long(self) -> str:
+        """What happens to examples over `max_length`: "their end is cut"."""
+
+    @property
+    def loses(self) -> bool:
+        """Whether something of them is lost by it."""
 
     def prepare(self, splits: Mapping[SplitName, Dataset], pretrained: Pretrained) -> tuple[Task, list[Finding]]:
         """Learn labels and their kind from the data; return the prepared task and what was noticed."""

@@ -109,6 +109,7 @@ class Chat(Packs):
     too_long: ClassVar[str] = (
         "their oldest turns are left out, replies among them, then the start of the last prompt; a reply is never cut"
     )
+    loses: ClassVar[bool] = True
     Options: ClassVar[type[Settings]] = ChatOptions
     Prepared: ClassVar[type[base.Prepared]] = ChatFormat
 

@@ -139,6 +139,7 @@ class LanguageModeling(Packs):
     baselines: ClassVar[tuple[str, ...]] = ("untouched", "unigram")
     examples_scored: ClassVar[int | None] = 1000
     too_long: ClassVar[str] = "they are cut into blocks"
+    loses: ClassVar[bool] = False
     Options: ClassVar[type[Settings]] = LanguageModelingOptions
     Prepared: ClassVar[type[base.Prepared]] = Language
 
@@ -373,7 +374,7 @@ def _check_options(options: LanguageModelingOptions, objective: Learned, pretrai
                               where=f"task.{name}", fix="Leave it out.")  # fmt: skip
     length = options.block_length
     if length != "auto" and length > pretrained.max_length:
-        raise RecipeError(f"{length} tokens, but {pretrained.source} takes {pretrained.max_length}",
+        raise RecipeError(f"{length} tokens, but {pretrained.source} reads {pretrained.max_length} here",
                           where="task.block_length", fix="Use that number or less, or `auto`.")  # fmt: skip
     if options.whole_words is True and not pretrained.tokenizer.is_fast:
         raise RecipeError("the tokenizer does not tell which characters a token stands for", where="task.whole_words",

@@ -97,7 +97,6 @@ class MultiTask:
     )
     baselines: ClassVar[tuple[str, ...]] = ("each-own",)
     layout: ClassVar[Layout | None] = None
-    too_long: ClassVar[str] = "they are cut as each task does by itself"
     Options: ClassVar[type[Settings]] = MultiTaskOptions
     Prepared: ClassVar[type[base.Prepared]] = Together
 
@@ -117,6 +116,16 @@ class MultiTask:
     def examples_scored(self) -> int | None:
         """Those of the task that asks for the fewest: one that generates text."""
         return min((most for part in self.parts.values() if (most := part.task.examples_scored)), default=None)
+
+    @property
+    def too_long(self) -> str:
+        """What each task does with them."""
+        return "; ".join(f"those of {name}: {part.task.too_long}" for name, part in self.parts.items())
+
+    @property
+    def loses(self) -> bool:
+        """Whether any of the tasks loses something."""
+        return any(part.task.loses for part in self.parts.values())
 
     def examine(self, model: torch.nn.Module) -> None:
         """Let each task look at the model it is to learn with."""

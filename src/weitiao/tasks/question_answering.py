@@ -131,6 +131,7 @@ class QuestionAnswering:
     baselines: ClassVar[tuple[str, ...]] = ("best-sentence",)
     examples_scored: ClassVar[int | None] = None
     too_long: ClassVar[str] = "their contexts are read whole, in windows that overlap"
+    loses: ClassVar[bool] = False
     Options: ClassVar[type[Settings]] = QuestionAnsweringOptions
     Prepared: ClassVar[type[base.Prepared]] = AnswerRule
 

@@ -102,6 +102,7 @@ class SpeechToText:
     layout: ClassVar[Layout | None] = "audio"
     examples_scored: ClassVar[int | None] = 200
     too_long: ClassVar[str] = "they are left out"
+    loses: ClassVar[bool] = True
     Options: ClassVar[type[Settings]] = SpeechOptions
     Prepared: ClassVar[type[base.Prepared]] = Heard
 

@@ -125,6 +125,7 @@ class Text2TextGeneration(Packs):
     layout: ClassVar[Layout | None] = None
     examples_scored: ClassVar[int | None] = 200
     too_long: ClassVar[str] = "their source is cut at its end, the prompt around it stays"
+    loses: ClassVar[bool] = True
     scored: ClassVar[tuple[Metric, ...]] = ("chrf", "exact_match", "rougeL")
     cues: ClassVar[Mapping[str, str]] = {}  # language -> what an `auto` prompt asks a decoder for; "other" for the rest
     Options: ClassVar[type[Settings]] = Text2TextOptions

@@ -88,6 +88,7 @@ class TextClassification:
     layout: ClassVar[Layout | None] = None
     examples_scored: ClassVar[int | None] = None
     too_long: ClassVar[str] = "their end is cut"
+    loses: ClassVar[bool] = True
     Options: ClassVar[type[Settings]] = TextClassificationOptions
     Prepared: ClassVar[type[base.Prepared]] = LabelSet
 

@@ -130,6 +130,7 @@ class TextGeneration(Packs):
     baselines: ClassVar[tuple[str, ...]] = ("untouched",)
     examples_scored: ClassVar[int | None] = 100
     too_long: str = "texts are cut into blocks"
+    loses: bool = False
     Options: ClassVar[type[Settings]] = TextGenerationOptions
     Prepared: ClassVar[type[base.Prepared]] = TextForm
 
@@ -137,7 +138,7 @@ class TextGeneration(Packs):
         self.options = options
         self.prepared: TextForm | None = prepared
         if prepared is not None and prepared.completed:
-            self.too_long = "prompts are cut at their start; completions stay whole"
+            self.too_long, self.loses = "prompts are cut at their start; completions stay whole", True
         read = prompt_roles(options.prompt)  # tests that the model is shown are no secret
         self.columns = tuple(replace(column, target=column.target and column.role not in read)
                              for column in type(self).columns)  # fmt: skip

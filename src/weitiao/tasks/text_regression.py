@@ -98,6 +98,7 @@ class TextRegression:
     baselines: ClassVar[tuple[str, ...]] = ("mean", "tfidf-ridge")
     examples_scored: ClassVar[int | None] = None
     too_long: ClassVar[str] = "their end is cut"
+    loses: ClassVar[bool] = True
     layout: ClassVar[None] = None
     parts: ClassVar[Mapping[str, base.Part]] = {}
     Options: ClassVar[type[Settings]] = TextRegressionOptions

@@ -117,6 +117,7 @@ class TokenClassification:
     examples_scored: ClassVar[int | None] = None
     layout: ClassVar[None] = None
     too_long: ClassVar[str] = "they are read in overlapping windows, nothing is cut"
+    loses: ClassVar[bool] = False
     parts: ClassVar[Mapping[str, base.Part]] = {}
     Options: ClassVar[type[Settings]] = TokenClassificationOptions
     Prepared: ClassVar[type[base.Prepared]] = TagSet
