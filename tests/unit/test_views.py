@@ -347,3 +347,12 @@ def test_every_task_shows_what_it_learns(
         assert view.trained or view.target, view
         assert all(token.text or token.special for row in view.rows for token in row.tokens)
         assert "".join(line.plain for row in view.rows for line in lines(row.tokens))
+
+
+def test_what_tells_a_speech_model_its_task_is_shown(tmp_path: Path, tiny_model: Callable[[str], Path]) -> None:
+    ready = prepare(recipe_of(("speech-translation", "full", "seq2seq"), tmp_path, tiny_model))
+    read, target = views(ready, "train", [0])[0].rows
+    control = ready.task.prepared.prompt
+    assert [token.text for token in read.tokens[: len(control)]] == control
+    assert all(token.special for token in read.tokens[: len(control)])
+    assert not any(token.text in control for token in target.tokens)
