@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weitiao import data, models
 from weitiao.evaluation.evaluate import Inference, take_rows
+from weitiao.methods.base import Paced, TakesPart
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
 from weitiao.tasks.base import Examines
@@ -25,9 +26,10 @@ def load_for_training(ready: Preparation) -> Loaded:
     settings = ready.recipe.training
     seed_everything(settings.seed)
     plain = models.load_model(ready.pretrained, ready.task.head(ready.pretrained.family), seed=settings.seed)
+    method = ready.method
+    model = method.apply(plain, ready.pretrained.new_tokens).to(ready.device)
     if isinstance(ready.task, Examines):
-        ready.task.examine(plain)
-    model = ready.method.apply(plain).to(ready.device)
+        ready.task.examine(model)
     autocast = partial(models.autocast, ready.device, ready.precision)
     inference = Inference(model, ready.task, ready.reader, ready.device, autocast)
     train = ready.features["train"]
@@ -41,6 +43,8 @@ def load_for_training(ready: Preparation) -> Loaded:
             lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
         ),
         collate=partial(_micro_batches, ready),
+        paces=method.paces(model) if isinstance(method, Paced) else {},
+        method=method if isinstance(method, TakesPart) else None,
     )  # fmt: skip
     return training, inference
 

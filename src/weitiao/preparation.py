@@ -17,9 +17,10 @@ from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import DataError, RecipeError
 from weitiao.evaluation.evaluate import Labelled
+from weitiao.methods.base import Detaches
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
-from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
+from weitiao.records import SPLITS, Finding, Head, Pretrained, Reader, SplitName
 from weitiao.training.loop import planned_steps
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def prepare(recipe: Recipe) -> Preparation:
     _check_family(pretrained, task, method, recipe)
     task, learned = task.prepare(splits, pretrained)
     refuse_errors(learned)
+    _check_heads(task.head(pretrained.family), method, recipe)
     shape = outline(pretrained, task, method)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     needed = disk_needed(**counts, models=max(1, len(task.head(pretrained.family).parts)))
@@ -190,6 +192,14 @@ def _check_family(pretrained: Pretrained, task: Task, method: Method, recipe: Re
                 where=f"{recipe.origin(kind + '.name')} ({kind})",
                 fix=f"It works on: {', '.join(sorted(part.families))}.",
             )  # fmt: skip
+
+
+def _check_heads(head: Head, method: Method, recipe: Recipe) -> None:
+    """Several heads ship as a plain model each: small weights that stay beside the body would be missing there."""
+    if head.parts and isinstance(method, Detaches) and not method.merges:
+        fix = "Take a method that merges, such as lora, or learn all tasks as text to text."
+        where = f"{recipe.origin('method.name')} (method)"
+        raise RecipeError(f"'{method.name}' cannot be merged into the models of several heads", where=where, fix=fix)
 
 
 # --- auto values

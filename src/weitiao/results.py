@@ -37,7 +37,7 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
     write_json(run.folder / "scores.json", scores)
     save_artifact(
         run.artifact, model=inference.model, method=ready.method, task=inference.task,
-        reader=ready.reader, recipe=ready.recipe, scores=scores, card=card,
+        reader=ready.reader, pretrained=ready.pretrained, recipe=ready.recipe, scores=scores, card=card,
         examples=ready.splits.digest,
     )  # fmt: skip
     write_reports(gather(run, ready, final, also), run.folder)
