@@ -35,6 +35,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "method": {
         "full": "weitiao.methods.full:Full",
         "head": "weitiao.methods.head:HeadOnly",
+        "layers": "weitiao.methods.layers:Layers",
+        "gradual": "weitiao.methods.gradual:Gradual",
+        "bitfit": "weitiao.methods.bitfit:BitFit",
         "lora": "weitiao.methods.lora:Lora",
     },
     "format": {

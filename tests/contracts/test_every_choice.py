@@ -119,7 +119,8 @@ def test_a_batch_cut_in_four_gives_the_same_step(
     recipe = recipe_of(choice, tmp_path, tiny_model)
     for size in (8, 2):
         values = recipe.to_dict()
-        training = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 8, "micro_batch_size": size, "seed": 1}
+        training = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 8, "micro_batch_size": size, "seed": 1,
+                    "precision": "fp32"}  # fmt: skip
         training, _ = load_for_training(prepare(Recipe(**{**values, "training": training})))
         for module in training.model.modules():
             if isinstance(module, nn.Dropout):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from weitiao.errors import RecipeError
+from weitiao.methods.depth import lock_in_inference
 from weitiao.methods.moved import load_moved, save_moved
 from weitiao.methods.parts import head_modules
 from weitiao.recipe import Settings
@@ -49,8 +50,7 @@ class HeadOnly:
         model.requires_grad_(False)
         for head in heads:
             head.requires_grad_(True)
-        body = model.base_model
-        body.train = lambda _mode=True: _inference(body)
+        lock_in_inference(model.base_model)
         return cast("torch.nn.Module", model)
 
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:
@@ -65,9 +65,3 @@ class HeadOnly:
         """Put the head's weights into a plain model."""
         load_moved(model, folder)
         return cast("torch.nn.Module", model)
-
-
-def _inference(body: torch.nn.Module) -> torch.nn.Module:
-    from torch import nn
-
-    return nn.Module.train(body, False)
