@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from weitiao.preparation import Preparation
 from weitiao.records import Batch
 from weitiao.tasks.base import Examines
 from weitiao.training.loop import Training
+from weitiao.training.range_test import range_test, suggested
 from weitiao.training.seeds import seed_everything
 
 if TYPE_CHECKING:
@@ -19,6 +21,26 @@ if TYPE_CHECKING:
 
 
 Loaded = tuple[Training, Inference]
+
+
+def with_rate(ready: Preparation) -> Preparation:
+    """Return the preparation with the learning rate found by a range test, where the recipe asks for one."""
+    if ready.recipe.training.learning_rate != "range-test":
+        return ready
+    width = int(ready.pretrained.config.get_text_config().hidden_size)
+    usual, _ = ready.method.learning_rate(ready.pretrained.family, width)
+    training, _ = load_for_training(_with_rate(ready, usual, ""))
+    rates, losses = range_test(training, usual)
+    found = suggested(rates, losses)
+    if found is None:
+        return _with_rate(ready, usual, f"the usual rate: the loss did not fall in a range test of {len(losses)} steps")
+    told = f"range test of {len(losses)} steps from {rates[0]:.1g} to {rates[-1]:.1g}; the usual rate is {usual:g}"
+    return _with_rate(ready, found, told)
+
+
+def _with_rate(ready: Preparation, rate: float, why: str) -> Preparation:
+    recipe = ready.recipe.resolved({"training.learning_rate": (rate, why)})
+    return replace(ready, recipe=recipe, facts=ready.facts | {"learning_rate": rate})
 
 
 def load_for_training(ready: Preparation) -> Loaded:

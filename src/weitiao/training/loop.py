@@ -39,6 +39,7 @@ class Training:
     device: torch.device
     paces: Mapping[str, Pace] = field(default_factory=dict)  # parameters that move otherwise than the rest, by name
     method: TakesPart | None = None  # takes part in each step
+    rate: Callable[[int], float] | None = None  # learning rate at a step; None: as the settings say
     step: int = 0  # updates done
     epoch: int = 0  # epochs done
     batch: int = 0  # steps done in the current epoch
@@ -84,7 +85,7 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
     norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), training.settings.clip_norm or math.inf))
     if not (math.isfinite(norm) and math.isfinite(total)):
         raise _diverged(training, total, norm)
-    rate = float(training.settings.learning_rate) * rate_factor(training.step, training.steps, training.settings)
+    rate = _rate(training)
     for group in training.optimizer.param_groups:
         group["lr"] = rate * group["pace"]
     training.optimizer.step()
@@ -104,6 +105,12 @@ def _accumulate(training: Training, batch: Batch, targets: float) -> float:
     loss = training.loss(outputs, batch) / targets
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
+
+
+def _rate(training: Training) -> float:
+    if training.rate:
+        return training.rate(training.step)
+    return float(training.settings.learning_rate) * rate_factor(training.step, training.steps, training.settings)
 
 
 @contextmanager
