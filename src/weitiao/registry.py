@@ -39,6 +39,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "gradual": "weitiao.methods.gradual:Gradual",
         "bitfit": "weitiao.methods.bitfit:BitFit",
         "lora": "weitiao.methods.lora:Lora",
+        "vera": "weitiao.methods.vera:Vera",
+        "loha": "weitiao.methods.loha:Loha",
+        "lokr": "weitiao.methods.lokr:Lokr",
+        "ia3": "weitiao.methods.ia3:Ia3",
     },
     "format": {
         "conll": "weitiao.data.formats.conll:Conll",
