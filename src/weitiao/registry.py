@@ -39,6 +39,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "gradual": "weitiao.methods.gradual:Gradual",
         "bitfit": "weitiao.methods.bitfit:BitFit",
         "lora": "weitiao.methods.lora:Lora",
+        "adalora": "weitiao.methods.adalora:Adalora",
         "vera": "weitiao.methods.vera:Vera",
         "loha": "weitiao.methods.loha:Loha",
         "lokr": "weitiao.methods.lokr:Lokr",
