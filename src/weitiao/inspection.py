@@ -128,14 +128,14 @@ def evaluate(
     with models.quiet():
         settings = measured_on(settings, source, columns or {}, artifact.task, base=Path())
         splits = data.open_splits(
-            settings, artifact.columns, base=Path(), seed=recipe.training.seed, layout=artifact.task.layout
+            settings, artifact.columns, base=Path(), seed=recipe.data_seed, layout=artifact.task.layout
         )
         refuse_errors(data.check_examples(splits, artifact.columns))
         split = splits["test" if "test" in splits else "train"]  # a folder may hold several: never its train, then
         on = Labelled(Path(source).name, split, encode_split(split, artifact.task, artifact.reader))
         trained = _trained_on(artifact)
         rivals = Rivals(_labelled(trained, artifact), partial(_untouched, loaded)) if trained else None
-        measured = assess(loaded.inference, on, recipe.evaluation, recipe.training.seed, rivals)
+        measured = assess(loaded.inference, on, recipe.evaluation, recipe.data_seed, rivals)
     measured.notes.extend(_notes(splits, trained))
     if report is None:
         return Evaluation(measured)

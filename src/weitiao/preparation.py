@@ -128,7 +128,8 @@ def open_examples(recipe: Recipe, task: Task) -> tuple[data.Splits, list[Finding
 
 
 def _checked(settings: DataSettings, task: Task, recipe: Recipe) -> tuple[data.Splits, list[Finding]]:
-    splits = data.open_splits(settings, task.columns, base=recipe.base, seed=recipe.training.seed, layout=task.layout)
+    seed = recipe.data_seed if settings.seed is None else settings.seed
+    splits = data.open_splits(settings, task.columns, base=recipe.base, seed=seed, layout=task.layout)
     return splits, [*splits.findings, *data.check_examples(splits, task.columns)]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import weitiao
 
-PUBLIC = ["Recipe", "__version__", "check", "evaluate", "inspect", "load", "resume", "train"]
+PUBLIC = ["Recipe", "__version__", "check", "compare", "evaluate", "inspect", "load", "resume", "train"]
 
 
 def test_the_public_names_are_these() -> None:
