@@ -29,7 +29,7 @@ from weitiao import models
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import Run, find_run, holding
 from weitiao.errors import DataError, Interrupted, ModelError, RecipeError, RunError, WeitiaoError, WeitiaoWarning
-from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, ranked, recommend
+from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, beside_baseline, ranked, recommend
 from weitiao.evaluation.comparison_page import write_comparison
 from weitiao.evaluation.verdicts import DRAWN, Drawn, compare_pairs, compare_with, read_drawn
 from weitiao.facts import environment
@@ -109,6 +109,7 @@ def compare(
     _check_folder(folder, recipe)
     notes = _warnings(recipe, numbers)
     ready, unfit = _checked(candidates, recipe, folder, skip_unfit)
+    _check_disk(folder, ready, len(numbers))
     folder.mkdir(parents=True, exist_ok=True)
     with holding(folder, "this comparison"), stop_on_signal() as stop:
         _keep_plan(folder, recipe, next(iter(ready.values())).digest)
@@ -247,6 +248,21 @@ def _checked(
     return ready, unfit
 
 
+def _check_disk(folder: Path, ready: Mapping[str, Preparation], seeds: int) -> None:
+    """All runs keep their artifact; checkpoints are there of one run at a time."""
+    if (folder / PLAN).exists():
+        return  # some of it is written already
+    kept = sum(4 * (each.facts["parameters"] + each.facts["trainable"]) * seeds for each in ready.values())
+    needed = kept + max(each.facts["disk_needed"] for each in ready.values())
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        said = f"the runs may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"
+        raise RunError(said, where=str(folder), fix="Compare fewer methods, or put --output on a larger disk.")
+
+
 # --- the runs
 
 
@@ -328,8 +344,8 @@ class _Comparison:
         rows = ranked(rows, greater_is_better=greater_is_better(one.score))
         pairs = compare_pairs({row.name: drawn[row.name] for row in rows if drawn[row.name]}, self._confidence)
         recommended, advice = recommend(rows, pairs, one.score)
-        baselines, told = self._references(recommended, drawn)
-        advice += told
+        baselines = self._references(recommended, drawn)
+        advice += beside_baseline(recommended, baselines, one.score) if recommended else []
         split = "test" if "test" in self._any.features else "validation"
         compared = Compared(
             task=self.recipe.task.name, model=self.recipe.model.source, score=one.score, split=split,
@@ -372,16 +388,14 @@ class _Comparison:
         )  # fmt: skip
         return row, drawn
 
-    def _references(
-        self, recommended: str | None, drawn: Mapping[str, Sequence[Drawn]]
-    ) -> tuple[list[Reference], list[str]]:
-        """The baselines, and what is to be said where one does as well as the recommended method."""
+    def _references(self, recommended: str | None, drawn: Mapping[str, Sequence[Drawn]]) -> list[Reference]:
+        """The baselines, the best first, with how the recommended method compares with each."""
         path = self.folder / BASELINES
         if recommended is None or not path.exists():
-            return [], []
+            return []
         stored = json.loads(path.read_text(encoding="utf-8"))
         self.notes.extend(stored["notes"])
-        found, advice = [], []
+        found = []
         for name, scores in stored["baselines"].items():
             value = scores["values"].get(scores["primary"])
             if value is None or name not in stored["drawn"]:
@@ -389,11 +403,8 @@ class _Comparison:
             other = Drawn(**stored["drawn"][name])
             pair = compare_with(recommended, drawn[recommended], other, name, self._confidence)
             found.append(Reference(name, value["value"], value["low"], value["high"], pair))
-            if pair.finding in ("worse", "no difference"):
-                advice.append(f"But {name} may do: {recommended} shows {pair.verdict}." if pair.finding != "worse"
-                              else f"But {name} does better: {recommended} is {pair.verdict}.")  # fmt: skip
         sign = -1 if greater_is_better(drawn[recommended][0].score) else 1
-        return sorted(found, key=lambda each: sign * each.score), advice
+        return sorted(found, key=lambda each: sign * each.score)
 
 
 def _finished(path: Path) -> Run | None:

@@ -83,8 +83,8 @@ def parsed_seeds(text: str) -> int | list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        numbers = [0]
-    if "," not in text and numbers[0] < 1:
+        numbers = []
+    if not numbers or ("," not in text and numbers[0] < 1):
         raise WeitiaoError(f"found '{text}'", where="--seeds", fix="Give a number from 1 up, or the seeds: 0,1,2.")
     return numbers if "," in text else numbers[0]
 

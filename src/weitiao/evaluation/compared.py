@@ -171,7 +171,7 @@ def _why(
         return (f"Take {taken.name} ({value}): it is measurably better than every other method here; the next, "
                 f"{there[1].name}, is {distance(score, pair.difference)} behind{_interval(score, pair)}.")  # fmt: skip
     if taken is best:
-        others = ", ".join(row.name for row in equal[1:])
+        others = _listed([row.name for row in equal[1:]])
         quick = "none of these is quicker to train" if len(equal) > 2 else "it is no quicker to train"
         return (f"Take {taken.name} ({value}): it has the best score, and though {others} "
                 f"{'are' if len(equal) > 2 else 'is'} not measurably worse, {quick}.")  # fmt: skip
@@ -179,6 +179,21 @@ def _why(
     behind = f"{distance(score, pair.difference)} behind{_interval(score, pair)}"
     return (f"Take {taken.name} ({value}): it is not measurably worse than the best, {best.name} ({behind}), and "
             f"{_savings(taken, best)}.")  # fmt: skip
+
+
+def beside_baseline(taken: str, baselines: Sequence[Reference], score: str) -> list[str]:
+    """Say where a simple baseline does better than the method to take, or as well; `baselines` are the best first."""
+    for finding, said in (("worse", "does better"), ("no difference", "may do")):
+        for each in baselines:
+            if each.pair is not None and each.pair.finding == finding:
+                told = f"{each.name} ({written(score, each.score)}) {said}"
+                return [f"But {told}, and costs next to nothing: {taken} "
+                        f"{'is' if finding == 'worse' else 'shows'} {each.pair.verdict}."]  # fmt: skip
+    return []
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _savings(taken: Row, best: Row) -> str:

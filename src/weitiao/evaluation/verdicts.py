@@ -95,7 +95,7 @@ def compare_pairs(drawn: Mapping[str, Sequence[Drawn]], confidence: float) -> li
 def compare_with(name: str, ours: Sequence[Drawn], other: Drawn, other_name: str, confidence: float) -> Pair:
     """Compare a method with one fixed model, such as a baseline, that no seed moves."""
     test = _tested(ours, [other], confidence, fixed=True)
-    return _pair((name, other_name), other.score, test, test.p_value, confidence)
+    return _pair((name, other_name), other.score, test, test.p_value, confidence, words="over seeds and examples")
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -180,7 +180,9 @@ def _student(difference: float, variance: float, freedom: float, confidence: flo
     return _Test(difference, difference - reach, difference + reach, p, freedom)
 
 
-def _pair(names: tuple[str, str], score: str, test: _Test, adjusted: float | None, confidence: float) -> Pair:
+def _pair(
+    names: tuple[str, str], score: str, test: _Test, adjusted: float | None, confidence: float, words: str = "adjusted"
+) -> Pair:
     finding: Finding = "not tested" if adjusted is None else "no difference"
     if adjusted is not None and adjusted < 1 - confidence and test.difference:
         finding = "better" if (test.difference > 0) == greater_is_better(score) else "worse"
@@ -188,5 +190,5 @@ def _pair(names: tuple[str, str], score: str, test: _Test, adjusted: float | Non
     if test.why_not:
         verdict = f"not tested against {names[1]} in {spoken(score)}: {test.why_not}"
     else:
-        verdict = in_words(finding, names[1], score, test.difference, interval, confidence, "adjusted", adjusted)
+        verdict = in_words(finding, names[1], score, test.difference, interval, confidence, words, adjusted)
     return Pair(*names, test.difference, test.low, test.high, test.p_value, adjusted, test.freedom, finding, verdict)
