@@ -425,7 +425,7 @@ def _attempt(run: Run, seed: int, drawn: Drawn, folder: str) -> Attempt:
 def _kept(run: Run) -> dict[str, Any]:
     """The rate that was used, and what has to be kept on disk: the adapter where there is one, else the model."""
     adapter = run.artifact / "adapter"
-    files = adapter.rglob("*") if adapter.is_dir() else run.artifact.glob("*.safetensors")
+    files = adapter.rglob("*") if adapter.is_dir() else run.artifact.rglob("*.safetensors")
     saved = sum(path.stat().st_size for path in files if path.is_file())
     rate = run.recipe.training.learning_rate
     return {"saved": saved, "keeps": "adapter" if adapter.is_dir() else "model",

@@ -21,6 +21,10 @@ from weitiao.recipe import Recipe
 
 BASELINES = "baselines.json"  # what the action of that name leaves
 LOOKS = 0.05  # seconds between two looks at the child
+START = (  # the child has this very package, and not what lies about in the current folder
+    "import sys; here = sys.argv.pop(1); here in sys.path or sys.path.insert(0, here); "
+    "from weitiao.trials import main; sys.exit(main(*sys.argv[1:]))"
+)
 Action = Literal["train", "resume", "baselines"]
 
 
@@ -30,7 +34,8 @@ def carry_out(action: Action, path: Path, *, show: bool, stop: threading.Event) 
     Return why it failed, "" when it did not. Raises `Interrupted` once the child has stopped because `stop` was set, or
     was interrupted itself.
     """
-    words = [sys.executable, "-m", "weitiao.trials", action, str(path), "show" if show else "quiet"]
+    here = str(Path(__file__).parents[1])
+    words = [sys.executable, "-P", "-c", START, here, action, str(path), "show" if show else "quiet"]
     child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert child.stdin is not None
     try:
@@ -118,7 +123,3 @@ def _measure_baselines(run_folder: Path) -> None:
     drawn = {name: each.to_dict() for name, each in measured.drawn.items() if name}
     told = {**measured.to_dict(), "drawn": drawn}
     write_json(run_folder.parent.parent / BASELINES, told)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

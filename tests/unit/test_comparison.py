@@ -103,6 +103,15 @@ def test_a_baseline_that_does_as_well_is_named() -> None:
     assert beside_baseline("lora", compared().baselines, "accuracy") == []
 
 
+def test_what_is_not_tested_is_not_called_equal() -> None:
+    base = compared()
+    off = {row.name: [Drawn("accuracy", value, EXAMPLES, [], "x") for value in row.scores] for row in base.rows}
+    taken, advice = recommend(base.rows, compare_pairs(off, 0.95), "accuracy")
+    assert taken == "full"
+    assert "not tested against all others" in advice[0]
+    assert "lora and head" in advice[1]
+
+
 def test_nothing_trained_is_said() -> None:
     assert recommend([Row("full", {"name": "full"})], [], "accuracy")[0] is None
 

@@ -122,7 +122,7 @@ class Compared:
 
     def __getitem__(self, name: str) -> Row:
         """Return a method's row by its name."""
-        return next(row for row in self.rows if row.name == name)
+        return {row.name: row for row in self.rows}[name]
 
     def pair(self, first: str, second: str) -> Pair | None:
         """Return the verdict on two methods, from the first one's side where it is kept so."""
@@ -145,7 +145,8 @@ def recommend(rows: Sequence[Row], pairs: Sequence[Pair], score: str) -> tuple[s
         return None, ["No method was trained to the end, so there is none to take."]
     best = there[0]
     against = {pair.second: pair for pair in pairs if pair.first == best.name}
-    equal = [best, *(row for row in there[1:] if against[row.name].finding != "better")]
+    equal = [best, *(row for row in there[1:] if against[row.name].finding == "no difference")]
+    untested = [row.name for row in there[1:] if against[row.name].finding == "not tested"]
     quickest = min(row.seconds or 0.0 for row in equal)
     taken = next(row for row in equal if (row.seconds or 0.0) <= AS_QUICK * quickest)
     said = [_why(taken, best, equal, there, against, score)]
@@ -153,9 +154,8 @@ def recommend(rows: Sequence[Row], pairs: Sequence[Pair], score: str) -> tuple[s
     if lighter is not taken and (lighter.peak_memory or 0) < LIGHTER * (taken.peak_memory or 0):
         need = f"{_gigabytes(lighter)} rather than {_gigabytes(taken)}"
         said.append(f"Where memory is short, take {lighter.name}: it needs {need} and is not measurably worse either.")
-    untested = [row.name for row in equal[1:] if against[row.name].finding == "not tested"]
     if untested:
-        said.append(f"Not tested against {best.name}: {', '.join(untested)}.")
+        said.append(f"Not tested against {best.name}, as told below: {_listed(untested)}.")
     return taken.name, said
 
 
@@ -166,6 +166,8 @@ def _why(
     value = f"{written(score, taken.mean)} {spoken(score)}"
     if len(there) == 1:
         return f"Take {taken.name} ({value}): no other method was trained to the end."
+    if len(equal) == 1 and any(pair.finding == "not tested" for pair in against.values()):
+        return f"Take {taken.name} ({value}): it has the best score, which is not tested against all others."
     if len(equal) == 1:
         pair = against[there[1].name]
         return (f"Take {taken.name} ({value}): it is measurably better than every other method here; the next, "
