@@ -108,7 +108,9 @@ def _write(
     plain: Any = method.merge(model)
     for name, part in getattr(plain, "parts", {}).items():  # each task of several has a model that is whole by itself
         part_recipe = _of_part(recipe, task, name)
-        part_card = write_card(name, part_recipe, task.parts[name].task, reader.family, None, "", [])
+        part_card = write_card(
+            name, part_recipe, task.parts[name].task, reader.family, None, "", [], adapter="../adapter"
+        )
         _write_plain(folder / name, part, task.parts[name].task, reader, part_recipe, {}, part_card, "")
     _write_plain(folder, plain, task, reader, recipe, scores, card, examples)
     if isinstance(method, Detaches):

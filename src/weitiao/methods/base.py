@@ -51,7 +51,11 @@ class Detaches(Protocol):
     merges: bool  # whether `merge` puts them into the plain model
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
-        """Write the adapter into `folder`, in PEFT's own format where PEFT has one."""
+        """Write the adapter into `folder`, in PEFT's own format where PEFT has one.
+
+        Where the method cannot merge, a `load_adapter.py` lies beside the weights, for people who have no Weitiao: its
+        ``load_adapter(model, folder)`` puts them onto the plain model and returns it. The model card shows it.
+        """
 
     def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
         """Put the adapter in `folder` onto a plain model of the kind it was trained on; return it, ready to predict."""

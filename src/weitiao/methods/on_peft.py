@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 ALL_LINEAR = "all-linear"
 ADAPTER = "default"  # PEFT's name for the one adapter there is
 Targets = str | list[str]
+LOADER = "load_adapter.py"  # beside weights that cannot be merged
+LOADS_PEFT = """\
+from peft import PeftModel
+
+
+def load_adapter(model, folder):
+    return PeftModel.from_pretrained(model, folder).eval()
+"""
 
 
 class OnPeft:
@@ -63,6 +71,8 @@ class OnPeft:
         """Write the adapter in PEFT's own format."""
         model.save_pretrained(str(folder), save_embedding_layers=False)  # type: ignore[operator]
         (folder / "README.md").unlink(missing_ok=True)  # an empty form of PEFT's; the artifact has its own card
+        if not self.merges:
+            (folder / LOADER).write_text(LOADS_PEFT, encoding="utf-8")
 
     def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
         """Put a saved adapter onto a plain model."""
