@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from weitiao.cli.compare import parsed_methods, parsed_seeds, table
 from weitiao.comparison import as_candidates
 from weitiao.errors import RecipeError, RunError, WeitiaoError, WeitiaoWarning
 from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, beside_baseline, ranked, recommend
-from weitiao.evaluation.comparison_page import render
-from weitiao.evaluation.verdicts import Drawn, compare_pairs, compare_with
+from weitiao.evaluation.comparison_page import finding, render
+from weitiao.evaluation.verdicts import Drawn, Pair, compare_pairs, compare_with
 from weitiao.records import Score, Scores
 
 EXAMPLES, ROUNDS = 400, 200
@@ -110,6 +111,13 @@ def test_what_is_not_tested_is_not_called_equal() -> None:
     assert taken == "full"
     assert "not tested against all others" in advice[0]
     assert "lora and head" in advice[1]
+
+
+def test_what_is_clear_only_by_itself_is_not_clear() -> None:
+    by_itself = Pair("a", "b", 0.05, 0.01, 0.09, 0.03, 0.06, 3.0, "no difference", "")
+    assert finding(by_itself, turned=False) == finding(by_itself, turned=True) == "not clear"
+    assert finding(replace(by_itself, low=-0.01), turned=True) == "no difference"
+    assert finding(replace(by_itself, finding="better"), turned=True) == "worse"
 
 
 def test_nothing_trained_is_said() -> None:

@@ -97,13 +97,13 @@ def table(compared: Compared) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
     score = compared.score
     rows: list[tuple[str, ...]] = []
     for row in compared.rows:
-        finding, told = against_best(row, compared)
+        found, told = against_best(row, compared)
         taken = "* " if row.name == compared.recommended else "  "
         trains = f"{row.trainable:,} ({share(row)})" if row.trainable is not None else "–"
         seeds = " ".join(written(score, value, unit=False) for value in row.scores) if len(row.scores) > 1 else ""
         rows.append((
             taken + row.name, spread(score, row), trains, megabytes(row.peak_memory), duration(row.seconds),
-            megabytes(row.saved), seeds, f"{finding} ({told})" if finding else told,
+            megabytes(row.saved), seeds, f"{found} ({told})" if found else told,
         ))  # fmt: skip
     for each in compared.baselines:
         rows.append((f"  {each.name}", written(score, each.score), *[""] * 4, "", "baseline"))

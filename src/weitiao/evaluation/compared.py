@@ -154,6 +154,10 @@ def recommend(rows: Sequence[Row], pairs: Sequence[Pair], score: str) -> tuple[s
     if lighter is not taken and (lighter.peak_memory or 0) < LIGHTER * (taken.peak_memory or 0):
         need = f"{_gigabytes(lighter)} rather than {_gigabytes(taken)}"
         said.append(f"Where memory is short, take {lighter.name}: it needs {need} and is not measurably worse either.")
+    unclear = [row.name for row in equal[1:] if _clear_by_itself(against[row.name])]
+    if unclear:
+        said.append(f"By itself the difference to {best.name} would count for {_listed(unclear)}, as one of so many "
+                    "pairs it does not: more seeds or test examples would tell.")  # fmt: skip
     if untested:
         said.append(f"Not tested against {best.name}, as told below: {_listed(untested)}.")
     return taken.name, said
@@ -192,6 +196,10 @@ def beside_baseline(taken: str, baselines: Sequence[Reference], score: str) -> l
                 return [f"But {told}, and costs next to nothing: {taken} "
                         f"{'is' if finding == 'worse' else 'shows'} {each.pair.verdict}."]  # fmt: skip
     return []
+
+
+def _clear_by_itself(pair: Pair) -> bool:
+    return pair.low is not None and pair.high is not None and not pair.low <= 0 <= pair.high
 
 
 def _listed(names: Sequence[str]) -> str:

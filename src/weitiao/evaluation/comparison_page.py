@@ -14,7 +14,7 @@ from weitiao.evaluation.page import page, write
 from weitiao.evaluation.verdicts import Pair
 from weitiao.metrics.words import in_points, is_share, scale, spoken, written
 
-MARKS = {"better": "▲", "worse": "▼", "no difference": "≈"}
+MARKS = {"better": "▲", "worse": "▼", "no difference": "≈", "not clear": "?"}
 OPPOSITE = {"better": "worse", "worse": "better"}
 
 
@@ -87,7 +87,16 @@ def against_best(row: Row, compared: Compared) -> tuple[str, str]:
     pair = compared.pair(best.name, row.name)
     if row.mean is None or pair is None:
         return "", ""
-    return OPPOSITE.get(pair.finding, pair.finding), _signed(compared.score, pair, turned=True)
+    return finding(pair, turned=True), _signed(compared.score, pair, turned=True)
+
+
+def finding(pair: Pair, *, turned: bool) -> str:
+    """Return what was found of the first (`turned`: the second) of a pair; ``not clear`` where the pair by itself would
+    be told apart, but not as one of many.
+    """  # fmt: skip
+    if pair.finding == "no difference" and pair.low is not None and pair.high is not None:
+        return "no difference" if pair.low <= 0 <= pair.high else "not clear"
+    return OPPOSITE.get(pair.finding, pair.finding) if turned else pair.finding
 
 
 # --- what the template shows
@@ -95,7 +104,7 @@ def against_best(row: Row, compared: Compared) -> tuple[str, str]:
 
 def _row(row: Row, compared: Compared) -> dict[str, Any]:
     score = compared.score
-    finding, told = against_best(row, compared)
+    found, told = against_best(row, compared)
     pair = compared.pair(compared.rows[0].name, row.name)
     return {
         "name": row.name,
@@ -109,8 +118,8 @@ def _row(row: Row, compared: Compared) -> dict[str, Any]:
         "time": duration(row.seconds),
         "saved": megabytes(row.saved),
         "keeps": row.keeps if row.saved else "",
-        "mark": MARKS.get(finding, ""),
-        "finding": finding,
+        "mark": MARKS.get(found, ""),
+        "finding": found,
         "against": told,
         "interval": _interval(score, pair, turned=True) if pair and row.mean is not None else "",
         "out": row.mean is None,
@@ -148,9 +157,9 @@ def _cells(row: Row, there: list[Row], compared: Compared) -> dict[str, Any]:
             cells.append(None)
             continue
         turned = pair.first != row.name
-        finding = OPPOSITE.get(pair.finding, pair.finding) if turned else pair.finding
+        found = finding(pair, turned=turned)
         cells.append({
-            "mark": MARKS.get(finding, "?"), "finding": finding, "difference": _signed(compared.score, pair, turned),
+            "mark": MARKS.get(found, "–"), "finding": found, "difference": _signed(compared.score, pair, turned),
             "title": f"{pair.first}: {pair.verdict}",
         })  # fmt: skip
     return {"name": row.name, "cells": cells}
