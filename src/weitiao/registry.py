@@ -44,6 +44,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "loha": "weitiao.methods.loha:Loha",
         "lokr": "weitiao.methods.lokr:Lokr",
         "ia3": "weitiao.methods.ia3:Ia3",
+        "adapter": "weitiao.methods.adapter:Adapter",
     },
     "format": {
         "conll": "weitiao.data.formats.conll:Conll",
