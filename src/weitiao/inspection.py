@@ -12,7 +12,7 @@ import numpy as np
 
 from weitiao import data, models, predictor
 from weitiao.artifacts.artifact import Artifact
-from weitiao.artifacts.run_folder import check_output, find_run
+from weitiao.artifacts.run_folder import artifact_folder, check_output
 from weitiao.errors import RunError, WeitiaoError
 from weitiao.evaluation.assess import Measured, Rivals, assess
 from weitiao.evaluation.evaluate import Inference, Labelled, untouched
@@ -87,18 +87,6 @@ def inspect(
     with models.quiet():
         ready = prepare(recipe)
         return views(ready, split, chosen_rows(ready, split, row, count))
-
-
-def artifact_folder(run: str | Path) -> Path:
-    """The artifact of a run id, a run folder, or an artifact folder itself."""
-    path = Path(run)
-    if (path / "weitiao" / "task.json").exists():
-        return path
-    found = find_run(run)
-    if not found.artifact.exists():
-        raise RunError(f"is {found.status} and has no model yet", where=f"run {found.id}",
-                       fix=f"Go on with `weitiao train --resume {found.id}`.")  # fmt: skip
-    return found.artifact
 
 
 def load(run: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:

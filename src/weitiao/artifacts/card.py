@@ -24,7 +24,7 @@ tags: [weitiao]
 
 # {name}
 
-`{base}` fine-tuned for {task} with the method `{method}` by Weitiao {version}.
+`{base}` fine-tuned for {task} with the method `{method}` by Weitiao {version}.{combined}
 
 ## Scores
 
@@ -66,13 +66,16 @@ TAGS = {
 }  # what the Hub calls what a model of this class does
 
 
+PARTS_ONLY = "Not measured: a score of the parts is not a score of the whole."
+
+
 def write_card(
     name: str, recipe: Recipe, task: Task, family: Family, scores: Scores | None, split: str, verdicts: list[str],
-    *, adapter: str = "adapter",
+    *, combined: str = "", adapter: str = "adapter",
 ) -> str:  # fmt: skip
     """Return the model card as Markdown; names in it are the recipe's, never a path of this machine.
 
-    `adapter` is where an adapter lies that is needed, seen from the card.
+    `combined` tells of what other runs it was made, if it was; `adapter` is where an adapter lies that is needed.
     """
     labels, tag = task.head(family).config.get("id2label", {}), TAGS.get(task.head(family).auto_class)
     read = [column.role for column in task.columns if not column.target and column.role in recipe.data.columns]
@@ -84,7 +87,8 @@ def write_card(
     return CARD.format(
         tag=f"pipeline_tag: {tag}\n" if tag else "", usage=usage, example=example, name=name,
         task=recipe.task.name, base=recipe.model.source, method=recipe.method.name,
-        version=importlib.metadata.version("weitiao"), scores=_scores(scores, split, verdicts),
+        version=importlib.metadata.version("weitiao"), combined=combined and f"\n\n{combined}",
+        scores=PARTS_ONLY if combined else _scores(scores, split, verdicts),
         labels=f"Labels: {shown}. " if labels else "", max_length=recipe.model.max_length, train=recipe.data.train,
     )  # fmt: skip
 

@@ -222,3 +222,15 @@ def find_run(name: str | Path, folder: Path = RUNS) -> Run:
     close = difflib.get_close_matches(str(name), runs, n=1, cutoff=0.4)
     fix = f"Did you mean '{close[0]}'?" if close else "`weitiao runs` lists the runs there are."
     raise RunError(f"there is no run '{name}'", where="run", fix=fix)
+
+
+def artifact_folder(run: str | Path) -> Path:
+    """The artifact of a run id, a run folder, or an artifact folder itself."""
+    path = Path(run)
+    if (path / "weitiao" / "task.json").exists():
+        return path
+    found = find_run(run)
+    if not found.artifact.exists():
+        raise RunError(f"is {found.status} and has no model yet", where=f"run {found.id}",
+                       fix=f"Go on with `weitiao train --resume {found.id}`.")  # fmt: skip
+    return found.artifact
