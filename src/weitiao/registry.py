@@ -40,6 +40,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "bitfit": "weitiao.methods.bitfit:BitFit",
         "lora": "weitiao.methods.lora:Lora",
         "adalora": "weitiao.methods.adalora:Adalora",
+        "qlora": "weitiao.methods.qlora:Qlora",
+        "peft": "weitiao.methods.peft:Peft",
         "vera": "weitiao.methods.vera:Vera",
         "loha": "weitiao.methods.loha:Loha",
         "lokr": "weitiao.methods.lokr:Lokr",

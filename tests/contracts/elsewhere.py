@@ -40,3 +40,15 @@ def classified_there(folder: str, texts: list[str]) -> list[dict[str, float]]:
 
     answers = pipeline("text-classification", folder, device="cpu")(texts, truncation=True, top_k=None)
     return [{a["label"]: a["score"] for a in answer} for answer in answers]
+
+
+def logits_of_adapter_there(base: str, adapter: str, ids: list[list[int]]) -> list[list[float]]:
+    """Logits of a classifier with three labels under an adapter of PEFT, by plain `peft`."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    plain = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)
+    with torch.inference_mode():
+        found: list[list[float]] = PeftModel.from_pretrained(plain, adapter).eval()(torch.tensor(ids)).logits.tolist()
+    return found

@@ -54,7 +54,8 @@ class LoraOptions(Settings):
     singular vectors (Meng et al. 2024, arXiv:2404.02948); `olora`: its QR decomposition (Büyükakyüz 2024,
     arXiv:2406.01775)."""
     lora_plus: float | None = Field(None, gt=0)
-    """LoRA+: how many times A's learning rate B has; 16 in the paper (Hayou et al. 2024, arXiv:2402.12354)."""
+    """LoRA+: how many times A's learning rate B has; 16 in the paper (Hayou et al. 2024, arXiv:2402.12354).
+    `training.learning_rate` is the geometric mean of both, and the head's."""
     rank_pattern: dict[str, int] = Field(default_factory=dict)
     """Name or regular expression at the end of a layer's name -> its rank, where it is not `rank`."""
     alpha_pattern: dict[str, float] = Field(default_factory=dict)
@@ -82,14 +83,8 @@ class Lora(OnPeft):
         self.options = options
 
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
-        """About ten times that of full fine-tuning (Schulman 2025, "LoRA Without Regret"). LoRA+ keeps the geometric
-        mean of A's and B's rates there.
-        """  # fmt: skip
-        usual = {"encoder": 1e-3, "decoder": 5e-4, "seq2seq": 1e-3}[family]
-        if self.options.lora_plus is None:
-            return usual, f"LoRA ({family})"
-        rate = float(f"{usual / self.options.lora_plus**0.5:.1g}")
-        return rate, f"LoRA+ ({family}): of A, B moves {self.options.lora_plus:g} times as fast"
+        """About ten times that of full fine-tuning (Schulman 2025, "LoRA Without Regret")."""
+        return {"encoder": 1e-3, "decoder": 5e-4, "seq2seq": 1e-3}[family], f"LoRA ({family})"
 
     def peft_config(self, model: PreTrainedModel, common: Mapping[str, Any]) -> PeftConfig:
         """PEFT's LoRA."""
@@ -126,10 +121,17 @@ class Lora(OnPeft):
             save_as_update(model, folder)
 
     def paces(self, model: torch.nn.Module) -> Mapping[str, Pace]:
-        """B's pace under LoRA+."""
+        """A's and B's pace under LoRA+; what has no A and B (a head) keeps the common one."""
         if self.options.lora_plus is None:
             return {}
-        return {name: Pace(rate=self.options.lora_plus) for name, _ in model.named_parameters() if ".lora_B." in name}
+        root = self.options.lora_plus**0.5
+        rates = {".lora_A.": 1 / root, ".lora_B.": root}
+        return {
+            name: Pace(rate=rate)
+            for name, _ in model.named_parameters()
+            for part, rate in rates.items()
+            if part in name
+        }
 
     def _targets(self, model: PreTrainedModel) -> str | list[str]:
         """Names, or an expression; whole names where only some blocks are meant."""
