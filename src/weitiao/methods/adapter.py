@@ -53,7 +53,7 @@ class Adapter:
     post-norm models before the norm); beside the MLP ``MLP(x) + s (W_up f(W_down x + b_down) + b_up)``.
 
     The body is frozen, W_up is zero at the start, a new head (and pooler) moves. A compacter's
-    ``W = sum_i kron(A_i, B_i)`` has n terms, A (n x n each) shared by all, ``B_i`` of rank k. A block has one bottleneck,
+    ``W = sum_i kron(A_i, B_i)`` has n terms, A (n x n each) shared by all, ``B_i`` of rank k. A block has one of them,
     with `houlsby` two, and three where it has two attentions. Trainable parameters of each, with width d and size m:
     ``2 d m + m + d``; of a compacter's ``2 k (d + m) + m + d``, and n^3 for all together; plus the head.
     """  # fmt: skip

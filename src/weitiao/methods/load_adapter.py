@@ -6,8 +6,8 @@ Needs torch and safetensors alone: a copy of this file lies beside the weights.
                         ``y + scale * up(activation(down(x)))`` -> the module whose input is x, or null where x is y
                         itself. Names are those in the model's body.
 ``weights.safetensors`` ``LAYER.down.weight`` (size, width), ``LAYER.down.bias``, ``LAYER.up.weight`` (width, size),
-                        ``LAYER.up.bias``, and ``head.NAME`` for what was trained of the head. A compacter has instead of
-                        a weight ``left`` (terms, in / terms, rank) and ``right`` (terms, rank, out / terms), and one
+                        ``LAYER.up.bias``, and ``head.NAME`` for what was trained of the head. A compacter has, for
+                        a weight, ``left`` (terms, in / terms, rank) and ``right`` (terms, rank, out / terms), and one
                         ``shared`` (terms, terms, terms): the weight, transposed, is the sum over the terms of
                         ``kron(shared, left @ right)``.
 """
