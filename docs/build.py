@@ -108,7 +108,7 @@ def default(field: FieldInfo) -> str:
     """A field's default as it would be written in YAML."""
     if field.is_required():
         return "**required**"
-    value = field.default
+    value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return ""
     return f"`{json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value}`"

@@ -60,7 +60,7 @@ def recipe_values(tmp_path: Path, tiny_model: Callable[[str], Path]) -> Callable
             "model": {"source": str(tiny_model(family))},
             "data": {"train": str(write_reviews(tmp_path / "reviews.csv"))},
             "method": {"name": "full"},
-            "training": {"epochs": 2, "learning_rate": 3e-3, "batch_size": 16, "seed": 7},
+            "training": {"epochs": 2, "learning_rate": 3e-3, "batch_size": 16, "seed": 7, "precision": "fp32"},
             "evaluation": {"bootstrap": 50},
             "output": str(tmp_path / "run"),
         }

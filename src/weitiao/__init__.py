@@ -12,14 +12,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from weitiao.comparison import compare
+    from weitiao.composition import Adapters, average, stack
     from weitiao.recipe import Recipe
     from weitiao.run import check, evaluate, inspect, load, resume, train
 
 __version__ = "0.1.0"
 
-__all__ = ["Recipe", "__version__", "check", "evaluate", "inspect", "load", "resume", "train"]
+__all__ = [
+    "Adapters",
+    "Recipe",
+    "__version__",
+    "average",
+    "check",
+    "compare",
+    "evaluate",
+    "inspect",
+    "load",
+    "resume",
+    "stack",
+    "train",
+]
 
-_HOME = {"Recipe": "weitiao.recipe"}  # the rest is told by run.py
+_HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the rest is told by run.py
+_HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -19,6 +18,7 @@ from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import Run
 from weitiao.evaluation.assess import Measured
 from weitiao.evaluation.summary import Curves, Elsewhere, Facts, Histogram, SplitFacts, recipe_rows
+from weitiao.models import peak_memory
 from weitiao.preparation import Preparation
 from weitiao.trackers.jsonl import read_events
 from weitiao.views import sample_rows, views
@@ -99,7 +99,7 @@ def environment(summary: Mapping[str, Any]) -> dict[str, str]:
         "Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(), "cores": str(os.cpu_count()), "threads": str(torch.get_num_threads()),
         "device": str(summary["device"]), "precision": str(summary["precision"]),
-        **_peak_memory(),
+        **({"peak memory": f"{peak / 1e9:.2f} GB"} if (peak := peak_memory()) else {}),
     }  # fmt: skip
 
 
@@ -109,15 +109,6 @@ def _versions(names: Iterable[str]) -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-def _peak_memory() -> dict[str, str]:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return {}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"peak memory": f"{peak / 1e9:.2f} GB"}
 
 
 def _processor() -> str:

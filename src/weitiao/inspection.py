@@ -12,7 +12,7 @@ import numpy as np
 
 from weitiao import data, models, predictor
 from weitiao.artifacts.artifact import Artifact
-from weitiao.artifacts.run_folder import check_output, find_run
+from weitiao.artifacts.run_folder import artifact_folder, check_output
 from weitiao.errors import RunError, WeitiaoError
 from weitiao.evaluation.assess import Measured, Rivals, assess
 from weitiao.evaluation.evaluate import Inference, Labelled, untouched
@@ -89,18 +89,6 @@ def inspect(
         return views(ready, split, chosen_rows(ready, split, row, count))
 
 
-def artifact_folder(run: str | Path) -> Path:
-    """The artifact of a run id, a run folder, or an artifact folder itself."""
-    path = Path(run)
-    if (path / "weitiao" / "task.json").exists():
-        return path
-    found = find_run(run)
-    if not found.artifact.exists():
-        raise RunError(f"is {found.status} and has no model yet", where=f"run {found.id}",
-                       fix=f"Go on with `weitiao train --resume {found.id}`.")  # fmt: skip
-    return found.artifact
-
-
 def load(run: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:
     """Load a run (id or folder) or an artifact folder, ready to predict."""
     return predictor.load(artifact_folder(run), device=device, trust_remote_code=trust_remote_code)
@@ -128,14 +116,14 @@ def evaluate(
     with models.quiet():
         settings = measured_on(settings, source, columns or {}, artifact.task, base=Path())
         splits = data.open_splits(
-            settings, artifact.columns, base=Path(), seed=recipe.training.seed, layout=artifact.task.layout
+            settings, artifact.columns, base=Path(), seed=recipe.data_seed, layout=artifact.task.layout
         )
         refuse_errors(data.check_examples(splits, artifact.columns))
         split = splits["test" if "test" in splits else "train"]  # a folder may hold several: never its train, then
         on = Labelled(Path(source).name, split, encode_split(split, artifact.task, artifact.reader))
         trained = _trained_on(artifact)
         rivals = Rivals(_labelled(trained, artifact), partial(_untouched, loaded)) if trained else None
-        measured = assess(loaded.inference, on, recipe.evaluation, recipe.training.seed, rivals)
+        measured = assess(loaded.inference, on, recipe.evaluation, recipe.data_seed, rivals)
     measured.notes.extend(_notes(splits, trained))
     if report is None:
         return Evaluation(measured)

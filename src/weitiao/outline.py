@@ -51,7 +51,7 @@ def outline(pretrained: Pretrained, task: Task, method: Method) -> Outline:
 def _look(pretrained: Pretrained, task: Task, method: Method) -> Outline:
     head = task.head(pretrained.family)
     findings = models.check_head(pretrained, head)
-    model = method.apply(models.empty_model(pretrained, head))
+    model = method.apply(models.empty_model(pretrained, head), pretrained.new_tokens)
     parameters = sum(p.numel() for p in model.parameters())
     findings += _untrained_tokens(pretrained, model, method)
     return Outline(parameters, sum(p.numel() for p in model.parameters() if p.requires_grad), findings)
@@ -60,8 +60,11 @@ def _look(pretrained: Pretrained, task: Task, method: Method) -> Outline:
 def _untrained_tokens(pretrained: Pretrained, model: Any, method: Method) -> list[Finding]:
     if not pretrained.new_tokens or model.get_input_embeddings().weight.requires_grad:
         return []
-    problem = f"{pretrained.new_tokens} new tokens keep the embeddings they were drawn with: {method.name} trains none"
-    return [Finding("warning", "model.new_tokens", problem, "Take the method full, or leave them out.")]
+    if any("trainable_tokens" in name for name, p in model.named_parameters() if p.requires_grad):
+        return []
+    count = len(pretrained.new_tokens)
+    problem = f"{count} new tokens keep the embeddings they were drawn with: {method.name} trains none"
+    return [Finding("warning", "model.new_tokens", problem, "Take the method full or lora, or leave them out.")]
 
 
 def _key(pretrained: Pretrained, task: Task, method: Method) -> str:

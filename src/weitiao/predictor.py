@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from weitiao.data.dialogue import with_messages
 from weitiao.errors import DataError
 from weitiao.evaluation.evaluate import Inference
 from weitiao.records import FILE, LINE, Column, Prediction
+
+if TYPE_CHECKING:
+    import torch
 
 CHUNK = 1024  # examples sorted by length together while streaming
 
@@ -28,11 +31,17 @@ class Predictor:
     to values; for chat also a list of messages, or a row of any form that dialogues are kept in.
     """  # fmt: skip
 
-    def __init__(self, artifact: Artifact, *, device: str = "auto", trust_remote_code: bool = False) -> None:
+    def __init__(
+        self, artifact: Artifact, *, device: str = "auto", trust_remote_code: bool = False,
+        model: torch.nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        """`model` is the artifact's where it has been loaded already."""
         found, _ = models.resolve_device(device)
         precision = "fp32" if found.type == "cpu" else artifact.recipe.training.precision
         with models.quiet():
-            model = artifact.load_model(trust_remote_code=trust_remote_code).to(found)
+            if model is None:
+                model = artifact.load_model(trust_remote_code=trust_remote_code)
+            model = model.to(found)
         self.artifact = artifact
         self.inference = Inference(
             model, artifact.task, artifact.reader, found, partial(models.autocast, found, precision)

@@ -17,9 +17,10 @@ from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import DataError, RecipeError
 from weitiao.evaluation.evaluate import Labelled
+from weitiao.methods.base import Detaches
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
-from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
+from weitiao.records import SPLITS, Finding, Head, Pretrained, Reader, SplitName
 from weitiao.training.loop import planned_steps
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def prepare(recipe: Recipe) -> Preparation:
     pretrained = _reading_at_most(pretrained, recipe.model.max_length)
     task, learned = task.prepare(splits, pretrained)
     refuse_errors(learned)
+    _check_heads(task.head(pretrained.family), method, recipe)
     shape = outline(pretrained, task, method)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     needed = disk_needed(**counts, models=max(1, len(task.head(pretrained.family).parts)))
@@ -128,7 +130,8 @@ def open_examples(recipe: Recipe, task: Task) -> tuple[data.Splits, list[Finding
 
 
 def _checked(settings: DataSettings, task: Task, recipe: Recipe) -> tuple[data.Splits, list[Finding]]:
-    splits = data.open_splits(settings, task.columns, base=recipe.base, seed=recipe.training.seed, layout=task.layout)
+    seed = recipe.data_seed if settings.seed is None else settings.seed
+    splits = data.open_splits(settings, task.columns, base=recipe.base, seed=seed, layout=task.layout)
     return splits, [*splits.findings, *data.check_examples(splits, task.columns)]
 
 
@@ -192,6 +195,14 @@ def _check_family(pretrained: Pretrained, task: Task, method: Method, recipe: Re
                 where=f"{recipe.origin(kind + '.name')} ({kind})",
                 fix=f"It works on: {', '.join(sorted(part.families))}.",
             )  # fmt: skip
+
+
+def _check_heads(head: Head, method: Method, recipe: Recipe) -> None:
+    """Several heads ship as a plain model each: small weights that stay beside the body would be missing there."""
+    if head.parts and isinstance(method, Detaches) and not method.merges:
+        fix = "Take a method that merges, such as lora, or learn all tasks as text to text."
+        where = f"{recipe.origin('method.name')} (method)"
+        raise RecipeError(f"'{method.name}' cannot be merged into the models of several heads", where=where, fix=fix)
 
 
 # --- auto values

@@ -62,7 +62,7 @@ class Pretrained:
     max_length: int  # tokens the model takes, or the recipe gives it where that is less; special tokens included
     fingerprint: str  # sha256 over config, tokenizer and weight files
     trust_remote_code: bool = False
-    new_tokens: int = 0  # tokens added by the recipe; embeddings grow by as many
+    new_tokens: tuple[int, ...] = ()  # ids of the tokens added by the recipe; embeddings grow by as many rows
     feature_extractor: Any | None = None  # of a speech model
 
     @property
@@ -73,6 +73,15 @@ class Pretrained:
     def reader(self, max_length: int) -> Reader:
         """How it reads, inputs cut at `max_length` tokens."""
         return Reader(self.family, self.tokenizer, max_length, self.feature_extractor)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a parameter moves, beside the common course of the learning rate."""
+
+    rate: float = 1.0  # factor on the learning rate
+    start: float = 0.0  # share of all steps before it begins to move
+    decays: bool | None = None  # weight decay; None: as matrices and vectors do
 
 
 @dataclass(frozen=True)

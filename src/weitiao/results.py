@@ -13,6 +13,7 @@ from weitiao.evaluation.assess import Measured, Rivals, assess
 from weitiao.evaluation.evaluate import Inference, Labelled, settled, tuned, untouched
 from weitiao.evaluation.report import write_report
 from weitiao.evaluation.summary import Facts
+from weitiao.evaluation.verdicts import DRAWN
 from weitiao.facts import gather
 from weitiao.preparation import Preparation
 from weitiao.records import SPLITS, SplitName
@@ -25,7 +26,7 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
     inference = settled(inference)
     rivals = _rivals(inference, ready)
     measured = _measured(inference, ready, rivals)
-    evaluation, seed = ready.recipe.evaluation, ready.recipe.training.seed
+    evaluation, seed = ready.recipe.evaluation, ready.recipe.data_seed
     also = [assess(inference, on, evaluation, seed, rivals) for on in ready.also.values()]
     final = measured[-1] if measured else None
     verdicts = [comparison.verdict for comparison in final.comparisons] if final else []
@@ -35,9 +36,11 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
     )  # fmt: skip
     scores = {each.split: each.to_dict() for each in (*measured, *also)}
     write_json(run.folder / "scores.json", scores)
+    if final:
+        write_json(run.folder / DRAWN, {name: drawn.to_dict() for name, drawn in final.drawn.items()})
     save_artifact(
         run.artifact, model=inference.model, method=ready.method, task=inference.task,
-        reader=ready.reader, recipe=ready.recipe, scores=scores, card=card,
+        reader=ready.reader, pretrained=ready.pretrained, recipe=ready.recipe, scores=scores, card=card,
         examples=ready.splits.digest,
     )  # fmt: skip
     write_reports(gather(run, ready, final, also), run.folder)
@@ -50,7 +53,7 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
 
 def _measured(inference: Inference, ready: Preparation, rivals: Rivals) -> list[Measured]:
     """The validation split, then the test split; the last one measured stands beside the baselines."""
-    seed = ready.recipe.training.seed
+    seed = ready.recipe.data_seed
     there: list[SplitName] = [name for name in SPLITS if name in ready.features and name != "train"]
     found = [
         assess(inference, ready.labelled(name), ready.recipe.evaluation, seed, rivals if name == there[-1] else None)
@@ -59,6 +62,13 @@ def _measured(inference: Inference, ready: Preparation, rivals: Rivals) -> list[
     if "validation" in there:
         found[0].notes.append("validation also chose the step that is kept: its scores are a little too good")
     return found
+
+
+def beside_baselines(inference: Inference, ready: Preparation) -> Measured:
+    """Measure a model on the last split that is there, and the simple baselines with it."""
+    last = [name for name in SPLITS if name in ready.features][-1]
+    rivals, settings = _rivals(inference, ready), ready.recipe.evaluation.model_copy(update={"baselines": True})
+    return assess(inference, ready.labelled(last), settings, ready.recipe.data_seed, rivals)
 
 
 def _rivals(inference: Inference, ready: Preparation) -> Rivals:

@@ -14,7 +14,7 @@ from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import Inference, score, tuned
 from weitiao.events import Found, RunFinished, RunStarted
 from weitiao.inspection import Checked, Evaluation, check, evaluate, inspect, load
-from weitiao.loading import Loaded, load_for_training
+from weitiao.loading import Loaded, load_for_training, with_rate
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.records import Scores
@@ -50,6 +50,7 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
         check_output(recipe)
         ready = prepare(recipe)
         refuse_errors(ready.findings)
+        ready = with_rate(ready)
         loaded = load_for_training(ready)  # whatever is wrong shows before the run has a folder
         return _carry_out(create_run(ready.recipe, ready.digest), ready, loaded, trackers)
 
@@ -89,5 +90,5 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[
 def _validated(inference: Inference, ready: Preparation) -> Scores:
     """Score on validation by the decision rule that would ship: thresholds settled there, as at the end."""
     validation = ready.labelled("validation")
-    sample = validation.sample(ready.recipe.evaluation.most, ready.recipe.training.seed)
+    sample = validation.sample(ready.recipe.evaluation.most, ready.recipe.data_seed)
     return score(tuned(inference, validation), sample, answers=False).scores()

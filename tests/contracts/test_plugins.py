@@ -25,7 +25,7 @@ def sandbox(tmp_path_factory):
 def test_its_names_stand_beside_the_built_in_ones(sandbox):
     sandbox.python("""
 from weitiao import registry
-assert {"biases", "full", "lora"} <= set(registry.names("method"))
+assert {"norms", "full", "lora"} <= set(registry.names("method"))
 assert {"fasttext", "csv"} <= set(registry.names("format"))
 assert {"text-score", "text-classification"} <= set(registry.names("task"))
 """)
@@ -33,7 +33,7 @@ assert {"text-score", "text-classification"} <= set(registry.names("task"))
 
 def test_its_options_are_checked_like_any_other(sandbox):
     (sandbox.folder / "wrong.yaml").write_text(
-        "task: text-score\nmodel: m\ndata: d.csv\nmethod:\n  name: biases\n  nroms: true\n"
+        "task: text-score\nmodel: m\ndata: d.csv\nmethod:\n  name: norms\n  biasse: true\n"
     )
     sandbox.python("""
 from weitiao import Recipe
@@ -41,7 +41,7 @@ from weitiao.errors import RecipeError
 try:
     Recipe.read("wrong.yaml")
 except RecipeError as error:
-    assert "wrong.yaml:6" in str(error) and "Did you mean 'norms'?" in str(error), error
+    assert "wrong.yaml:6" in str(error) and "Did you mean 'biases'?" in str(error), error
 else:
     raise SystemExit("accepted")
 assert "norms" in str(Recipe.json_schema())

@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from tests import tiny
+from tests.method_samples import sample_of as method_sample
 from tests.samples import texts
 from weitiao.recipe import Recipe
 
@@ -40,12 +41,15 @@ def recipe_of(choice: tuple[str, str, str], folder: Path, tiny_model: Callable[[
     data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in sample.rows()), encoding="utf-8")
     options = sample.options(folder) if hasattr(sample, "options") else getattr(sample, "OPTIONS", {})
     model = sample.model(family, folder / f"model-{family}") if hasattr(sample, "model") else tiny_model(family)
+    chosen = method_sample(method)
     values: dict[str, Any] = {
-        "task": {"name": task, **options}, "method": method, "model": str(model),
+        "task": {"name": task, **options}, "model": str(model),
+        "method": {"name": method, **getattr(chosen, "OPTIONS", {})},
         "data": {"train": str(data), "validation": str(data), "duplicates": "anywhere", "test_size": 0,
                  "columns": getattr(sample, "COLUMNS", {})},
-        "training": {"epochs": 200, "learning_rate": 3e-3 if method == "full" else 1e-2, "batch_size": 8,
-                     "patience": 60, "warmup": 0, "weight_decay": 0, "evaluate_every": 50,
+        "training": {"epochs": getattr(chosen, "EPOCHS", 200), "learning_rate": getattr(chosen, "LEARNING_RATE", 1e-2),
+                     "batch_size": 8, "patience": 60, "precision": "fp32", "warmup": 0,
+                     "weight_decay": 0, "evaluate_every": 50,
                      **getattr(sample, "TRAINING", {})},
         "evaluation": {"bootstrap": 0, "baselines": False},
         "output": str(folder / "run"),

@@ -7,7 +7,8 @@ import pytest
 
 import weitiao
 
-PUBLIC = ["Recipe", "__version__", "check", "evaluate", "inspect", "load", "resume", "train"]
+PUBLIC = ["Adapters", "Recipe", "__version__", "average", "check", "compare", "evaluate", "inspect", "load", "resume",
+          "stack", "train"]  # fmt: skip
 
 
 def test_the_public_names_are_these() -> None:

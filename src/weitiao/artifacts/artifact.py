@@ -5,7 +5,8 @@
     artifact/
       config.json  model.safetensors  tokenizer.json ...   as `transformers` writes them
       README.md                                            the model card
-      adapter/                                             the small weights where the method has them
+      adapter/                                             the small weights where the method has them, with base.json:
+                                                           what they may be loaded onto
       weitiao/task.json  recipe.yaml  recipe.json  scores.json
 """
 
@@ -22,9 +23,11 @@ from safetensors import SafetensorError
 from weitiao import registry
 from weitiao.artifacts.card import write_card
 from weitiao.errors import ModelError, RunError
+from weitiao.methods.base import Detaches
 from weitiao.models import load_saved, open_reader
+from weitiao.models.fingerprint import weights_fingerprint
 from weitiao.recipe import Recipe
-from weitiao.records import Column, Reader
+from weitiao.records import Column, Pretrained, Reader
 from weitiao.tasks.base import Generates
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 
     from weitiao.methods.base import Method
     from weitiao.tasks.base import Task
+
+
+BASE = "base.json"  # beside an adapter's weights
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,26 @@ class Artifact:
         needed = [replace(column, required=column.required or column.every) for column in self.task.columns]
         return [column for column in needed if column.role in trained]
 
+    @property
+    def method(self) -> Method:
+        """The method it was trained with."""
+        chosen = self.recipe.method
+        method: Method = registry.get("method", chosen.name)(chosen.options)
+        return method
+
     def load_model(self, *, trust_remote_code: bool = False) -> torch.nn.Module:
-        """Load the weights in fp32, ready to predict."""
-        head = self.task.head(self.reader.family)
-        return load_saved(self.folder, head, trust_remote_code=trust_remote_code)
+        """Load the weights in fp32, ready to predict; a `ModelError` where the adapter belongs to another model."""
+        plain: Any = load_saved(self.folder, self.task.head(self.reader.family), trust_remote_code=trust_remote_code)
+        method = self.method
+        if not isinstance(method, Detaches) or method.merges:
+            return plain  # type: ignore[no-any-return]
+        adapter = self.folder / "adapter"
+        _check_base(adapter, weights_fingerprint(self.folder))
+        return method.load(plain, adapter).eval()
 
 
 def save_artifact(
-    folder: Path, *, model: torch.nn.Module, method: Method, task: Task, reader: Reader,
+    folder: Path, *, model: torch.nn.Module, method: Method, task: Task, reader: Reader, pretrained: Pretrained,
     recipe: Recipe, scores: dict[str, Any], card: str, examples: str,
 ) -> None:  # fmt: skip
     """Write the artifact and publish it by one rename. The model is merged into a plain one on the way.
@@ -70,7 +88,7 @@ def save_artifact(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        _write(temporary, model, method, task, reader, recipe, scores, card, examples)
+        _write(temporary, model, method, task, reader, pretrained, recipe, scores, card, examples)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     except (OSError, SafetensorError) as error:
@@ -82,18 +100,37 @@ def save_artifact(
 
 
 def _write(
-    folder: Path, model: torch.nn.Module, method: Method, task: Task, reader: Reader,
+    folder: Path, model: torch.nn.Module, method: Method, task: Task, reader: Reader, pretrained: Pretrained,
     recipe: Recipe, scores: dict[str, Any], card: str, examples: str,
 ) -> None:  # fmt: skip
-    method.save(model, folder / "adapter")
+    if isinstance(method, Detaches):
+        method.save(model, folder / "adapter")
     plain: Any = method.merge(model)
     for name, part in getattr(plain, "parts", {}).items():  # each task of several has a model that is whole by itself
         part_recipe = _of_part(recipe, task, name)
-        part_card = write_card(name, part_recipe, task.parts[name].task, reader.family, None, "", [])
+        part_card = write_card(
+            name, part_recipe, task.parts[name].task, reader.family, None, "", [], adapter="../adapter"
+        )
         _write_plain(folder / name, part, task.parts[name].task, reader, part_recipe, {}, part_card, "")
     _write_plain(folder, plain, task, reader, recipe, scores, card, examples)
+    if isinstance(method, Detaches):
+        told = {"base": pretrained.fingerprint, "source": pretrained.source, "method": recipe.method.model_dump()}
+        beside = {} if method.merges else {"beside": weights_fingerprint(folder)}
+        write_json(folder / "adapter" / BASE, told | beside)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # written private; an artifact is there to be shared
+
+
+def _check_base(adapter: Path, found: str) -> None:
+    """Raise a `ModelError` where an adapter was trained on other weights than those it is to be loaded onto."""
+    try:
+        wanted = json.loads((adapter / BASE).read_text(encoding="utf-8"))["beside"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"does not say which model it is for ({error})", where=str(adapter / BASE),
+                         fix="Copy the run's artifact anew, whole.") from None  # fmt: skip
+    if wanted != found:
+        raise ModelError("was trained on another model than the one beside it", where=str(adapter),
+                         fix="Copy the run's artifact anew, whole: model and adapter belong together.")  # fmt: skip
 
 
 def _of_part(recipe: Recipe, task: Task, name: str) -> Recipe:

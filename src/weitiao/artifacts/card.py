@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from weitiao import registry
+from weitiao.methods.base import Detaches
 from weitiao.recipe import Recipe
 from weitiao.records import Family, Scores
 
@@ -20,7 +24,7 @@ tags: [weitiao]
 
 # {name}
 
-`{base}` fine-tuned for {task} with the method `{method}` by Weitiao {version}.
+`{base}` fine-tuned for {task} with the method `{method}` by Weitiao {version}.{combined}
 
 ## Scores
 
@@ -62,21 +66,67 @@ TAGS = {
 }  # what the Hub calls what a model of this class does
 
 
+PARTS_ONLY = "Not measured: a score of the parts is not a score of the whole."
+
+
 def write_card(
-    name: str, recipe: Recipe, task: Task, family: Family, scores: Scores | None, split: str, verdicts: list[str]
-) -> str:
-    """Return the model card as Markdown; names in it are the recipe's, never a path of this machine."""
+    name: str, recipe: Recipe, task: Task, family: Family, scores: Scores | None, split: str, verdicts: list[str],
+    *, combined: str = "", adapter: str = "adapter",
+) -> str:  # fmt: skip
+    """Return the model card as Markdown; names in it are the recipe's, never a path of this machine.
+
+    `combined` tells of what other runs it was made, if it was; `adapter` is where an adapter lies that is needed.
+    """
     labels, tag = task.head(family).config.get("id2label", {}), TAGS.get(task.head(family).auto_class)
     read = [column.role for column in task.columns if not column.target and column.role in recipe.data.columns]
     example = '"your text"' if len(read) == 1 else json.dumps({role: f"your {role}" for role in read})
     shown = ", ".join(f"`{label}`" for label in list(labels.values())[:100])
+    method, usage = registry.get("method", recipe.method.name)(recipe.method.options), task.usage(family)
+    if isinstance(method, Detaches) and not method.merges:
+        usage = with_adapter(usage, adapter)
     return CARD.format(
-        tag=f"pipeline_tag: {tag}\n" if tag else "", usage=task.usage(family), example=example, name=name,
+        tag=f"pipeline_tag: {tag}\n" if tag else "", usage=usage, example=example, name=name,
         task=recipe.task.name, base=recipe.model.source, method=recipe.method.name,
-        version=importlib.metadata.version("weitiao"), scores=_scores(scores, split, verdicts),
+        version=importlib.metadata.version("weitiao"), combined=combined and f"\n\n{combined}",
+        scores=PARTS_ONLY if combined else _scores(scores, split, verdicts),
         labels=f"Labels: {shown}. " if labels else "", max_length=recipe.model.max_length,
         too_long=task.too_long, train=recipe.data.train,
     )  # fmt: skip
+
+
+def with_adapter(usage: str, folder: str) -> str:
+    """Return the lines of a task's `usage` with the adapter in `folder` put onto the model as soon as it is loaded.
+
+    Uses the `load_adapter.py` that a method which cannot merge leaves beside its weights.
+    """
+    lines = usage.splitlines()
+    found = next(_loaded_models(usage), None)
+    if found is None:  # nothing that we know how to read
+        return f'{usage}# The model is whole with `load_adapter(model, "{folder}")` of `{folder}/load_adapter.py`.\n'
+    line, model = found
+    attached = [
+        f'sys.path.append("{folder}")  # what was trained lies beside the model',
+        "from load_adapter import load_adapter",
+        "",
+        f'{model} = load_adapter({model}, "{folder}")',
+    ]
+    return "\n".join(["import sys", *lines[:line], *attached, *lines[line:], ""])
+
+
+def _loaded_models(usage: str) -> Iterator[tuple[int, str]]:
+    """Yield the last line of each statement that loads a model, and what the model is called from there on."""
+    for statement in ast.parse(usage).body:
+        if not isinstance(statement, ast.Assign):
+            continue
+        target, value = statement.targets[0], statement.value
+        pairs = [(target, value)]
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs = list(zip(target.elts, value.elts, strict=True))
+        for name, loaded in pairs:
+            called = ast.unparse(loaded.func) if isinstance(loaded, ast.Call) else ""
+            kind, _, last = called.rpartition(".")
+            if last == "pipeline" or (last == "from_pretrained" and ("Model" in kind or "For" in kind)):
+                yield statement.end_lineno or 0, ast.unparse(name) + (".model" if last == "pipeline" else "")
 
 
 def _scores(scores: Scores | None, split: str, verdicts: list[str]) -> str:

@@ -27,6 +27,7 @@ from typing import IO, Any
 
 from weitiao.artifacts.artifact import write_json
 from weitiao.errors import Interrupted, RunError
+from weitiao.models import peak_memory
 from weitiao.recipe import Recipe
 
 RUNS = Path("runs")
@@ -50,6 +51,7 @@ class Run:
     low: float | None = None
     high: float | None = None
     error: str | None = None
+    peak_memory: int | None = None  # bytes, of the process that trained
 
     @property
     def recipe(self) -> Recipe:
@@ -87,12 +89,8 @@ class Run:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Hold the run for this process and keep its status; a `RunError` when another process holds it."""
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                _take(lock)
-            except OSError:
-                raise RunError("another process is working on this run", where=str(self.folder)) from None
-            begun, before = time.time(), self.seconds or 0.0
+        with holding(self.folder, "this run"):
+            begun, before, peak = time.time(), self.seconds or 0.0, self.peak_memory or 0
             self.note(status="running", error=None)
             try:
                 yield
@@ -103,11 +101,28 @@ class Run:
                     told.fix = f"Go on with `weitiao train --resume {self.folder}`."
                 with suppress(OSError):  # a full disk must not hide what went wrong
                     self.note(status="interrupted" if stopped else "failed", error=None if stopped else str(error),
-                              seconds=before + time.time() - begun)  # fmt: skip
+                              seconds=before + time.time() - begun, peak_memory=most_memory(peak))  # fmt: skip
                 if told is not error:
                     raise told from None
                 raise
-            self.note(status="finished", seconds=before + time.time() - begun)
+            self.note(status="finished", seconds=before + time.time() - begun, peak_memory=most_memory(peak))
+
+
+@contextmanager
+def holding(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder for this process; a `RunError` when another process holds it."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            _take(lock)
+        except OSError:
+            raise RunError(f"another process is working on {what}", where=str(folder)) from None
+        yield
+
+
+def most_memory(before: int = 0) -> int | None:
+    """Return the most memory that this process ever had at once, in bytes, or `before` where that is more."""
+    peak = peak_memory()
+    return peak if peak is None else max(peak, before)
 
 
 def new_folder(recipe: Recipe, started: datetime) -> Path:
@@ -207,3 +222,15 @@ def find_run(name: str | Path, folder: Path = RUNS) -> Run:
     close = difflib.get_close_matches(str(name), runs, n=1, cutoff=0.4)
     fix = f"Did you mean '{close[0]}'?" if close else "`weitiao runs` lists the runs there are."
     raise RunError(f"there is no run '{name}'", where="run", fix=fix)
+
+
+def artifact_folder(run: str | Path) -> Path:
+    """The artifact of a run id, a run folder, or an artifact folder itself."""
+    path = Path(run)
+    if (path / "weitiao" / "task.json").exists():
+        return path
+    found = find_run(run)
+    if not found.artifact.exists():
+        raise RunError(f"is {found.status} and has no model yet", where=f"run {found.id}",
+                       fix=f"Go on with `weitiao train --resume {found.id}`.")  # fmt: skip
+    return found.artifact

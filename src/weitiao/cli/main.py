@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from weitiao import __version__
-from weitiao.cli import check, evaluate, init, inspect, predict, runs, schema, train
+from weitiao.cli import adapters, check, compare, evaluate, init, inspect, predict, runs, schema, train
 from weitiao.errors import Interrupted, WeitiaoError, WeitiaoWarning
 
 QUIET = {  # libraries keep to themselves; who wants to hear them sets the variable
@@ -36,7 +36,9 @@ app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
+app.command("compare")(compare.compare)
 app.add_typer(runs.app, name="runs")
+app.add_typer(adapters.app, name="adapters")
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("schema")(schema.schema)

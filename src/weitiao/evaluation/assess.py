@@ -14,8 +14,9 @@ from weitiao.data import lines_where
 from weitiao.errors import WeitiaoError
 from weitiao.evaluation.compare import Comparison, compare
 from weitiao.evaluation.evaluate import Inference, Labelled, score
-from weitiao.evaluation.intervals import with_intervals
+from weitiao.evaluation.intervals import resampled, with_intervals
 from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes
+from weitiao.evaluation.verdicts import Drawn
 from weitiao.recipe import EvaluationSettings
 from weitiao.records import Scores, SplitName
 
@@ -38,6 +39,7 @@ class Measured:
     notes: list[str] = field(default_factory=list)
     mistakes: list[Answer] = field(default_factory=list)  # the surest ones
     samples: list[Answer] = field(default_factory=list)  # a few answers, drawn, not chosen
+    drawn: dict[str, Drawn] = field(default_factory=dict)  # what pairs of runs are tested by; "" is the model
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -67,9 +69,10 @@ def assess(
     drawn = np.random.default_rng(seed).permutation(on.rows)[:SAMPLES].tolist()
     mistakes, samples = Mistakes(inference.task.scorer()), Chosen(inference.task.scorer(), drawn)
     ours = score(inference, on, lambda rows, *_: order.extend(rows), mistakes.add, samples.add)
+    scores, drawn = _with_intervals(ours, settings, seed, order)
     measured = Measured(
-        on.name, _with_intervals(ours, settings, seed), mistakes=_placed(mistakes.top(), on),
-        samples=_placed(samples.all(), on), notes=_sampled(whole, on),
+        on.name, scores, mistakes=_placed(mistakes.top(), on), samples=_placed(samples.all(), on),
+        notes=_sampled(whole, on), drawn={"": drawn} if drawn else {},
     )  # fmt: skip
     if rivals is not None and settings.baselines:
         for name in inference.task.baselines:
@@ -93,7 +96,9 @@ def _beside(
     if baseline.before_training:
         before = {answer.row: answer.said for answer in shown.all()}
         measured.samples[:] = [replace(answer, before=before[answer.row]) for answer in measured.samples]
-    measured.baselines[baseline.name] = _with_intervals(other, settings, seed)
+    measured.baselines[baseline.name], drawn = _with_intervals(other, settings, seed, on.rows.tolist())
+    if drawn:
+        measured.drawn[baseline.name] = drawn
     measured.comparisons.append(compare(
         ours, other, primary=measured.scores.primary, rounds=settings.bootstrap, confidence=settings.confidence,
         seed=seed, name=baseline.name,
@@ -117,8 +122,16 @@ def _predicted(baseline: Baseline, inference: Inference, on: Labelled, shown: Ch
     return scorer
 
 
-def _with_intervals(scorer: Scorer, settings: EvaluationSettings, seed: int) -> Scores:
-    return with_intervals(scorer, rounds=settings.bootstrap, confidence=settings.confidence, seed=seed)
+def _with_intervals(
+    scorer: Scorer, settings: EvaluationSettings, seed: int, order: list[int]
+) -> tuple[Scores, Drawn | None]:
+    """The scores, and the primary one on each bootstrap sample of the examples `order`."""
+    drawn = resampled(scorer, rounds=settings.bootstrap, seed=seed)
+    scores = with_intervals(scorer, rounds=settings.bootstrap, confidence=settings.confidence, seed=seed, drawn=drawn)
+    if scores.primary not in scores.values:
+        return scores, None
+    values = [each.get(scores.primary, np.nan) for each in drawn]
+    return scores, Drawn.of(scores, values, order=order, seed=seed)
 
 
 def _placed(answers: list[Answer], on: Labelled) -> list[Answer]:

@@ -43,6 +43,18 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The scores of one method over its seeds; `ends` are a standard deviation to each side of their mean."""
+
+    name: str
+    values: Sequence[float]
+    written: str
+    ends: Sequence[float] = ()
+    chosen: bool = False
+    reference: bool = False  # one value of something else, such as a baseline
+
+
+@dataclass(frozen=True)
 class Axis:
     """Maps values onto a stretch of the drawing and knows its round tick values."""
 
@@ -175,6 +187,45 @@ def estimates(rows: Sequence[Estimate], *, form: Form, tick_form: Form, share: b
     parts += [_text(x.at(t), base + 16, tick_form(t), kind="tick", anchor="middle") for t in x.ticks]
     parts += [_estimate(row, x, top + pitch * i + 29, form) for i, row in enumerate(rows)]
     return _svg(WIDTH, base + 24, parts, "scores with intervals")
+
+
+def spreads(rows: Sequence[Spread], *, form: Form, tick_form: Form, share: bool) -> Markup:
+    """Draw a row a method: a dot a seed, a stroke at their mean, a line of one standard deviation to each side.
+
+    The axis holds all methods; a `reference` that is far off stands at the edge with an arrow.
+    """
+    pitch, top = 40, 4
+    base = top + pitch * len(rows)
+    ends = [end for row in rows if not row.reference for end in (*row.values, *row.ends)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    near = [v for row in rows if row.reference for v in row.values if low - (high - low) <= v <= high + (high - low)]
+    x = axis(min([low, *near]), max([high, *near]), 10, WIDTH - 88, margin=0.06)
+    x = _within(x, 0, 1) if share else x
+    parts = [_tag("line", kind="grid", x1=x.at(t), x2=x.at(t), y1=top, y2=base) for t in x.ticks]
+    parts += [_text(x.at(t), base + 16, tick_form(t), kind="tick", anchor="middle") for t in x.ticks]
+    parts += [_spread(row, x, top + pitch * i + 28, form) for i, row in enumerate(rows)]
+    return _svg(WIDTH, base + 24, parts, "scores of each method, a dot a seed")
+
+
+def _spread(row: Spread, x: Axis, y: float, form: Form) -> Markup:
+    name = _text(0, y - 11, shorten(clean(row.name), 56), kind="name")
+    value = _text(WIDTH - 78, y + 4, row.written, kind="value")
+    told = _tag("title", f"{clean(row.name)}: {', '.join(map(form, row.values))}")
+    inside = told + name + value
+    if row.reference and not x.low <= row.values[0] <= x.high:
+        left = row.values[0] < x.low
+        inside += _tag("path", kind="arrow", d=f"M{x.start if left else x.end:.1f} {y:.1f}l{7 if left else -7} -5v10z")
+        return _tag("g", inside, kind="other")
+    if row.ends:
+        low, high = (x.at(end) for end in row.ends)
+        inside += _tag("path", kind="whisker", d=f"M{low:.1f} {y:.1f}H{high:.1f}")
+    if len(row.values) > 1:
+        at = x.at(sum(row.values) / len(row.values))
+        inside += _tag("path", kind="whisker", d=f"M{at:.1f} {y - 7:.1f}v14")
+    for each in row.values:
+        inside += _tag("circle", kind="dot", cx=x.at(each), cy=y, r=4)
+    kind = "other" if row.reference else "ours" if row.chosen else "plain"
+    return _tag("g", inside, kind=kind)
 
 
 def _near_range(rows: Sequence[Estimate]) -> tuple[float, float]:

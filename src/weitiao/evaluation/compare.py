@@ -81,7 +81,7 @@ def compare(
         high=high,
         confidence=confidence,
         finding=finding,
-        verdict=_verdict(finding, name, primary, difference, interval, confidence, test, p_value),
+        verdict=in_words(finding, name, primary, difference, interval, confidence, test, p_value),
     )
 
 
@@ -133,7 +133,7 @@ def _judge(
     return "better" if (difference > 0) == greater else "worse"
 
 
-def _verdict(
+def in_words(
     finding: Finding,
     name: str,
     primary: str,
@@ -143,6 +143,7 @@ def _verdict(
     test: str,
     p_value: float | None,
 ) -> str:
+    """Tell a finding in words that it supports, with the interval of the difference and the p-value of the `test`."""
     evidence = _evidence(primary, difference, interval, confidence, test, p_value, signed=finding == "no difference")
     if finding in ("better", "worse"):
         return f"{finding} than {name} by {distance(primary, difference)}{evidence}"

@@ -39,8 +39,18 @@ def samples(examples: int, rounds: int, seed: int) -> Iterator[NDArray[np.int64]
         yield random.integers(0, examples, examples)
 
 
-def with_intervals(scorer: Scorer, *, rounds: int, confidence: float, seed: int) -> Scores:
+def resampled(scorer: Scorer, *, rounds: int, seed: int) -> list[dict[str, float]]:
+    """Return the scores on each bootstrap sample; the same samples for all that saw so many examples."""
+    examples = len(scorer.outcomes())
+    return [scorer.compute(rows) for rows in samples(examples, affordable_rounds(rounds, examples), seed)]
+
+
+def with_intervals(
+    scorer: Scorer, *, rounds: int, confidence: float, seed: int, drawn: list[dict[str, float]] | None = None
+) -> Scores:
     """Return the scorer's scores, each with its percentile bootstrap interval, all from the same samples.
+
+    `drawn` is what `resampled` gave, where that is known already.
 
     `rounds` 0: no intervals. A score that is the same in every sample (all right, all wrong) says nothing about its
     spread by bootstrap: where it is the share of right examples it gets the exact binomial interval (Clopper &
@@ -50,7 +60,8 @@ def with_intervals(scorer: Scorer, *, rounds: int, confidence: float, seed: int)
     rounds = affordable_rounds(rounds, scores.examples)
     if not rounds or not scores.examples:
         return scores
-    drawn = [scorer.compute(rows) for rows in samples(scores.examples, rounds, seed)]
+    if drawn is None:
+        drawn = resampled(scorer, rounds=rounds, seed=seed)
     outcomes = scorer.outcomes()
     values = {}
     for name, score in scores.values.items():

@@ -5,11 +5,7 @@ What it tells is in `summary`, how it looks in ``templates``.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +14,9 @@ from typing import Any
 from markupsafe import Markup
 
 from weitiao.evaluation import charts
-from weitiao.evaluation.charts import clean
 from weitiao.evaluation.meanings import about
 from weitiao.evaluation.mistakes import Answer
+from weitiao.evaluation.page import page, write
 from weitiao.evaluation.summary import Curves, Elsewhere, Facts, RecipeRow, SplitFacts, Token, View, interval
 from weitiao.metrics.words import greater_is_better, is_share, spoken, written
 from weitiao.records import Score, Scores
@@ -37,54 +33,17 @@ LARGEST_HEATMAP = 200  # labels
 
 def write_report(facts: Facts, path: Path) -> None:
     """Write the report to `path`, whole or not at all. Raises `OSError` where that cannot be done."""
-    _write(render(facts), path)
+    write(render(facts), path)
 
 
 def write_views(views: Sequence[View], title: str, path: Path) -> None:
     """Write examples token by token to `path` as a page of their own, whole or not at all; raises `OSError`."""
-    _write(_page("views.html.j2", title=title, views=_seen(views)), path)
-
-
-def _write(html: str, path: Path) -> None:
-    page = html.encode("utf-8", "replace")
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)  # noqa: PTH101 - a temporary file is private; a report is to be shared
-            os.replace(file.name, path)  # noqa: PTH105
-        except BaseException:
-            os.unlink(file.name)  # noqa: PTH108
-            raise
+    write(page("views.html.j2", title=title, views=_seen(views)), path)
 
 
 def render(facts: Facts) -> str:
     """Return the report as HTML. All texts are escaped; a content policy in the page forbids any request."""
-    return _page("report.html.j2", facts=facts, **_shown(facts))
-
-
-def _page(template: str, **values: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("weitiao.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
-    environment.filters |= {"spoken": spoken, "percent": _percent}
-    script = environment.get_template("report.js.j2").render()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    style = Markup(environment.get_template("report.css").render())
-    return environment.get_template(template).render(script=Markup(script), script_hash=digest, style=style, **values)
-
-
-def _printable(value: Any) -> Any:
-    """Keep what no HTML file can hold out of it; `Markup` is clean already."""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return page("report.html.j2", facts=facts, **_shown(facts))
 
 
 # --- what the template shows
@@ -371,7 +330,3 @@ def _smoothed(values: Sequence[float]) -> list[float]:
         total, weight = keep * total + value, keep * weight + 1
         smooth.append(total / weight)
     return smooth
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}%"

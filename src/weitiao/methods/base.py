@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from weitiao.recipe import Settings
-from weitiao.records import Family
+from weitiao.records import Family, Pace
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """Which weights move. Made from its `Options`: ``Method(options)``."""
+    """Which weights move. Made from its `Options`: ``Method(options)``.
+
+    What only some methods have is a protocol of its own below: small weights apart from the model's (`Detaches`),
+    parameters that move otherwise than the rest (`Paced`), a part in each step (`TakesPart`).
+    """
 
     name: ClassVar[str]
     families: ClassVar[frozenset[Family]]
@@ -24,11 +29,58 @@ class Method(Protocol):
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
         """Return what `learning_rate: auto` becomes for a body of that hidden size, and why."""
 
-    def apply(self, model: PreTrainedModel) -> torch.nn.Module:
-        """Return the model to train: what moves has ``requires_grad``, all else not."""
+    def apply(self, model: PreTrainedModel, new_tokens: Sequence[int] = ()) -> torch.nn.Module:
+        """Return the model to train: what moves has ``requires_grad``, all else not.
+
+        `new_tokens` are the ids of tokens that the recipe added: a method that can, trains their embeddings too. The
+        model may be on the meta device, to be counted only. Raises a `RecipeError` where the method does not fit it.
+        """
 
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:
-        """Return a plain `transformers` model that predicts the same; the trained model is not used afterwards."""
+        """Return a plain `transformers` model; the trained model is not used afterwards.
 
-    def save(self, model: torch.nn.Module, folder: Path) -> bool:
-        """Write the small weights (an adapter) into `folder`; False, and nothing written, where there are none."""
+        It predicts the same. Only where the method `Detaches` and cannot merge, it is the model as it was before, with
+        what was trained besides the small weights (a head); it predicts the same once they are loaded onto it.
+        """
+
+
+@runtime_checkable
+class Detaches(Protocol):
+    """A method whose weights are small and apart from the model's: an adapter."""
+
+    merges: bool  # whether `merge` puts them into the plain model
+
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write the adapter into `folder`, in PEFT's own format where PEFT has one.
+
+        Where the method cannot merge, a `load_adapter.py` lies beside the weights, for people who have no Weitiao: its
+        ``load_adapter(model, folder)`` puts them onto the plain model and returns it. The model card shows it.
+        """
+
+    def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
+        """Put the adapter in `folder` onto a plain model of the kind it was trained on; return it, ready to predict."""
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A method in which some parameters move otherwise than the rest."""
+
+    def paces(self, model: torch.nn.Module) -> Mapping[str, Pace]:
+        """Return parameter name -> its pace, for those that do not keep the common one."""
+
+
+@runtime_checkable
+class TakesPart(Protocol):
+    """A method that takes part in each step of training, and keeps a state over them."""
+
+    def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
+        """Return what is added to the loss of a whole step, a scalar, if anything is."""
+
+    def after_step(self, model: torch.nn.Module, step: int, steps: int) -> None:
+        """Do what is to be done after update `step` (from 1) of `steps`; the gradients are still there."""
+
+    def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """Return what a checkpoint has to keep of the method beside the weights that move."""
+
+    def restore(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `state` gave."""

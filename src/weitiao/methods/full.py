@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from weitiao.recipe import Settings
@@ -33,7 +33,7 @@ class Full:
         rate = float(f"{usual * 768 / width:.1g}")
         return rate, f"full fine-tuning, {family}, hidden size {width}"
 
-    def apply(self, model: PreTrainedModel) -> torch.nn.Module:
+    def apply(self, model: PreTrainedModel, new_tokens: Sequence[int] = ()) -> torch.nn.Module:
         """Let every weight move."""
         model.requires_grad_(True)
         return cast("torch.nn.Module", model)
@@ -41,7 +41,3 @@ class Full:
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:
         """The model is plain already."""
         return cast("PreTrainedModel", model)
-
-    def save(self, model: torch.nn.Module, folder: Path) -> bool:
-        """There are no small weights."""
-        return False

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from weitiao.errors import RecipeError
+from weitiao.methods.depth import lock_in_inference
+from weitiao.methods.moved import load_moved, save_moved
 from weitiao.methods.parts import head_modules
 from weitiao.recipe import Settings
 from weitiao.records import FAMILIES, Family
@@ -29,6 +32,7 @@ class HeadOnly:
     name: ClassVar[str] = "head"
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
     Options: ClassVar[type[Settings]] = HeadOnlyOptions
+    merges: bool = True
 
     def __init__(self, options: Settings) -> None:
         self.options = options
@@ -37,7 +41,7 @@ class HeadOnly:
         """New layers on frozen features take a far higher rate than pretrained ones."""
         return 2e-3, f"new layers on a frozen body ({family})"
 
-    def apply(self, model: PreTrainedModel) -> torch.nn.Module:
+    def apply(self, model: PreTrainedModel, new_tokens: Sequence[int] = ()) -> torch.nn.Module:
         """Freeze all but the head; the body stays in inference, so that its features carry no dropout noise."""
         heads = [model.get_submodule(name) for name in head_modules(model)]
         if not heads:
@@ -46,20 +50,18 @@ class HeadOnly:
         model.requires_grad_(False)
         for head in heads:
             head.requires_grad_(True)
-        body = model.base_model
-        body.train = lambda _mode=True: _inference(body)
+        lock_in_inference(model.base_model)
         return cast("torch.nn.Module", model)
 
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:
         """The model is plain already."""
         return cast("PreTrainedModel", model)
 
-    def save(self, model: torch.nn.Module, folder: Path) -> bool:
-        """The head ships with the whole model."""
-        return False
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write the head's weights by name."""
+        save_moved(model, folder)
 
-
-def _inference(body: torch.nn.Module) -> torch.nn.Module:
-    from torch import nn
-
-    return nn.Module.train(body, False)
+    def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
+        """Put the head's weights into a plain model."""
+        load_moved(model, folder)
+        return cast("torch.nn.Module", model)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from weitiao.errors import RecipeError, nearest
-from weitiao.methods.parts import head_modules, vocabulary_module
+from weitiao.errors import RecipeError
+from weitiao.methods.depth import block_names
+from weitiao.methods.lora_starts import save_as_update, start_from_weights
+from weitiao.methods.on_peft import (
+    ALL_LINEAR,
+    OnPeft,
+    Targets,
+    check_patterns,
+    chosen_targets,
+    on_meta,
+    stores_transposed,
+    target_names,
+)
 from weitiao.recipe import Settings
-from weitiao.records import FAMILIES, Family
+from weitiao.records import Family, Pace
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftConfig
     from transformers import PreTrainedModel
 
 
@@ -27,20 +39,45 @@ class LoraOptions(Settings):
     """Scale of the update, alpha / r; twice the rank when absent."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout on the input of the update."""
-    targets: Literal["all-linear"] | list[str] = "all-linear"
-    """Names of the linear layers to adapt, such as `[query, value]`; `all-linear`: all in the body."""
+    targets: Targets = ALL_LINEAR
+    """Layers to adapt: `all-linear` (all in the body), names such as `[query, value]`, or a regular expression over
+    whole names."""
+    layers: list[int] | None = None
+    """Blocks to adapt, counted from 0 at the input, an encoder's before its decoder's; all when absent."""
+    scaling: Literal["classic", "rslora"] = "classic"
+    """`classic`: alpha / r; `rslora`: alpha / sqrt(r), which keeps large ranks learning (Kalajdzievski 2023,
+    arXiv:2312.03732)."""
+    dora: bool = False
+    """DoRA: each row's length is learned apart from its direction (Liu et al. 2024, arXiv:2402.09353)."""
+    start: Literal["default", "gaussian", "pissa", "olora"] = "default"
+    """How A and B begin. `default`: A uniform, B zero; `gaussian`: A normal, B zero; `pissa`: the matrix's largest
+    singular vectors (Meng et al. 2024, arXiv:2404.02948); `olora`: its QR decomposition (Büyükakyüz 2024,
+    arXiv:2406.01775)."""
+    lora_plus: float | None = Field(None, gt=0)
+    """LoRA+: how many times A's learning rate B has; 16 in the paper (Hayou et al. 2024, arXiv:2402.12354).
+    `training.learning_rate` is the geometric mean of both, and the head's."""
+    rank_pattern: dict[str, int] = Field(default_factory=dict)
+    """Name or regular expression at the end of a layer's name -> its rank, where it is not `rank`."""
+    alpha_pattern: dict[str, float] = Field(default_factory=dict)
+    """Name or regular expression at the end of a layer's name -> its alpha, where it is not `alpha`."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    """Biases that move too: none, all of the body, or those of the adapted layers."""
 
 
-class Lora:
-    """``W x + (alpha / r) B A x`` with W frozen, A drawn at random and B zero at the start.
+class Lora(OnPeft):
+    """``W x + s B A x`` with W frozen, A drawn at random and B zero at the start; s is alpha / r, or alpha / sqrt(r).
 
-    A new head (and pooler) is trained whole; a language model's matrix over the vocabulary stays as it is. Trainable
-    parameters: r (d_in + d_out) for each adapted matrix, plus the head.
+    With `dora` ``m (W + s B A) / |W + s B A|``, the norm taken of each row and m at first ``|W|``. The starts `pissa`
+    and `olora` take ``s B A`` out of W, so that the sum is W; the adapter is saved as ``s (B A - B_0 A_0)``, an
+    ordinary one of twice the rank for the W that was. A new head (and pooler) is trained whole; a language model's
+    matrix over the vocabulary stays as it is, but for the rows of new tokens. Trainable parameters: r (d_in + d_out)
+    for each adapted matrix, with `dora` another d_out, d for each new token (twice where embeddings and the
+    vocabulary's matrix are two), plus biases as chosen and the head.
     """
 
     name: ClassVar[str] = "lora"
-    families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
     Options: ClassVar[type[Settings]] = LoraOptions
+    options: LoraOptions
 
     def __init__(self, options: LoraOptions) -> None:
         self.options = options
@@ -49,76 +86,78 @@ class Lora:
         """About ten times that of full fine-tuning (Schulman 2025, "LoRA Without Regret")."""
         return {"encoder": 1e-3, "decoder": 5e-4, "seq2seq": 1e-3}[family], f"LoRA ({family})"
 
-    def apply(self, model: PreTrainedModel) -> torch.nn.Module:
-        """Wrap the model with PEFT's LoRA layers."""
-        from peft import LoraConfig, get_peft_model
+    def peft_config(self, model: PreTrainedModel, common: Mapping[str, Any]) -> PeftConfig:
+        """PEFT's LoRA."""
+        from peft import LoraConfig
 
-        heads, vocabulary = head_modules(model), vocabulary_module(model)
-        excluded = "|".join(re.escape(name) for name in (*heads, vocabulary) if name)
-        config = LoraConfig(
-            r=self.options.rank,
-            lora_alpha=self.options.alpha or 2 * self.options.rank,
-            lora_dropout=self.options.dropout,
-            target_modules=self._targets(model, heads),
-            exclude_modules=rf"(?:{excluded})(?:\..*)?" if excluded else None,
-            modules_to_save=heads or None,
-            fan_in_fan_out=_stores_transposed(model),
-            task_type=_task_type(model),
+        chosen = self.options
+        self._check_patterns(model)
+        return LoraConfig(
+            r=chosen.rank,
+            lora_alpha=chosen.alpha or 2 * chosen.rank,
+            lora_dropout=chosen.dropout,
+            target_modules=self._targets(model),
+            use_rslora=chosen.scaling == "rslora",
+            use_dora=chosen.dora,
+            init_lora_weights="gaussian" if chosen.start == "gaussian" else True,
+            rank_pattern=dict(chosen.rank_pattern),
+            alpha_pattern=dict(chosen.alpha_pattern),
+            bias=chosen.bias,
+            fan_in_fan_out=stores_transposed(model),
+            **common,
         )
-        wrapped: torch.nn.Module = get_peft_model(model, config)
+
+    def apply(self, model: PreTrainedModel, new_tokens: Sequence[int] = ()) -> torch.nn.Module:
+        """Wrap the model with LoRA layers, begun as chosen."""
+        wrapped = super().apply(model, new_tokens)
+        if self.options.start in ("pissa", "olora"):
+            start_from_weights(wrapped, self.options.start)
         return wrapped
 
-    def _targets(self, model: PreTrainedModel, heads: list[str]) -> list[str]:
-        linear = _linear_names(model, [*heads, vocabulary_module(model) or ""])
-        if self.options.targets == "all-linear":
-            return sorted(linear)
-        for target in self.options.targets:
-            if target not in linear:
-                raise RecipeError(
-                    f"no linear layer is called '{target}'", where="method.targets", fix=nearest(target, linear)
-                )
-        return list(self.options.targets)
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write the adapter in PEFT's own format, for the base as it was before."""
+        super().save(model, folder)
+        if self.options.start in ("pissa", "olora") and not on_meta(model):
+            save_as_update(model, folder)
 
-    def merge(self, model: torch.nn.Module) -> PreTrainedModel:
-        """Add the updates into the frozen matrices."""
-        return model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
+    def paces(self, model: torch.nn.Module) -> Mapping[str, Pace]:
+        """A's and B's pace under LoRA+; what has no A and B (a head) keeps the common one."""
+        if self.options.lora_plus is None:
+            return {}
+        root = self.options.lora_plus**0.5
+        rates = {".lora_A.": 1 / root, ".lora_B.": root}
+        return {
+            name: Pace(rate=rate)
+            for name, _ in model.named_parameters()
+            for part, rate in rates.items()
+            if part in name
+        }
 
-    def save(self, model: torch.nn.Module, folder: Path) -> bool:
-        """Write the adapter in PEFT's own format."""
-        model.save_pretrained(str(folder), save_embedding_layers=False)  # type: ignore[operator]
-        (folder / "README.md").unlink(missing_ok=True)  # an empty form of PEFT's; the artifact has its own card
-        return True
+    def _targets(self, model: PreTrainedModel) -> str | list[str]:
+        """Names, or an expression; whole names where only some blocks are meant."""
+        if self.options.layers is None:
+            return chosen_targets(model, self.options.targets)
+        return self._adapted(model)
 
+    def _adapted(self, model: PreTrainedModel) -> list[str]:
+        """Whole names of the layers that are adapted."""
+        names = target_names(model, self.options.targets)
+        if self.options.layers is None:
+            return names
+        blocks = block_names(model)
+        strange = [number for number in self.options.layers if not 0 <= number < len(blocks)]
+        if strange or not self.options.layers:
+            raise RecipeError(f"no block {strange[0]}" if strange else "no block is named", where="method.layers",
+                              fix=f"There are the blocks 0 to {len(blocks) - 1}.")  # fmt: skip
+        prefixes = tuple(f"{blocks[number]}." for number in self.options.layers)
+        found = [name for name in names if name.startswith(prefixes)]
+        if not found:
+            raise RecipeError("none of `targets` is in these blocks", where="method.layers",
+                              fix=f"They are in {names[0]} and the like.")  # fmt: skip
+        return found
 
-def _linear_names(model: PreTrainedModel, outside: list[str]) -> set[str]:
-    """Last name parts of the matrices in the body, GPT-2's transposed `Conv1D` included."""
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
-
-    return {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
-        and not any(name == other or name.startswith(f"{other}.") for other in outside if other)
-    }
-
-
-def _stores_transposed(model: PreTrainedModel) -> bool:
-    from transformers.pytorch_utils import Conv1D
-
-    return any(isinstance(module, Conv1D) for module in model.modules())
-
-
-def _task_type(model: PreTrainedModel) -> Any:
-    """What PEFT calls the head, so that plain `peft` picks the right class; None where it has no name for it.
-
-    Its classes for tasks hand on tokens alone: a model of sound takes the plain one.
-    """
-    if model.main_input_name != "input_ids":
-        return None
-    kinds = {
-        "ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS",
-        "ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM",
-    }  # fmt: skip
-    # Not QUESTION_ANS: PEFT's wrapper of that name (0.21) drops `token_type_ids` on the way to the model.
-    return next((kind for ending, kind in kinds.items() if type(model).__name__.endswith(ending)), None)
+    def _check_patterns(self, model: PreTrainedModel) -> None:
+        if self.options.rank_pattern or self.options.alpha_pattern:
+            names = self._adapted(model)
+            check_patterns(self.options.rank_pattern, names, "method.rank_pattern")
+            check_patterns(self.options.alpha_pattern, names, "method.alpha_pattern")

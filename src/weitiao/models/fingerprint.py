@@ -27,6 +27,12 @@ def fingerprint(folder: Path, extra: Iterable[str] = ()) -> str:
     return total.hexdigest()
 
 
+def weights_fingerprint(folder: Path) -> str:
+    """Return the sha256 over names and contents of the weight files of a model folder alone."""
+    names = [path for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
+    return hashlib.sha256("".join(f"{path.name}\0{file_digest(path)}\n" for path in names).encode()).hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, from memory when path, size and time of change are the same as last time."""
     stat = path.stat()

@@ -240,7 +240,7 @@ def _new_weights(
 def _token_findings(pretrained: Pretrained, model: PreTrainedModel) -> list[tuple[Any, str, str]]:
     tokenizer, found = pretrained.tokenizer, []
     rows = model.get_input_embeddings().num_embeddings
-    strangers = _highest_token(tokenizer) + 1 - rows - pretrained.new_tokens
+    strangers = _highest_token(tokenizer) + 1 - rows - len(pretrained.new_tokens)
     if strangers > 0:
         problem = f"the tokenizer knows {strangers} tokens more than the model: rows are added to its embeddings"
         found.append(("warning", problem, "Check that tokenizer and weights belong together."))

@@ -57,16 +57,16 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> PreTrainedTokeni
     return tokenizer
 
 
-def extend(tokenizer: PreTrainedTokenizerBase, settings: ModelSettings, family: Family) -> int:
-    """Give the tokenizer a pad token and the recipe's new tokens, in place; return how many tokens were added."""
-    added = 0
+def extend(tokenizer: PreTrainedTokenizerBase, settings: ModelSettings, family: Family) -> tuple[int, ...]:
+    """Give the tokenizer a pad token and the recipe's new tokens, in place; return the ids of those that were added."""
+    known = set(tokenizer.get_vocab().values())
     if settings.new_tokens:
-        added += int(tokenizer.add_tokens(list(settings.new_tokens), special_tokens=True))
+        tokenizer.add_tokens(list(settings.new_tokens), special_tokens=True)
     if settings.pad_token is not None:
-        added += int(tokenizer.add_special_tokens({"pad_token": settings.pad_token}))
+        tokenizer.add_special_tokens({"pad_token": settings.pad_token})
     elif tokenizer.pad_token is None:
         tokenizer.pad_token = _spare_pad_token(tokenizer, family)
-    return added
+    return tuple(sorted(set(tokenizer.get_added_vocab().values()) - known))
 
 
 def _spare_pad_token(tokenizer: PreTrainedTokenizerBase, family: Family) -> str:

@@ -113,6 +113,8 @@ class DataSettings(Settings):
     """`together`: the same text never stands in two splits; `anywhere`: leave duplicates where they fall."""
     max_examples: int | None = Field(None, ge=1)
     """Use at most so many training examples, a seeded sample; for a quick look."""
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    """Seed of splits and samples. `training.seed` when absent; set it to train with several seeds on one split."""
 
 
 class TrainingSettings(Settings):
@@ -120,8 +122,11 @@ class TrainingSettings(Settings):
 
     epochs: float = Field(3, gt=0)
     """Passes over the training split, at most; early stopping may end sooner."""
-    learning_rate: Annotated[float, Field(gt=0)] | Auto = Field("auto", union_mode="left_to_right")
-    """Highest learning rate of AdamW. `auto`: the method's usual value for the model's family."""
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto", "range-test"] = Field(
+        "auto", union_mode="left_to_right"
+    )
+    """Highest learning rate of AdamW. `auto`: the method's usual value for the model's family. `range-test`: found by a
+    run of 60 steps whose rate rises until the loss breaks away."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Course of the learning rate after the warmup: falling to 0 in a line or a cosine, or staying."""
     warmup: float = Field(0.1, ge=0, lt=1)
@@ -141,7 +146,7 @@ class TrainingSettings(Settings):
     patience: int | None = Field(3, ge=1)
     """Stop after so many evaluations without a better primary score; null: never."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of everything drawn at random: splits, new weights, order, dropout, bootstrap."""
+    """Seed of everything drawn at random: new weights, order, dropout; splits and samples without `data.seed`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`bf16`: autocast of matrix products. `auto`: bf16 where the hardware multiplies it natively, else fp32."""
     device: str = "auto"
@@ -243,6 +248,11 @@ class Recipe(Settings):
     def base(self) -> Path:
         """The folder that relative paths in the recipe start from."""
         return self._base
+
+    @property
+    def data_seed(self) -> int:
+        """Seed of what is drawn from the data: splits, samples to measure on, bootstrap."""
+        return self.training.seed if self.data.seed is None else self.data.seed
 
     def origin(self, key: str) -> str:
         """Where the value at a dotted `key` came from: ``recipe.yaml:7``, ``--set``, ``default``, ``auto: why``."""

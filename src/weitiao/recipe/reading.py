@@ -133,6 +133,11 @@ def parse_override(text: str) -> tuple[Key, Any]:
     return tuple(key.strip().split(".")), parsed["value"]
 
 
+def parse_value(text: str, where: str) -> Any:
+    """Read one value by YAML's rules; a `RecipeError` at `where` when it is none."""
+    return _parse_yaml(text, where)[0]
+
+
 def long_form(values: Mapping[str, Any]) -> dict[str, Any]:
     """Write components and sections given as one word in their long form, so that keys below them can be set."""
     long = {"task": "name", "method": "name", "model": "source", "data": "train"}

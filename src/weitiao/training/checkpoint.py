@@ -93,6 +93,8 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
 
     restore_weights(training.model, checkpoint)
     load_optimizer_state(training.optimizer, training.model, load_file(checkpoint.folder / "optimizer.safetensors"))
+    if training.method:
+        training.method.restore(training.model, load_file(checkpoint.folder / "method.safetensors"))
     states = load_file(checkpoint.folder / "random.safetensors")
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and training.device.type == "cuda":
@@ -123,6 +125,8 @@ def _write(folder: Path, training: Training, extra: dict[str, Any]) -> None:
     save_file(weights, folder / "weights.safetensors")
     save_file(optimizer_state(training.optimizer, training.model), folder / "optimizer.safetensors")
     save_file(random, folder / "random.safetensors")
+    if training.method:
+        save_file(training.method.state(training.model), folder / "method.safetensors")
     files = sorted(folder.glob("*.safetensors"))
     for file in files:
         _sync(file)

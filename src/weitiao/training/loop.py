@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from weitiao.errors import RunError
 from weitiao.events import StepDone
 from weitiao.recipe import TrainingSettings
-from weitiao.records import Batch
+from weitiao.records import Batch, Pace
 from weitiao.training.optimizer import make_optimizer, rate_factor, trainable
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import torch
+
+    from weitiao.methods.base import TakesPart
 
 
 @dataclass
@@ -34,6 +37,9 @@ class Training:
     loss: Callable[[Any, Batch], torch.Tensor]  # outputs, batch -> loss summed over its targets
     autocast: Callable[[], AbstractContextManager[Any]]
     device: torch.device
+    paces: Mapping[str, Pace] = field(default_factory=dict)  # parameters that move otherwise than the rest, by name
+    method: TakesPart | None = None  # takes part in each step
+    rate: Callable[[int], float] | None = None  # learning rate at a step; None: as the settings say
     step: int = 0  # updates done
     epoch: int = 0  # epochs done
     batch: int = 0  # steps done in the current epoch
@@ -41,7 +47,7 @@ class Training:
     steps: int = field(init=False)  # updates planned
 
     def __post_init__(self) -> None:
-        self.optimizer = make_optimizer(self.model, self.settings)
+        self.optimizer = make_optimizer(self.model, self.settings, self.paces)
         self.steps = planned_steps(len(self.order(0)), self.settings)
 
 
@@ -72,17 +78,19 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
     batches = training.collate(rows)
     targets = sum(batch.targets for batch in batches) or 1.0  # windows of a long text may all hold nothing to learn
     training.model.train()
-    total = 0.0
-    for batch in batches:
-        total += _accumulate(training, batch.to(training.device), targets)
-    parameters = list(trainable(training.model).values())
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, training.settings.clip_norm or math.inf))
+    parameters = trainable(training.model)
+    with _waiting(training, parameters):
+        total = sum(_accumulate(training, batch.to(training.device), targets) for batch in batches)
+        total += _penalty(training)
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), training.settings.clip_norm or math.inf))
     if not (math.isfinite(norm) and math.isfinite(total)):
         raise _diverged(training, total, norm)
-    rate = float(training.settings.learning_rate) * rate_factor(training.step, training.steps, training.settings)
+    rate = _rate(training)
     for group in training.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["pace"]
     training.optimizer.step()
+    if training.method:
+        training.method.after_step(training.model, training.step + 1, training.steps)
     training.optimizer.zero_grad(set_to_none=True)
     return StepDone(
         step=training.step + 1, steps=training.steps, epoch=training.epoch + (training.batch + 1) / steps_per_epoch,
@@ -97,6 +105,36 @@ def _accumulate(training: Training, batch: Batch, targets: float) -> float:
     loss = training.loss(outputs, batch) / targets
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
+
+
+def _rate(training: Training) -> float:
+    if training.rate:
+        return training.rate(training.step)
+    return float(training.settings.learning_rate) * rate_factor(training.step, training.steps, training.settings)
+
+
+@contextmanager
+def _waiting(training: Training, parameters: Mapping[str, torch.nn.Parameter]) -> Iterator[None]:
+    """Leave out of a step's gradients what does not move yet: no graph is kept for it, and AdamW passes it over."""
+    waiting = [
+        parameters[name] for name, pace in training.paces.items() if training.step < round(pace.start * training.steps)
+    ]
+    for parameter in waiting:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in waiting:
+            parameter.requires_grad_(True)
+
+
+def _penalty(training: Training) -> float:
+    """What the method adds to the loss of a whole step, its gradient included."""
+    penalty = training.method.penalty(training.model) if training.method else None
+    if penalty is None:
+        return 0.0
+    penalty.backward()  # type: ignore[no-untyped-call]
+    return float(penalty.detach())
 
 
 def _diverged(training: Training, loss: float, norm: float) -> RunError:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from weitiao.errors import RunError
 from weitiao.recipe import TrainingSettings
+from weitiao.records import Pace
 
 if TYPE_CHECKING:
     import torch
@@ -18,19 +19,32 @@ def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def make_optimizer(model: torch.nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019): decoupled decay on matrices, none on norms and biases."""
+def make_optimizer(
+    model: torch.nn.Module, settings: TrainingSettings, paces: Mapping[str, Pace] | None = None
+) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019): decoupled decay on matrices, none on norms and biases.
+
+    `paces` names the parameters that move otherwise than the rest; each group keeps its factor on the rate as `pace`.
+    """
     import torch
 
-    moving = trainable(model)
+    moving, paces = trainable(model), paces or {}
     if not moving:
         raise RunError("no weight of the model would move", where="method")
-    decayed = [p for name, p in moving.items() if _decays(name, p)]
-    plain = [p for name, p in moving.items() if not _decays(name, p)]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in moving.items():
+        pace = paces.get(name, Pace())
+        decays = _decays(name, parameter) if pace.decays is None else pace.decays
+        groups.setdefault((pace.rate, decays), []).append(parameter)
     fused = next(iter(moving.values())).device.type in ("cpu", "cuda")
     rate = float(settings.learning_rate)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, fused=fused)
+    return torch.optim.AdamW(
+        [
+            {"params": groups[pace, decays], "weight_decay": settings.weight_decay if decays else 0.0, "pace": pace}
+            for pace, decays in sorted(groups, reverse=True)
+        ],
+        lr=rate, fused=fused,
+    )  # fmt: skip
 
 
 def _decays(name: str, parameter: torch.nn.Parameter) -> bool:

@@ -1,0 +1,459 @@
+"""Several methods on one recipe, a few seeds each, on the same splits: which one to take.
+
+::
+
+    comparisons/all-minilm-1f3a9c02/
+      plan.json                   the recipe that all runs share, so that nothing else is ever mixed in
+      recipes/lora-seed0.json     the recipe of each run
+      runs/lora-seed0/            an ordinary run
+      baselines.json              simple baselines, measured once
+      comparison.html             for people; comparison.json holds its numbers
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from weitiao import models
+from weitiao.artifacts.artifact import write_json
+from weitiao.artifacts.run_folder import Run, find_run, holding
+from weitiao.errors import DataError, Interrupted, ModelError, RecipeError, RunError, WeitiaoError, WeitiaoWarning
+from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, beside_baseline, ranked, recommend
+from weitiao.evaluation.comparison_page import write_comparison
+from weitiao.evaluation.verdicts import DRAWN, Drawn, compare_pairs, compare_with, read_drawn
+from weitiao.facts import environment
+from weitiao.metrics.words import greater_is_better
+from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
+from weitiao.recipe import Chosen, Recipe, choose
+from weitiao.trackers.jsonl import read_events
+from weitiao.training.fit import stop_on_signal
+from weitiao.trials import BASELINES, carry_out
+
+COMPARISONS = Path("comparisons")
+PAGE, NUMBERS, PLAN = "comparison.html", "comparison.json", "plan.json"
+OURS = {PAGE, NUMBERS, PLAN, BASELINES, "runs", "recipes", "lock"}
+WHY = "the comparison's"  # the origin of what it sets
+
+Named = str | Mapping[str, Any]  # a method: its name, or its name with options and a section `training`
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method to compare, with what differs in the recipe's section `training` for it."""
+
+    method: Chosen
+    training: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)  # the options as they were written
+
+    @property
+    def name(self) -> str:
+        """Its name for people: ``lora (rank 4)``."""
+        told = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in self._apart.items())
+        return self.method.name + (f" ({told})" if told else "")
+
+    @property
+    def slug(self) -> str:
+        """Its name as part of a folder's."""
+        told = "-".join([self.method.name, *(f"{key}-{_short(value)}" for key, value in self._apart.items())])
+        plain = re.sub(r"[^A-Za-z0-9.]+", "-", told).strip("-.")
+        return plain if len(plain) <= 60 else f"{plain[:50]}-{_digest(self._apart)[:8]}"
+
+    @property
+    def _apart(self) -> dict[str, Any]:
+        return {**self.given, **self.training}
+
+    def recipe(self, shared: Recipe, seed: int, folder: Path) -> Recipe:
+        """The recipe of a run: the shared one with this method, a seed of its own, and the splits that all have."""
+        values = {"method": self.method.model_dump(mode="json"), "training.seed": seed, "data.seed": shared.data_seed,
+                  "evaluation.baselines": False, "output": os.path.relpath(folder, shared.base)}  # fmt: skip
+        values |= {f"training.{key}": value for key, value in self.training.items()}
+        return shared.resolved({key: (value, WHY) for key, value in values.items()})
+
+
+def compare(
+    recipe: Recipe | Path | str | Mapping[str, Any],
+    methods: Sequence[Named],
+    seeds: int | Sequence[int] = 3,
+    *,
+    output: str | Path | None = None,
+    skip_unfit: bool = False,
+    show: bool = False,
+) -> Compared:
+    """Train each method with each seed, test every pair, and say which method to take.
+
+    `methods` are names, or dicts of a name with options and `training`: what differs in that section for this method.
+    `seeds` is their number, counted from the recipe's `training.seed`, or the seeds themselves. All runs have the same
+    splits. Each is an ordinary run in a process of its own; called again with the same `output` it goes on where it was
+    stopped. `skip_unfit` leaves out methods that do not fit the model or task; `show` tells progress on standard error.
+    Raises `WeitiaoError` before the first run where anything is wrong, and `Interrupted` after ctrl-C or SIGTERM.
+    """
+    recipe = as_recipe(recipe)
+    candidates, numbers = as_candidates(methods), _seeds(seeds, recipe.training.seed)
+    if recipe.output is not None:
+        raise RecipeError(f"'{recipe.output}' is the folder of one run, and there will be many",
+                          where=f"{recipe.origin('output')} (output)",
+                          fix="Take it out: --set output=null. --output says where the comparison goes.")  # fmt: skip
+    folder = Path(output) if output is not None else _own_folder(recipe)
+    _check_folder(folder, recipe)
+    notes = _warnings(recipe, numbers)
+    ready, unfit = _checked(candidates, recipe, folder, skip_unfit)
+    _check_disk(folder, ready, len(numbers))
+    folder.mkdir(parents=True, exist_ok=True)
+    with holding(folder, "this comparison"), stop_on_signal() as stop:
+        _keep_plan(folder, recipe, next(iter(ready.values())).digest)
+        comparison = _Comparison(folder, recipe, candidates, numbers, ready, unfit, notes, stop, _say(show))
+        return comparison.carry_out()
+
+
+def as_candidates(methods: Sequence[Named]) -> list[Candidate]:
+    """Check names and options; a `RecipeError` for an unknown one, for no method at all, or one that stands twice."""
+    if isinstance(methods, str | Mapping):
+        methods = [methods]
+    found: list[Candidate] = []
+    for named in methods:
+        candidate = _candidate(named)
+        if any((each.method, each.training) == (candidate.method, candidate.training) for each in found):
+            raise RecipeError(f"'{candidate.name}' stands there twice", where="methods",
+                              fix="Give one of them other options, such as {name: lora, rank: 4}.")  # fmt: skip
+        found.append(candidate)
+    if not found:
+        raise RecipeError("there is no method to compare", where="methods", fix="For example full,head,lora.")
+    return found
+
+
+def _candidate(named: Named) -> Candidate:
+    given: Any = dict(named) if isinstance(named, Mapping) else named
+    training = given.pop("training", {}) if isinstance(given, dict) else {}
+    if not isinstance(training, Mapping) or "seed" in training:
+        raise RecipeError(f"found training: {training!r}", where="methods",
+                          fix="Write values of that section, but not the seed: {learning_rate: 0.001}.")  # fmt: skip
+    try:
+        method: Chosen = choose("method", given)
+    except RecipeError as error:
+        raise RecipeError(error.problem, where="methods", fix=error.fix) from None
+    defaults = choose("method", method.name).options.model_dump(mode="json")
+    changed = {k: v for k, v in method.options.model_dump(mode="json").items() if v != defaults[k]}
+    return Candidate(method, dict(training), changed)
+
+
+def _seeds(seeds: int | Sequence[int], first: int) -> list[int]:
+    numbers = [first + i for i in range(seeds)] if isinstance(seeds, int) else list(seeds)
+    if not numbers or len(set(numbers)) < len(numbers) or any(not isinstance(n, int) or n < 0 for n in numbers):
+        raise RecipeError(f"found {seeds}", where="seeds", fix="Give a number from 1 up, or different seeds: 0,1,2.")
+    return numbers
+
+
+# --- before the first run
+
+
+def _own_folder(recipe: Recipe) -> Path:
+    """A folder named by model and recipe: the same command finds it again."""
+    model = re.sub(r"[^a-z0-9]+", "-", recipe.model.source.rpartition("/")[2].rpartition(":")[2].lower()).strip("-")
+    return COMPARISONS / f"{model}-{_digest([recipe.to_dict(), str(recipe.base.resolve())])[:8]}"
+
+
+def _check_folder(folder: Path, recipe: Recipe) -> None:
+    """Raise `RunError` where the folder holds something else, or a comparison of another recipe."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    plan = _plan(folder)
+    if plan is None:
+        held = "a run" if (folder / "run.json").exists() else "other files"
+        raise RunError(f"holds {held}", where=str(folder), fix="Name another folder: --output.")
+    changed = _changed(plan["recipe"], recipe.to_dict())
+    if changed:
+        raise RunError(f"holds a comparison of another recipe: {changed}", where=str(folder),
+                       fix="Give the recipe as it was, or name another folder: --output.")  # fmt: skip
+
+
+def _plan(folder: Path) -> dict[str, Any] | None:
+    try:
+        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # killed before there was one
+        return {"recipe": {}} if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"} else None
+    except (OSError, ValueError):
+        return None
+    return plan if isinstance(plan, dict) and "recipe" in plan else None
+
+
+def _keep_plan(folder: Path, recipe: Recipe, digest: str) -> None:
+    plan = _plan(folder) or {}
+    if plan.get("digest", digest) != digest:
+        raise RunError("its data or its model is not what it was", where=str(folder),
+                       fix="Put the files back as they were, or name another folder: --output.")  # fmt: skip
+    write_json(folder / PLAN, {"recipe": recipe.to_dict(), "digest": digest})
+
+
+def _changed(before: Any, now: Any, key: str = "") -> str:
+    """The first value that differs, in words; the method does not count, for all are compared."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        names = [name for name in before if key or name != "method"]
+        return next(filter(None, (_changed(before[n], now.get(n), f"{key}.{n}".lstrip(".")) for n in names)), "")
+    return "" if before == now else f"{key} was {_short(before)} and is {_short(now)}"
+
+
+def _warnings(recipe: Recipe, seeds: Sequence[int]) -> list[str]:
+    notes = []
+    rate = recipe.training.learning_rate
+    if isinstance(rate, float):
+        notes.append(
+            f"the recipe fixes learning_rate {rate:g} for all methods, and what suits them differs by orders of "
+            "magnitude: take it out, or give methods their own: {name: lora, training: {learning_rate: 0.001}}"
+        )
+    if not recipe.evaluation.bootstrap:
+        notes.append("evaluation.bootstrap is 0: no pair can be tested")
+    if len(seeds) == 1:
+        notes.append("one seed: verdicts are about these trainings, another seed may turn them round; take 3 or more")
+    for note in notes:
+        warnings.warn(note, WeitiaoWarning, stacklevel=3)
+    return notes
+
+
+def _checked(
+    candidates: Sequence[Candidate], recipe: Recipe, folder: Path, skip_unfit: bool
+) -> tuple[dict[str, Preparation], dict[str, WeitiaoError]]:
+    """Prepare every method as if to train; those that do not fit are told all at once, or left out."""
+    ready: dict[str, Preparation] = {}
+    unfit: dict[str, WeitiaoError] = {}
+    with models.quiet():
+        for candidate in candidates:
+            own = candidate.recipe(recipe, recipe.training.seed, folder / "runs" / candidate.slug)
+            try:
+                prepared = prepare(own)
+            except (RecipeError, ModelError) as error:
+                unfit[candidate.name] = error
+                continue
+            refuse_errors(prepared.findings)
+            ready[candidate.name] = prepared
+    if unfit and not ready and len({str(error) for error in unfit.values()}) == 1:
+        raise next(iter(unfit.values()))  # it is not about the method
+    if unfit and (not ready or not skip_unfit):
+        told = "\n".join(f"{name}: {error}" for name, error in unfit.items())
+        raise RecipeError(told, where="methods", fix="Leave them out: by hand, or with --skip-unfit." if ready else "")
+    if all(name == "train" for name in next(iter(ready.values())).features):
+        raise DataError("there is neither a test nor a validation split to compare on", where="data",
+                        fix="Set data.test_size, or give a file as data.test.")  # fmt: skip
+    return ready, unfit
+
+
+def _check_disk(folder: Path, ready: Mapping[str, Preparation], seeds: int) -> None:
+    """All runs keep their artifact; checkpoints are there of one run at a time."""
+    if (folder / PLAN).exists():
+        return  # some of it is written already
+    kept = sum(4 * (each.facts["parameters"] + each.facts["trainable"]) * seeds for each in ready.values())
+    needed = kept + max(each.facts["disk_needed"] for each in ready.values())
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        said = f"the runs may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"
+        raise RunError(said, where=str(folder), fix="Compare fewer methods, or put --output on a larger disk.")
+
+
+# --- the runs
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    folder: Path
+    recipe: Recipe
+    candidates: list[Candidate]
+    seeds: list[int]
+    ready: dict[str, Preparation]  # by name; what does not fit is in `unfit`
+    unfit: dict[str, WeitiaoError]
+    notes: list[str]
+    stop: threading.Event
+    say: Say
+
+    def carry_out(self) -> Compared:
+        """Do all runs, seed by seed, then write the page."""
+        fit = [candidate for candidate in self.candidates if candidate.name in self.ready]
+        work = [(candidate, seed) for seed in self.seeds for candidate in fit]
+        problems: dict[Path, str] = {}
+        self.say(f"comparison of {len(fit)} methods with {len(self.seeds)} seeds in {self.folder}")
+        try:
+            for number, (candidate, seed) in enumerate(work, 1):
+                path = self._path(candidate, seed)
+                problem = self._run(candidate, seed, path, f"[{number}/{len(work)}] {candidate.name}, seed {seed}")
+                if problem:
+                    problems[path] = problem
+                    self.say(f"error: {candidate.name}, seed {seed}: {problem}")
+            self._measure_baselines([self._path(*each) for each in work])
+        except (Interrupted, KeyboardInterrupt):
+            done = sum(_finished(self._path(*each)) is not None for each in work)
+            raise Interrupted(f"stopped with {done} of {len(work)} runs finished", where=str(self.folder),
+                              fix="Give the same command again to go on.") from None  # fmt: skip
+        if len(problems) == len(work):
+            raise RunError("no run came to its end: " + next(iter(problems.values())), where=str(self.folder))
+        return self._written(problems)
+
+    def _path(self, candidate: Candidate, seed: int) -> Path:
+        return self.folder / "runs" / f"{candidate.slug}-seed{seed}"
+
+    def _run(self, candidate: Candidate, seed: int, path: Path, title: str) -> str:
+        """Train, or go on, or nothing where it is finished; return why it failed."""
+        show = self.say is not _silent
+        if not (path / "run.json").exists():
+            shutil.rmtree(path, ignore_errors=True)  # killed before it was a run
+            stored = self.folder / "recipes" / f"{path.name}.json"
+            stored.parent.mkdir(exist_ok=True)
+            candidate.recipe(self.recipe, seed, path).store(stored)
+            self.say(title)
+            return carry_out("train", stored, show=show, stop=self.stop)
+        found = find_run(path)
+        if found.status == "running":
+            raise RunError("another process is working on this run", where=str(path), fix="Wait for it, or stop it.")
+        if found.status == "finished":
+            self.say(f"{title}: is finished")
+            return ""
+        self.say(f"{title}: goes on")
+        return carry_out("resume", path, show=show, stop=self.stop)
+
+    def _measure_baselines(self, paths: Sequence[Path]) -> None:
+        """Once, beside the first run that is finished: they do not hang on the method."""
+        first = next((path for path in paths if _finished(path)), None)
+        if first is None or not self.recipe.evaluation.baselines or (self.folder / BASELINES).exists():
+            return
+        self.say("baselines")
+        problem = carry_out("baselines", first, show=self.say is not _silent, stop=self.stop)
+        if problem:
+            self.notes.append(f"the baselines could not be measured: {problem}")
+
+    # --- what came of them
+
+    def _written(self, problems: Mapping[Path, str]) -> Compared:
+        rows, drawn = [], {}
+        for candidate in self.candidates:
+            row, found = self._row(candidate, problems)
+            rows.append(row)
+            drawn[row.name] = found
+        one = next(each for found in drawn.values() for each in found)
+        rows = ranked(rows, greater_is_better=greater_is_better(one.score))
+        pairs = compare_pairs({row.name: drawn[row.name] for row in rows if drawn[row.name]}, self._confidence)
+        recommended, advice = recommend(rows, pairs, one.score)
+        baselines = self._references(recommended, drawn)
+        advice += beside_baseline(recommended, baselines, one.score) if recommended else []
+        split = "test" if "test" in self._any.features else "validation"
+        compared = Compared(
+            task=self.recipe.task.name, model=self.recipe.model.source, score=one.score, split=split,
+            examples=one.examples, greater_is_better=greater_is_better(one.score), confidence=self._confidence,
+            seeds=self.seeds, rows=rows, pairs=pairs, baselines=baselines, recommended=recommended, advice=advice,
+            notes=[*self.notes, *_split_note(split)], recipe_yaml=self.recipe.to_yaml(),
+            environment=environment(self._any.facts), folder=str(self.folder),
+        )  # fmt: skip
+        write_json(self.folder / NUMBERS, compared.to_dict())
+        write_comparison(compared, self.folder / PAGE)
+        return compared
+
+    @property
+    def _any(self) -> Preparation:
+        return next(iter(self.ready.values()))
+
+    @property
+    def _confidence(self) -> float:
+        return self.recipe.evaluation.confidence
+
+    def _row(self, candidate: Candidate, problems: Mapping[Path, str]) -> tuple[Row, list[Drawn]]:
+        known: dict[str, Any] = {"method": candidate.method.model_dump(mode="json"), "training": candidate.training}
+        if candidate.name in self.unfit:
+            return Row(candidate.name, problem=str(self.unfit[candidate.name]), **known), []
+        attempts, drawn, runs = [], [], []
+        for seed in self.seeds:
+            path = self._path(candidate, seed)
+            run = _finished(path)
+            if run is None:
+                problem = problems.get(path, "did not come to its end")
+                attempts.append(Attempt(seed, str(path.relative_to(self.folder)), problem=problem))
+                continue
+            runs.append(run)
+            drawn.append(read_drawn(path / DRAWN)[""])
+            attempts.append(_attempt(run, seed, drawn[-1], str(path.relative_to(self.folder))))
+        facts = self.ready[candidate.name].facts
+        row = Row(
+            candidate.name, attempts=attempts, trainable=facts["trainable"], parameters=facts["parameters"],
+            **known, **(_kept(runs[0]) if runs else {}),
+        )  # fmt: skip
+        return row, drawn
+
+    def _references(self, recommended: str | None, drawn: Mapping[str, Sequence[Drawn]]) -> list[Reference]:
+        """The baselines, the best first, with how the recommended method compares with each."""
+        path = self.folder / BASELINES
+        if recommended is None or not path.exists():
+            return []
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        self.notes.extend(stored["notes"])
+        found = []
+        for name, scores in stored["baselines"].items():
+            value = scores["values"].get(scores["primary"])
+            if value is None or name not in stored["drawn"]:
+                continue
+            other = Drawn(**stored["drawn"][name])
+            pair = compare_with(recommended, drawn[recommended], other, name, self._confidence)
+            found.append(Reference(name, value["value"], value["low"], value["high"], pair))
+        sign = -1 if greater_is_better(drawn[recommended][0].score) else 1
+        return sorted(found, key=lambda each: sign * each.score)
+
+
+def _finished(path: Path) -> Run | None:
+    if not (path / "run.json").exists():
+        return None
+    run = find_run(path)
+    return run if run.status == "finished" and (path / DRAWN).exists() else None
+
+
+def _attempt(run: Run, seed: int, drawn: Drawn, folder: str) -> Attempt:
+    steps, seconds = 0, 0.0
+    for event in read_events(run.folder):
+        if event["event"] == "StepDone" or (event["event"] == "Evaluated" and event["split"] == "validation"):
+            steps, seconds = max(steps, event["step"]), seconds + (event["seconds"] or 0.0)
+    return Attempt(seed, folder, drawn.value, run.low, run.high, seconds, run.peak_memory, steps)
+
+
+def _kept(run: Run) -> dict[str, Any]:
+    """The rate that was used, and what has to be kept on disk: the adapter where there is one, else the model."""
+    adapter = run.artifact / "adapter"
+    files = adapter.rglob("*") if adapter.is_dir() else run.artifact.rglob("*.safetensors")
+    saved = sum(path.stat().st_size for path in files if path.is_file())
+    rate = run.recipe.training.learning_rate
+    return {"saved": saved, "keeps": "adapter" if adapter.is_dir() else "model",
+            "learning_rate": rate if isinstance(rate, float) else None}  # fmt: skip
+
+
+def _split_note(split: str) -> list[str]:
+    if split == "test":
+        return []
+    return ["compared on validation, which also chose the step that each run keeps: the scores are a little too good"]
+
+
+# --- small things
+
+
+def _say(show: bool) -> Say:
+    return (lambda line: print(line, file=sys.stderr, flush=True)) if show else _silent  # noqa: T201
+
+
+def _silent(_line: str) -> None:
+    pass
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+        return "+".join(_short(each) for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,34 @@
+"""An adapter that is some of the model's own weights as they came out of training: name -> tensor in safetensors.
+
+Without Weitiao: ``model.load_state_dict(safetensors.torch.load_file("adapter/weights.safetensors"), strict=False)``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+FILE = "weights.safetensors"
+
+
+def save_moved(model: torch.nn.Module, folder: Path) -> None:
+    """Write all that has ``requires_grad``, by name; a parameter of two names (tied) once."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    moved = {name: p.detach().contiguous().clone() for name, p in model.named_parameters() if p.requires_grad}
+    save_file(moved, folder / FILE, metadata={"format": "pt"})
+
+
+def load_moved(model: torch.nn.Module, folder: Path) -> None:
+    """Put what `save_moved` wrote into the model; raises `KeyError` or `RuntimeError` where it does not fit."""
+    import torch
+    from safetensors.torch import load_file
+
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in load_file(folder / FILE).items():
+            parameters[name].copy_(tensor)

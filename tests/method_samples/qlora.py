@@ -1,0 +1,15 @@
+from importlib.util import find_spec
+
+from tests.method_samples.lora import trainable
+
+OPTIONS = {"rank": 4}
+VARIANTS = [{"rank": 4, "bits": 8}, {"rank": 4, "quant_type": "fp4", "double_quant": False, "bias": "lora_only"}]
+STARTS_UNCHANGED = False  # the base is rounded
+
+
+def refuses(model: object, options: object) -> bool:
+    """Without its extra."""
+    return find_spec("bitsandbytes") is None
+
+
+__all__ = ["OPTIONS", "STARTS_UNCHANGED", "VARIANTS", "refuses", "trainable"]
