@@ -25,7 +25,7 @@ class PrefixOptions(Settings):
     tokens: int = Field(20, ge=1)
     """Virtual tokens p. They take positions from the text."""
     projection: bool = False
-    """Reparametrisation: in training the prefix comes out of a two-layer network, begun at random, which steadies it."""
+    """Reparametrisation: in training the prefix comes out of a network of two layers, which steadies it."""
     hidden: int | None = Field(None, ge=1)
     """Width h of that network; that of a layer's keys when absent."""
     start: Literal["random", "vocabulary", "text"] | None = None
@@ -83,7 +83,8 @@ class PrefixTuning(OnVirtualTokens):
             raise RecipeError(f"{type(body).__name__} takes no keys and values from outside", where="method",
                               fix="prefix works on BERT, RoBERTa and the like, on decoders, and on encoder-decoders. "
                                   "Take prompt or lora here.")  # fmt: skip
-        if kinds - {"full_attention", "sliding_attention"} or getattr(body.config, "num_kv_shared_layers", 0):
+        shared = int(getattr(body.config, "num_kv_shared_layers", None) or 0)
+        if shared or kinds - {"full_attention", "sliding_attention"}:
             raise RecipeError(f"the layers of {type(body).__name__} do not all keep keys and values of their own",
                               where="method", fix="Take prompt or lora here.")  # fmt: skip
 
