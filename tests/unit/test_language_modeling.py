@@ -397,7 +397,7 @@ def test_options_of_other_families_are_refused(models: Callable[[str], Pretraine
         with pytest.raises(RecipeError, match="has no meaning for") as error:
             prepared(models(family), **options)
         assert error.value.where == f"task.{next(iter(options))}"
-    with pytest.raises(RecipeError, match="takes 64"):
+    with pytest.raises(RecipeError, match="reads 64 here"):
         prepared(models("encoder"), block_length=100)
 
 
