@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.contracts.elsewhere import alone, card_runs_there, classified_there, predicted_there
+from tests.method_samples import sample_of as method_sample
 from tests.task_samples import recipe_of, sample_of
 from weitiao import load, registry, train
 from weitiao.errors import RecipeError
@@ -27,7 +28,7 @@ CHOICES = [
         ("text-classification", method, family)
         for method in registry.names("method")
         for family in FAMILIES
-        if method != "full" and family in registry.get("method", method).families
+        if method != "full" and getattr(method_sample(method), "HERE", True) and family in registry.get("method", method).families
     ),
     *((task, "lora", next(f for t, f in reversed(PAIRS) if t == task)) for task in BUILT_IN if "class" not in task),
 ]  # fmt: skip
