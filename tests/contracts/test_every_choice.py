@@ -28,7 +28,8 @@ CHOICES = [
         ("text-classification", method, family)
         for method in registry.names("method")
         for family in FAMILIES
-        if method != "full" and getattr(method_sample(method), "HERE", True) and family in registry.get("method", method).families
+        if method != "full" and family in registry.get("method", method).families
+        if getattr(method_sample(method), "HERE", True)
     ),
     *((task, "lora", next(f for t, f in reversed(PAIRS) if t == task)) for task in BUILT_IN if "class" not in task),
 ]  # fmt: skip
