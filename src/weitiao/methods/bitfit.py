@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from weitiao.errors import RecipeError
-from weitiao.methods.moved import load_moved, save_moved
+from weitiao.methods.moved import MovedWeights
 from weitiao.methods.parts import head_modules, vocabulary_module
 from weitiao.recipe import Settings
 from weitiao.records import FAMILIES, Family
@@ -24,15 +23,14 @@ class BitFitOptions(Settings):
     """Also move the norms' scales; the only thing that moves in models without biases (Llama, T5)."""
 
 
-class BitFit:
+class BitFit(MovedWeights):
     """``W x + b`` with W frozen and b moving. Trainable parameters: the biases of the body (with `norms` the norms'
-    scales too), for BERT ``L (9 d + d_ff) + 2 d`` or so, plus the head.
+    scales too), for BERT of L layers ``L (7 d + d_ff) + d``, plus the head.
     """  # fmt: skip
 
     name: ClassVar[str] = "bitfit"
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
     Options: ClassVar[type[Settings]] = BitFitOptions
-    merges: bool = True
 
     def __init__(self, options: BitFitOptions) -> None:
         self.options = options
@@ -56,19 +54,6 @@ class BitFit:
                               where="method", fix=fix)  # fmt: skip
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in chosen or name.startswith(heads))
-        return cast("torch.nn.Module", model)
-
-    def merge(self, model: torch.nn.Module) -> PreTrainedModel:
-        """The model is plain already."""
-        return cast("PreTrainedModel", model)
-
-    def save(self, model: torch.nn.Module, folder: Path) -> None:
-        """Write the biases and the head by name."""
-        save_moved(model, folder)
-
-    def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
-        """Put biases and head into a plain model."""
-        load_moved(model, folder)
         return cast("torch.nn.Module", model)
 
     def _chosen(self, model: PreTrainedModel, heads: tuple[str, ...]) -> set[str]:

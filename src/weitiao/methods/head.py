@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from weitiao.errors import RecipeError
 from weitiao.methods.depth import lock_in_inference
-from weitiao.methods.moved import load_moved, save_moved
+from weitiao.methods.moved import MovedWeights
 from weitiao.methods.parts import head_modules
 from weitiao.recipe import Settings
 from weitiao.records import FAMILIES, Family
@@ -22,7 +21,7 @@ class HeadOnlyOptions(Settings):
     """Training the head alone has no options."""
 
 
-class HeadOnly:
+class HeadOnly(MovedWeights):
     """The body is frozen and runs without dropout; head and pooler move.
 
     Trainable parameters: those of the head, for BERT d*d + d (pooler) + d*K + K (classifier) with hidden size d and
@@ -32,7 +31,6 @@ class HeadOnly:
     name: ClassVar[str] = "head"
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
     Options: ClassVar[type[Settings]] = HeadOnlyOptions
-    merges: bool = True
 
     def __init__(self, options: Settings) -> None:
         self.options = options
@@ -51,17 +49,4 @@ class HeadOnly:
         for head in heads:
             head.requires_grad_(True)
         lock_in_inference(model.base_model)
-        return cast("torch.nn.Module", model)
-
-    def merge(self, model: torch.nn.Module) -> PreTrainedModel:
-        """The model is plain already."""
-        return cast("PreTrainedModel", model)
-
-    def save(self, model: torch.nn.Module, folder: Path) -> None:
-        """Write the head's weights by name."""
-        save_moved(model, folder)
-
-    def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
-        """Put the head's weights into a plain model."""
-        load_moved(model, folder)
         return cast("torch.nn.Module", model)

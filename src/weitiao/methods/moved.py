@@ -6,29 +6,39 @@ Without Weitiao: ``model.load_state_dict(safetensors.torch.load_file("adapter/we
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 FILE = "weights.safetensors"
 
 
-def save_moved(model: torch.nn.Module, folder: Path) -> None:
-    """Write all that has ``requires_grad``, by name; a parameter of two names (tied) once."""
-    from safetensors.torch import save_file
+class MovedWeights:
+    """A method that moves some of the model's own weights: they are its adapter, and the model stays a plain one."""
 
-    folder.mkdir(parents=True, exist_ok=True)
-    moved = {name: p.detach().contiguous().clone() for name, p in model.named_parameters() if p.requires_grad}
-    save_file(moved, folder / FILE, metadata={"format": "pt"})
+    merges: bool = True
 
+    def merge(self, model: torch.nn.Module) -> PreTrainedModel:
+        """The model is plain already."""
+        return cast("PreTrainedModel", model)
 
-def load_moved(model: torch.nn.Module, folder: Path) -> None:
-    """Put what `save_moved` wrote into the model; raises `KeyError` or `RuntimeError` where it does not fit."""
-    import torch
-    from safetensors.torch import load_file
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write all that has ``requires_grad``, by name; a parameter of two names (tied) once."""
+        from safetensors.torch import save_file
 
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, tensor in load_file(folder / FILE).items():
-            parameters[name].copy_(tensor)
+        folder.mkdir(parents=True, exist_ok=True)
+        moved = {name: p.detach().contiguous().clone() for name, p in model.named_parameters() if p.requires_grad}
+        save_file(moved, folder / FILE, metadata={"format": "pt"})
+
+    def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
+        """Put what `save` wrote into a plain model; raises `KeyError` or `RuntimeError` where it does not fit."""
+        import torch
+        from safetensors.torch import load_file
+
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in load_file(folder / FILE).items():
+                parameters[name].copy_(tensor)
+        return cast("torch.nn.Module", model)
