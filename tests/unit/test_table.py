@@ -206,7 +206,7 @@ def test_a_file_is_read_in_one_of_several_forms(tmp_path, header, named, chosen)
 
 def test_columns_of_two_forms_are_not_named_together(tmp_path):
     table = open_table(str(csv_file(tmp_path / "a.csv", ["a,b,c,d"], "words,tags,text,spans")))
-    with pytest.raises(DataError, match=r"tokens and text are of two ways .*Name .*: tokens and tags, or text and"):
+    with pytest.raises(DataError, match=r"(?s)tokens and text are of two ways .*Name .*: tokens and tags, or text and"):
         choose_columns(table, FORMS, {"tokens": "words", "text": "text"})
 
 
