@@ -109,12 +109,14 @@ class Batch:
     tokens: int  # real tokens, padding not counted
     rows: list[int]  # the example's number in the split, of each of the features in batch order
     features: list[dict[str, Any]] = field(default_factory=list)  # as they came: offsets, prompts, unpadded ids
+    read: torch.Tensor | None = None  # (examples, tokens): those whose logits the loss reads; None: it reads them all
 
     def to(self, device: Any) -> Batch:
         """Return the batch with its tensors on `device`."""
         inputs = {name: value.to(device) if hasattr(value, "to") else value for name, value in self.inputs.items()}
         labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, inputs=inputs, labels=labels)
+        read = None if self.read is None else self.read.to(device)
+        return replace(self, inputs=inputs, labels=labels, read=read)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +12,7 @@ from weitiao.tasks.blocks import Loss, cuts, seeded, stacked, text_tokens
 from weitiao.tasks.chat_template import surrounding
 from weitiao.tasks.segmenting import Chinese, word_numbers
 from weitiao.tasks.sequences import LOGITS, UNTRAINED
+from weitiao.tasks.vocabulary import only_at
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +76,7 @@ class Masking:
         return Batch(
             inputs=inputs, labels=learned, targets=float((learned != UNTRAINED).sum()),
             tokens=sum(map(len, rows)),
-            rows=[feature["row"] for feature in features], features=list(features),
+            rows=[feature["row"] for feature in features], features=list(features), read=learned != UNTRAINED,
         )  # fmt: skip
 
     def losses(self, model: torch.nn.Module, batch: Batch, reader: Reader) -> list[Loss]:
@@ -209,31 +209,10 @@ def _masked_losses(model: torch.nn.Module, batch: Batch, rows: Sequence[Row], re
     device = batch.inputs["input_ids"].device
     marked = {name: value for name, value in batch.inputs.items() if isinstance(value, str)}  # of multi-task
     chosen = chosen.to(device)
-    with torch.inference_mode(), _only_at(model, chosen):
+    with torch.inference_mode(), only_at(model, chosen):
         logits = model(**{name: value.to(device) for name, value in ids.items()}, **marked).logits
         if logits.shape[:2] == chosen.shape:
             logits = logits[chosen]
         each = functional.cross_entropy(logits.float(), wanted.to(device), reduction="none")
         of = chosen.nonzero()[:, 0]
         return each.new_zeros(len(rows)).index_add_(0, of, each).tolist()
-
-
-@contextmanager
-def _only_at(model: Any, chosen: torch.Tensor) -> Iterator[None]:
-    """Have the matrix over the vocabulary see the `chosen` tokens alone, shape (rows, tokens): logits are (n, words).
-
-    Of 250,000 words it costs more than the whole body. A model that uses its matrix otherwise gives all logits.
-    """
-    find = getattr(model, "get_output_embeddings", None)
-    matrix = find() if find else None
-
-    def select(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        fits = inputs and inputs[0].shape[:2] == chosen.shape
-        return (inputs[0][chosen], *inputs[1:]) if fits else None
-
-    hook = matrix.register_forward_pre_hook(select) if matrix is not None else None
-    try:
-        yield
-    finally:
-        if hook is not None:
-            hook.remove()

@@ -171,7 +171,7 @@ def padded(features: Sequence[dict[str, Any]], reader: Reader) -> Batch:
             labels[:, 0] = UNTRAINED  # nothing stands before it
     return Batch(
         inputs=inputs, labels=labels, targets=_targets(labels), tokens=_tokens(features, reader),
-        rows=[f["row"] for f in features], features=list(features),
+        rows=[f["row"] for f in features], features=list(features), read=_read(labels, reader),
     )  # fmt: skip
 
 
@@ -201,7 +201,7 @@ def packed(features: Sequence[dict[str, Any]], reader: Reader, max_length: int |
               "use_cache": torch.tensor(False)}  # fmt: skip
     return Batch(
         inputs=inputs, labels=stacked, targets=_targets(stacked), tokens=_tokens(features, reader),
-        rows=[f["row"] for f in ordered], features=ordered,
+        rows=[f["row"] for f in ordered], features=ordered, read=_read(stacked, reader),
     )  # fmt: skip
 
 
@@ -281,6 +281,14 @@ def _targets(labels: torch.Tensor | None) -> float:
     return 0.0 if labels is None else float((labels != UNTRAINED).sum())
 
 
+def _read(labels: torch.Tensor | None, reader: Reader) -> torch.Tensor | None:
+    """Return where logits are read: a decoder's are about the next token."""
+    if labels is None:
+        return None
+    learned: torch.Tensor = (labels if reader.family == "seq2seq" else _next(labels)) != UNTRAINED
+    return learned
+
+
 def _tokens(features: Sequence[Mapping[str, Any]], reader: Reader) -> int:
     both = reader.family == "seq2seq"
     return sum(len(f["input_ids"]) + (len(f.get("labels") or ()) if both else 0) for f in features)
@@ -332,15 +340,17 @@ def _base(model: Any) -> Any:
 def token_loss(logits: torch.Tensor, labels: torch.Tensor, *, shifted: bool) -> torch.Tensor:
     """Return the cross-entropy summed over the labels that are not -100, a scalar in fp32.
 
-    `logits` are (rows, tokens, vocabulary), `labels` (rows, tokens). `shifted`: logits are about the next token
-    (decoders). Logits where nothing is learned are left out before they are converted.
+    `logits` are (rows, tokens, vocabulary), or (n, vocabulary) at the n learned tokens alone; `labels` (rows, tokens).
+    `shifted`: logits are about the next token (decoders). Logits where nothing is learned are left out before they are
+    converted.
     """
     from torch.nn import functional
 
-    logits = logits[:, -labels.shape[1] :]  # a learned prompt stands in front of the tokens
     wanted = _next(labels) if shifted else labels
     learned = wanted != UNTRAINED
-    return functional.cross_entropy(logits[learned].float(), wanted[learned], reduction="sum")
+    if logits.ndim == 3:
+        logits = logits[:, -labels.shape[1] :][learned]  # a learned prompt stands in front of the tokens
+    return functional.cross_entropy(logits.float(), wanted[learned], reduction="sum")
 
 
 def losses(model: torch.nn.Module, batch: Batch, reader: Reader) -> list[tuple[float, int]]:

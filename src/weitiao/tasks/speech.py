@@ -210,7 +210,7 @@ class SpeechToText:
             inputs={"input_features": spectrograms, "decoder_input_ids": _stacked(read, pad)}, labels=labels,
             targets=0.0 if labels is None else float((labels != UNTRAINED).sum()),
             tokens=sum(len(f["input_ids"]) for f in features), rows=[f["row"] for f in features],
-            features=list(features),
+            features=list(features), read=None if labels is None else labels != UNTRAINED,
         )  # fmt: skip
 
     def _control(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -15,6 +15,7 @@ from weitiao.errors import RunError
 from weitiao.events import StepDone
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch, Pace
+from weitiao.tasks.vocabulary import forward
 from weitiao.training.optimizer import make_optimizer, rate_factor, trainable
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
 
 def _accumulate(training: Training, batch: Batch, targets: float) -> float:
     with training.autocast():
-        outputs = training.model(**batch.inputs)
+        outputs = forward(training.model, batch)
     loss = training.loss(outputs, batch) / targets
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
