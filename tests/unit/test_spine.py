@@ -13,7 +13,7 @@ from tests.samples import reviews
 from weitiao import Recipe, check, evaluate, load, resume, train
 from weitiao.artifacts.run_folder import find_run
 from weitiao.errors import DataError, Interrupted, RecipeError, RunError
-from weitiao.events import Evaluated, Event, Resumed, StepDone, Stopped
+from weitiao.events import Evaluated, Event, Measuring, Resumed, StepDone, Stopped, Writing
 
 Values = Callable[..., dict[str, Any]]
 Write = Callable[..., str]
@@ -102,6 +102,19 @@ def test_baselines_are_measured_on_the_same_examples_in_the_same_order(
     for ours, other in seen:
         assert list(ours) == list(other)
         assert len(set(ours)) == 2
+
+
+def test_each_part_of_what_follows_the_training_is_told_as_it_begins(quick: Values, write: Write) -> None:
+    other, watcher = write(rows_of(20), "other.jsonl"), Watcher()
+    evaluation = {"bootstrap": 0, "also": {"other": other}, "examples": 10}
+    train(quick(data={"train": write(rows_of(80), "train.jsonl")}, evaluation=evaluation), trackers=[watcher])
+    stopped = next(i for i, event in enumerate(watcher.seen) if isinstance(event, Stopped))
+    after = watcher.seen[stopped + 1 : -1]
+    baselines = ["", "majority class", "TF-IDF + logistic regression"]
+    measured = [(e.split, e.baseline) for e in after if isinstance(e, Measuring)]
+    assert measured == [("validation", ""), *(("test", b) for b in baselines), *(("other", b) for b in baselines)]
+    assert {event.examples for event in after if isinstance(event, Measuring)} <= {8, 10}
+    assert [event.what for event in after if isinstance(event, Writing)] == ["model", "report"]
 
 
 # --- labels

@@ -16,11 +16,13 @@ from weitiao.events import (
     Evaluated,
     Event,
     Found,
+    Measuring,
     Resumed,
     RunFinished,
     RunStarted,
     StepDone,
     Stopped,
+    Writing,
 )
 from weitiao.trackers import open_trackers, recording, units
 from weitiao.trackers.console import Console, Pace
@@ -48,6 +50,9 @@ def every_event() -> list[Event]:
         evaluated(11),
         CheckpointSaved(step=11, path="checkpoints/11"),
         Stopped(step=11, reason="no better score for 3 evaluations", best_step=11),
+        Measuring(split="test", examples=1200),
+        Measuring(split="test", examples=1200, baseline="majority class"),
+        Writing(what="report"),
         RunFinished(run="r1", artifact="a", report="r.html", primary="accuracy", score=0.8, seconds=200),
     ]
 
@@ -218,6 +223,9 @@ def test_every_event_is_taken_and_what_matters_is_said() -> None:
         assert "resumed from step 10" in said
         assert "checkpoints/20" in said
         assert "no better score for 3 evaluations" in said
+        assert "measuring on test: 1,200 examples\n" in said
+        assert "measuring on test: the baseline 'majority class'\n" in said
+        assert "writing the report\n" in said
         assert "finished in 3 min 20 s" in said
         assert "  t · m (encoder, 22.7 M parameters) · full · fp32 on cpu\n" in said
         assert "  train 1,200, test 10 · steps 100 · learning rate 0.0001\n" in said

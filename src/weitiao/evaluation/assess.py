@@ -17,6 +17,7 @@ from weitiao.evaluation.evaluate import Inference, Labelled, score
 from weitiao.evaluation.intervals import resampled, with_intervals
 from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes
 from weitiao.evaluation.verdicts import Drawn
+from weitiao.events import Event, Measuring
 from weitiao.recipe import EvaluationSettings
 from weitiao.records import Scores, SplitName
 
@@ -52,6 +53,10 @@ class Measured:
         }  # fmt: skip
 
 
+def _silent(_: Event) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Rivals:
     """What baselines need: the splits to fit on, and the model as it was before training."""
@@ -61,10 +66,15 @@ class Rivals:
 
 
 def assess(
-    inference: Inference, on: Labelled, settings: EvaluationSettings, seed: int, rivals: Rivals | None
-) -> Measured:
-    """Measure the model on a split, or a sample of `evaluation.examples` of it; with `rivals` also the baselines."""
+    inference: Inference, on: Labelled, settings: EvaluationSettings, seed: int, rivals: Rivals | None,
+    record: Callable[[Event], None] = _silent,
+) -> Measured:  # fmt: skip
+    """Measure the model on a split, or a sample of `evaluation.examples` of it; with `rivals` also the baselines.
+
+    `record` is told of each part before it begins.
+    """
     whole, on = len(on.examples), on.sample(settings.most, seed)
+    record(Measuring(split=on.name, examples=len(on.rows)))
     order: list[int] = []
     drawn = np.random.default_rng(seed).permutation(on.rows)[:SAMPLES].tolist()
     mistakes, samples = Mistakes(inference.task.scorer()), Chosen(inference.task.scorer(), drawn)
@@ -76,16 +86,17 @@ def assess(
     )  # fmt: skip
     if rivals is not None and settings.baselines:
         for name in inference.task.baselines:
-            _beside(measured, name, inference, on.only(np.array(order)), ours, rivals, settings, seed)
+            _beside(measured, name, inference, on.only(np.array(order)), ours, rivals, settings, seed, record)
     return measured
 
 
 def _beside(
     measured: Measured, name: str, inference: Inference, on: Labelled, ours: Scorer, rivals: Rivals,
-    settings: EvaluationSettings, seed: int,
+    settings: EvaluationSettings, seed: int, record: Callable[[Event], None],
 ) -> None:  # fmt: skip
     """Put a baseline's scores and how the model compares into `measured`; `on` is in the model's order, for pairs."""
     baseline: Baseline = registry.get("baseline", name)(inference.task, seed=seed)
+    record(Measuring(split=on.name, examples=len(on.rows), baseline=baseline.name))
     try:
         baseline.fit(rivals.fit_on, rivals.untouched)
     except WeitiaoError as error:

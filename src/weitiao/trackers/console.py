@@ -6,7 +6,18 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, TextIO
 
-from weitiao.events import Evaluated, Event, Found, Resumed, RunFinished, RunStarted, StepDone, Stopped
+from weitiao.events import (
+    Evaluated,
+    Event,
+    Found,
+    Measuring,
+    Resumed,
+    RunFinished,
+    RunStarted,
+    StepDone,
+    Stopped,
+    Writing,
+)
 from weitiao.records import sentences
 from weitiao.trackers import units
 
@@ -203,6 +214,11 @@ def _told(event: Event) -> str:
         return f"resumed from step {event.step} ({event.checkpoint}){damaged}"
     if isinstance(event, Stopped):
         return f"stopped after step {event.step}: {event.reason}; best step {event.best_step}"
+    if isinstance(event, Measuring):
+        told = f"the baseline '{event.baseline}'" if event.baseline else f"{event.examples:,} examples"
+        return f"measuring on {event.split}: {told}"
+    if isinstance(event, Writing):
+        return f"writing the {event.what}"
     if isinstance(event, RunFinished):
         return f"finished in {units.duration(event.seconds)}"
     return ""  # checkpoints, ends of epochs and events of later versions pass in silence
