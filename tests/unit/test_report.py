@@ -34,6 +34,7 @@ from weitiao.evaluation.summary import (
     recipe_rows,
 )
 from weitiao.metrics.classification import MultiLabelScorer, SingleLabelScorer
+from weitiao.metrics.perplexity import PerplexityScorer
 from weitiao.metrics.texts import TextScorer
 from weitiao.records import Finding, Score, Scores, Told
 
@@ -134,6 +135,24 @@ def written(rounds=20):
         also=[Elsewhere("general text", perplexity, {name: worse}, [])],
         splits=[SplitFacts("train", 40, "s.jsonl", {}, 30.0, 60, 0, LENGTHS)], views=[view()],
     )  # fmt: skip
+
+
+def test_texts_that_are_only_measured_are_no_wrong_answers():
+    scorer = PerplexityScorer(lambda example: example["text"])
+    examples = [{"text": f"text {i}"} for i in range(3)]
+    predictions = [{"loss": loss, "tokens": 10} for loss in (10.0, 60.0, 20.0)]
+    scorer.add(examples, predictions)
+    mistakes, samples = Mistakes(scorer), Chosen(scorer, [0])
+    mistakes.add(range(3), examples, predictions)
+    samples.add(range(3), examples, predictions)
+    drawn = [dataclasses.replace(samples.all()[0], before=["99.5"])]
+    told = text_of(render(Facts("Laws", "r", "language-modeling", "m", scores=scorer.scores(), mistakes=mistakes.top(),
+                             samples=drawn)))  # fmt: skip
+    hardest, drawn_at_random = told.partition("The hardest texts")[2].split("Texts, drawn at random")
+    assert "perplexity" in hardest
+    assert re.findall(r"text \d|\d+\.\d+", hardest) == ["403.4", "text 1", "7.39", "text 2", "2.72", "text 0"]
+    assert re.findall(r"text \d|\d+\.\d+", drawn_at_random)[:3] == ["2.72", "text 0", "99.5"]
+    assert not re.search("worst answers|expected|said|nothing|%", hardest + drawn_at_random[:160])
 
 
 def view():

@@ -21,12 +21,13 @@ class Answer:
     right: float  # 1.0 right, 0.0 wrong, or between
     confidence: float | None = None  # in what is wrong; None where the task has none
     before: list[str] = field(default_factory=list)  # what the model said before training
+    measure: str = ""  # the score that `said` holds where the model gives no answer
     where: str = ""  # such as ``test.csv:12``, filled in by the caller, who has the file
 
     @classmethod
     def of(cls, row: int, told: Told) -> Answer:
         """An answer as its scorer tells it."""
-        return cls(row, told.given, told.expected, told.said, told.right, told.sure)
+        return cls(row, told.given, told.expected, told.said, told.right, told.sure, measure=told.measure)
 
 
 class Mistakes:

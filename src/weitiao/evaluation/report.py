@@ -236,7 +236,9 @@ def _are_free(answers: Sequence[Answer]) -> bool:
 
 
 def _answers(answers: Sequence[Answer]) -> dict[str, Any] | None:
-    """Answers to be read; `chips`: each is as short as a label is, `sure`: the model says how sure it is."""
+    """Answers to be read; `chips`: each is as short as a label is, `sure`: the model says how sure it is, `measure`:
+    what the texts are measured by where none of them is answered.
+    """  # fmt: skip
     if not answers:
         return None
     said = [text for each in answers for text in (*each.expected, *each.said, *each.before)]
@@ -248,6 +250,7 @@ def _answers(answers: Sequence[Answer]) -> dict[str, Any] | None:
         "sure": any(each.confidence is not None for each in answers),
         "before": any(each.before for each in answers),
         "expected": any(each.expected for each in answers),
+        "measure": answers[0].measure if len({each.measure for each in answers}) == 1 else "",
     }  # fmt: skip
 
 
