@@ -285,6 +285,8 @@ def test_durations(seconds: float, text: str) -> None:
 def test_counts_and_scores() -> None:
     assert [units.count(n) for n in (7, 1234, 22_700_000, 1.1e9)] == ["7", "1,234", "22.7 M", "1.1 G"]
     assert units.score(0.8123, 0.79, 0.834) == "0.812 (0.790 to 0.834)"
+    assert units.score(10_470.301, 9_020.718, 12_590.816) == "10,470 (9,021 to 12,591)"
+    assert units.score(9.98, 9.1, 10.25) == "9.980 (9.100 to 10.250)"
     assert units.score(None) == "-"
 
 

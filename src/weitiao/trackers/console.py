@@ -18,6 +18,7 @@ from weitiao.events import (
     Stopped,
     Writing,
 )
+from weitiao.metrics.words import figure
 from weitiao.records import sentences
 from weitiao.trackers import units
 
@@ -156,7 +157,7 @@ class _Bar:
 
     def scored(self, event: Evaluated) -> None:
         if event.split == "validation" and event.primary in event.scores:
-            self._score = f"{event.primary} {event.scores[event.primary]:.3f}"
+            self._score = f"{event.primary} {figure(event.scores[event.primary])}"
 
     def stop(self) -> None:
         if self._progress is not None:
@@ -200,7 +201,7 @@ def _progress(pace: Pace) -> str:
 
 def _evaluated(event: Evaluated, others: int = 3) -> str:
     names = [event.primary, *[name for name in event.scores if name != event.primary][:others]]
-    scores = ", ".join(f"{name} {event.scores[name]:.4f}" for name in names if name in event.scores)
+    scores = ", ".join(f"{name} {figure(event.scores[name], 4)}" for name in names if name in event.scores)
     best = " (best so far)" if event.best else ""
     return f"{event.split} at step {event.step}{best}: {scores}"
 
