@@ -53,6 +53,11 @@ class Evaluation:
         return self.measured.comparisons
 
     @property
+    def warnings(self) -> list[str]:
+        """What makes the scores worth little, such as the same answer to all examples."""
+        return self.measured.warnings
+
+    @property
     def notes(self) -> list[str]:
         """What a reader of the scores must know."""
         return self.measured.notes

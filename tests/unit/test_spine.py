@@ -117,6 +117,26 @@ def test_each_part_of_what_follows_the_training_is_told_as_it_begins(quick: Valu
     assert [event.what for event in after if isinstance(event, Writing)] == ["model", "report"]
 
 
+def test_a_model_that_answers_all_alike_is_warned_of(
+    quick: Values, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weitiao.tasks.text_classification import TextClassification
+
+    real = TextClassification.predict
+
+    def collapsed(self: Any, *given: Any, **named: Any) -> list[dict[str, Any]]:
+        return [{**prediction, "label": "good"} for prediction in real(self, *given, **named)]
+
+    data = {"train": write(rows_of(100), "train.jsonl"), "validation_size": 0.2, "test_size": 0.2}
+    monkeypatch.setattr(TextClassification, "predict", collapsed)
+    run = train(quick(data=data))
+    (warning,) = run.scores["test"]["warnings"]
+    assert warning.startswith("the model gives all 20 examples the same answer, 'good'. ")
+    assert "The model gives all 20 examples the same answer" in run.report.read_text(encoding="utf-8")
+    (warning,) = evaluate(run.folder, str(data["train"])).warnings
+    assert warning.startswith("the model gives all 100 examples")
+
+
 # --- labels
 
 

@@ -112,7 +112,10 @@ def _input(run: Run) -> str:
 
 
 def _verdicts(run: Run, name: str) -> list[str]:
-    return [f"          {comparison['verdict']}" for comparison in run.scores[name]["comparisons"]]
+    """How the model compares with each baseline, and what makes its scores worth little."""
+    measured = run.scores[name]
+    verdicts = [comparison["verdict"] for comparison in measured["comparisons"]]
+    return [f"          {line}" for line in (*verdicts, *(f"warning: {told}" for told in measured["warnings"]))]
 
 
 def paths(run: Any) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from weitiao.errors import WeitiaoError
 from weitiao.evaluation.compare import Comparison, compare
 from weitiao.evaluation.evaluate import Inference, Labelled, score
 from weitiao.evaluation.intervals import resampled, with_intervals
-from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes
+from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes, Sameness
 from weitiao.evaluation.verdicts import Drawn
 from weitiao.events import Event, Measuring
 from weitiao.recipe import EvaluationSettings
@@ -38,6 +38,7 @@ class Measured:
     baselines: dict[str, Scores] = field(default_factory=dict)  # by the baseline's name for people
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # what makes the scores worth little
     mistakes: list[Answer] = field(default_factory=list)  # the surest ones
     samples: list[Answer] = field(default_factory=list)  # a few answers, drawn, not chosen
     drawn: dict[str, Drawn] = field(default_factory=dict)  # what pairs of runs are tested by; "" is the model
@@ -48,6 +49,7 @@ class Measured:
             "split": self.split, "scores": asdict(self.scores),
             "baselines": {name: asdict(scores) for name, scores in self.baselines.items()},
             "comparisons": [comparison.to_dict() for comparison in self.comparisons], "notes": self.notes,
+            "warnings": self.warnings,
             "mistakes": [asdict(answer) for answer in self.mistakes],
             "samples": [asdict(answer) for answer in self.samples],
         }  # fmt: skip
@@ -78,11 +80,12 @@ def assess(
     order: list[int] = []
     drawn = np.random.default_rng(seed).permutation(on.rows)[:SAMPLES].tolist()
     mistakes, samples = Mistakes(inference.task.scorer()), Chosen(inference.task.scorer(), drawn)
-    ours = score(inference, on, lambda rows, *_: order.extend(rows), mistakes.add, samples.add)
+    alike = Sameness(inference.task.scorer())
+    ours = score(inference, on, lambda rows, *_: order.extend(rows), mistakes.add, samples.add, alike.add)
     scores, drawn = _with_intervals(ours, settings, seed, order)
     measured = Measured(
         on.name, scores, mistakes=_placed(mistakes.top(), on), samples=_placed(samples.all(), on),
-        notes=_sampled(whole, on), drawn={"": drawn} if drawn else {},
+        notes=_sampled(whole, on), drawn={"": drawn} if drawn else {}, warnings=alike.warnings(),
     )  # fmt: skip
     if rivals is not None and settings.baselines:
         for name in inference.task.baselines:

@@ -10,6 +10,11 @@ from weitiao.records import Example, Prediction, Told
 from weitiao.tasks.base import Scorer
 
 
+FEWEST_ALIKE = 10  # examples; fewer may have the same answer by chance
+SHOWN = 60  # characters of it
+CURE = "Train for longer, with a higher learning rate, or on more data."
+
+
 @dataclass(frozen=True)
 class Answer:
     """One example with what is right and what was said, in words."""
@@ -50,6 +55,38 @@ class Mistakes:
     def top(self) -> list[Answer]:
         """Return the mistakes, surest (or worst) first."""
         return [answer for *_, answer in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
+
+
+class Sameness:
+    """Notices a model that answers all examples alike: it has collapsed, or was never trained enough."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self._said: set[tuple[str, ...]] = set()  # no more than two of each: then they differ
+        self._expected: set[tuple[str, ...]] = set()
+        self._examples = 0
+
+    def add(self, rows: Sequence[int], examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Take a batch: row numbers, examples and predictions."""
+        self._examples += len(rows)
+        for example, prediction in zip(examples, predictions, strict=True):
+            if len(self._said) > 1:
+                return
+            told = self.scorer.tell(example, prediction)
+            self._said.add(tuple(told.said))
+            if len(self._expected) < 2:
+                self._expected.add(tuple(told.expected))
+
+    def warnings(self) -> list[str]:
+        """Return what people have to know: nothing where answers differ, or where the right ones are all the same."""
+        if self._examples < FEWEST_ALIKE or len(self._said) != 1 or len(self._expected) < 2:
+            return []
+        (said,) = self._said
+        if not "".join(said).strip():
+            return [f"the model answers nothing at all on any of the {self._examples:,} examples. {CURE}"]
+        answer = ", ".join(said)
+        shown = answer if len(answer) <= SHOWN else answer[:SHOWN] + " …"
+        return [f"the model gives all {self._examples:,} examples the same answer, '{shown}'. {CURE}"]
 
 
 class Chosen:
