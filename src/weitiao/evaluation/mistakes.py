@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from weitiao.records import Example, Prediction, Told
 from weitiao.tasks.base import Scorer
 
-
 FEWEST_ALIKE = 10  # examples; fewer may have the same answer by chance
 SHOWN = 60  # characters of it
 CURE = "Train for longer, with a higher learning rate, or on more data."
