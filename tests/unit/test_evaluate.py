@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +68,17 @@ def test_a_sample_is_drawn_by_the_seed_from_what_counts() -> None:
     assert drawn.rows.tolist() != on.sample(20, seed=2).rows.tolist()
     assert on.sample(100, seed=1) is on
     assert on.sample(None, seed=1) is on
+
+
+def test_of_several_tasks_each_is_sampled() -> None:
+    """A task with few examples beside a large one would else have next to none."""
+    on = split(200, [*range(200), 199])
+    on = replace(on, features=on.features.add_column("part", [int(row >= 190) for row in on.features["row"]]))
+    drawn = on.sample(20, seed=1).rows
+    assert ((drawn < 190).sum(), (drawn >= 190).sum()) == (20, 10)
+    drawn = on.sample(5, seed=1).rows
+    assert ((drawn < 190).sum(), (drawn >= 190).sum()) == (5, 5)
+    assert on.sample(190, seed=1) is on
 
 
 # --- predicting
