@@ -17,13 +17,14 @@ from weitiao.data import audio, dialogue
 from weitiao.data.arrow import digest, is_whole, metadata, open_arrow, write_arrow
 from weitiao.data.formats.base import Format, Layout
 from weitiao.data.formats.detect import files_of, format_of, splits_in
+from weitiao.data.formats.encoding import shortened
 from weitiao.errors import DataError, SourceError
 from weitiao.records import FILE, LINE, SPLITS, Finding, SplitName
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-READER = "3"  # raise when a format or the table's layout changes: what is cached is read anew
+READER = "4"  # raise when a format or the table's layout changes: what is cached is read anew
 FIRST_ROWS, MOST_ROWS = 1_000, 10_000  # rows of a batch
 BATCH_BYTES = 32 << 20
 
@@ -160,9 +161,13 @@ class _Reading:
         return digest(READER, *options, *read)
 
     def notes(self) -> list[str]:
-        return sorted(
-            {note for kind, file in zip(self.formats, self.files, strict=True) for note in _notes(kind, file)}
-        )
+        """What the formats tell, each note once, with the files that it is about where it is not about all."""
+        told: dict[str, list[str]] = {}
+        for kind, file in zip(self.formats, self.files, strict=True):
+            for note in _notes(kind, file):
+                told.setdefault(note, []).append(file.name)
+        whole = len(self.files)
+        return sorted(note if len(names) == whole else f"{shortened(names)}: {note}" for note, names in told.items())
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Read from the start."""

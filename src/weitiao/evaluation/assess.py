@@ -75,7 +75,7 @@ def assess(
 
     `record` is told of each part before it begins.
     """
-    whole, on = len(on.examples), on.sample(settings.most, seed)
+    there, on = on, on.sample(settings.most, seed)
     record(Measuring(split=on.name, examples=len(on.rows)))
     order: list[int] = []
     drawn = np.random.default_rng(seed).permutation(on.rows)[:SAMPLES].tolist()
@@ -85,7 +85,7 @@ def assess(
     scores, drawn = _with_intervals(ours, settings, seed, order)
     measured = Measured(
         on.name, scores, mistakes=_placed(mistakes.top(), on), samples=_placed(samples.all(), on),
-        notes=_sampled(whole, on), drawn={"": drawn} if drawn else {}, warnings=alike.warnings(),
+        notes=_sampled(there, on), drawn={"": drawn} if drawn else {}, warnings=alike.warnings(),
     )  # fmt: skip
     if rivals is not None and settings.baselines:
         for name in inference.task.baselines:
@@ -120,11 +120,12 @@ def _beside(
     measured.notes.extend(f"{baseline.name}: {note}" for note in baseline.notes)
 
 
-def _sampled(whole: int, on: Labelled) -> list[str]:
-    if len(on.rows) == whole:
-        return []
-    why = "a seeded sample (evaluation.examples); rows that are left out as too long are not among them"
-    return [f"measured on {len(on.rows):,} of {whole:,} {on.name} examples: {why}"]
+def _sampled(there: Labelled, on: Labelled) -> list[str]:
+    """What a score on `on` is not about: examples of the split that were not drawn, or that do not fit."""
+    whole, fitting, measured = len(there.examples), len(there.rows), len(on.rows)
+    why = ["a seeded sample (evaluation.examples)"] if measured < fitting else []
+    why += [f"{whole - fitting:,} are left out as too long"] if fitting < whole else []
+    return [f"measured on {measured:,} of {whole:,} {on.name} examples: {'; '.join(why)}"] if why else []
 
 
 def _predicted(baseline: Baseline, inference: Inference, on: Labelled, shown: Chosen) -> Scorer:
