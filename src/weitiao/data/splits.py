@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,15 +83,17 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 def open_splits(
-    settings: DataSettings, columns: Sequence[Column], *, base: Path = Path(), seed: int, layout: Layout | None = None
-) -> Splits:
+    settings: DataSettings, columns: Sequence[Column], *, base: Path = Path(), seed: int, layout: Layout | None = None,
+    without: Collection[str] = (),
+) -> Splits:  # fmt: skip
     """Open the recipe's data as splits of role columns.
 
     A split that is not given as a file, or held by train's folder, is cut from train: seeded, stratified by label,
     whole groups, the same text never on both sides; which rows go where does not hang on the order of the file. Texts
-    of train that stand in a given validation or test file are left out of train, with a warning.
+    of train that stand in a given validation or test file are left out of train, with a warning. Rows at one of
+    `without` (``reviews.csv:12``) are not read.
     """
-    tables = _tables(settings, base, layout)
+    tables = _tables(settings, base, layout, without)
     chosen = choose_columns(tables["train"], columns, laid_out(layout, settings.columns))
     findings = [finding for table in tables.values() for finding in table.notes] + chosen.findings
     parts = {split: _part(split, table, chosen, columns, settings, base) for split, table in tables.items()}
@@ -109,9 +111,11 @@ def open_splits(
     )
 
 
-def _tables(settings: DataSettings, base: Path, layout: Layout | None) -> dict[SplitName, Table]:
+def _tables(
+    settings: DataSettings, base: Path, layout: Layout | None, without: Collection[str]
+) -> dict[SplitName, Table]:
     def opened(source: str, split: SplitName | None) -> Table:
-        return open_table(source, base=base, split=split, layout=layout, named=settings.columns)
+        return open_table(source, base=base, split=split, layout=layout, named=settings.columns, without=without)
 
     inside = _inside(settings.train, base, layout)
     tables: dict[SplitName, Table] = {"train": opened(settings.train, "train" if "train" in inside else None)}
