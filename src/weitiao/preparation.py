@@ -125,7 +125,9 @@ def open_examples(recipe: Recipe, task: Task, without: Collection[str] = ()) -> 
     if not task.parts:
         return _checked(recipe.data, task, recipe, without)
     opened = {name: _checked(part.data, part.task, recipe, without) for name, part in task.parts.items()}
-    findings = [finding for _, found in opened.values() for finding in found]
+    findings = [
+        replace(finding, where=f"{name}: {finding.where}") for name, (_, found) in opened.items() for finding in found
+    ]
     return data.join({name: splits for name, (splits, _) in opened.items()}), findings
 
 

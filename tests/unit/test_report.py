@@ -156,6 +156,13 @@ def test_texts_that_are_only_measured_are_no_wrong_answers():
     assert not re.search("worst answers|expected|said|nothing|%", hardest + drawn_at_random[:160])
 
 
+def test_micro_f1_is_left_out_where_it_is_accuracy_also_of_one_task_of_several():
+    values = {name: Score(0.5) for name in ("mean", "a.accuracy", "a.micro_f1", "b.micro_f1", "b.macro_f1")}
+    told = text_of(render(Facts("t", "r", "multi-task", "m", scores=Scores("mean", values, 10))))
+    assert "micro F1 (b)" in told
+    assert "micro F1 (a)" not in told
+
+
 @pytest.mark.parametrize(
     ("said", "expected", "told"),
     [

@@ -179,14 +179,16 @@ def _keep_apart(parts: dict[SplitName, _Part], settings: DataSettings) -> list[F
 
 
 def _shared(train: _Part, shared: np.ndarray, other: str, kept: bool) -> Finding:
-    done = "they stay, as data.duplicates says" if kept else "they are left out of train"
-    problem = f"{_rows(shared)} of train have a text that is in {other} too; {done}"
+    have, they_stay, they_are = _words(shared, "have", "they stay", "they are")
+    done = f"{they_stay}, as data.duplicates says" if kept else f"{they_are} left out of train"
+    problem = f"{_rows(shared)} of train {have} a text that is in {other} too; {done}"
     fix = f"With them in both, the {other} scores are too good." if kept else ""
     return Finding("warning", f"data.train {_where(train, shared)}", problem, fix)
 
 
 def _both_given(validation: _Part, shared: np.ndarray) -> Finding:
-    problem = f"{_rows(shared)} of validation have a text that is in test too; they stay in both"
+    have, they_stay = _words(shared, "have", "they stay")
+    problem = f"{_rows(shared)} of validation {have} a text that is in test too; {they_stay} in both"
     return Finding("warning", f"data.validation {_where(validation, shared)}", problem, "Take them out of one file.")
 
 
@@ -199,13 +201,22 @@ def _shared_groups(parts: Mapping[SplitName, _Part]) -> list[Finding]:
     for split in [name for name in known if name != "train" and "train" in known]:
         shared = np.isin(known["train"], known[split])
         if shared.any():
-            problem = f"{_rows(shared)} of train are of a group that is in {split} too; they stay"
+            are, they_stay = _words(shared, "are", "they stay")
+            problem = f"{_rows(shared)} of train {are} of a group that is in {split} too; {they_stay}"
             findings.append(Finding("warning", f"data.train {_where(parts['train'], shared)}", problem))
     return findings
 
 
 def _where(part: _Part, mask: np.ndarray) -> str:
     return lines_where(part.data, part.rows[mask])
+
+
+SINGULAR = {"have": "has", "are": "is", "they stay": "it stays", "they are": "it is"}
+
+
+def _words(mask: np.ndarray, *words: str) -> list[str]:
+    """Return what is said of several rows, or the same of one."""
+    return [SINGULAR[word] for word in words] if int(mask.sum()) == 1 else list(words)
 
 
 def _rows(mask: np.ndarray) -> str:
@@ -315,7 +326,9 @@ def _drop_shared(parts: dict[SplitName, _Part]) -> list[Finding]:
         if split in parts and other in parts:
             shared = np.isin(parts[split].keys, parts[other].keys)
             if shared.any():
-                problem = f"{_rows(shared)} of {split} have a text that {other} has in another group; they are left out"
+                have, they_are = _words(shared, "have", "they are")
+                told = f"a text that {other} has in another group; {they_are} left out"
+                problem = f"{_rows(shared)} of {split} {have} {told}"
                 findings.append(Finding("warning", f"data.{split} {_where(parts[split], shared)}", problem))
                 parts[split] = parts[split].only(~shared)
     return findings

@@ -98,7 +98,7 @@ def _score_table(facts: Facts) -> dict[str, Any]:
     if facts.scores is None:
         return {"columns": [], "rows": []}
     scores, models = facts.scores, _models(facts.scores, facts.baselines)
-    names = [name for name in scores.values if name != "micro_f1" or "accuracy" not in scores.values]
+    names = [name for name in scores.values if not _repeats_accuracy(name, scores)]
     names.sort(key=lambda name: name != scores.primary)
     rows = []
     for name in names:
@@ -106,6 +106,11 @@ def _score_table(facts: Facts) -> dict[str, Any]:
         told = about(name, str(scores.details.get("kind", "")))
         rows.append({"name": spoken(name), "about": told, "lower": not greater_is_better(name), "cells": cells})
     return {"columns": list(models), "rows": rows}
+
+
+def _repeats_accuracy(name: str, scores: Scores) -> bool:
+    task, dot, own = name.rpartition(".")
+    return own == "micro_f1" and f"{task}{dot}accuracy" in scores.values
 
 
 def _score_cell(name: str, score: Score | None) -> dict[str, str]:
