@@ -92,7 +92,8 @@ def test_each_task_is_cut_by_its_own_label(values: dict[str, Any]) -> None:
 
 
 def test_what_is_told_of_the_data_names_the_task(values: dict[str, Any]) -> None:
-    values["task"]["tasks"]["two"]["data"]["max_examples"] = 20
+    two = values["task"]["tasks"]["two"]
+    two["data"] = {"train": two["data"], "max_examples": 20}
     wheres = [finding.where for finding in prepare(Recipe(**values)).findings if "training on" in finding.problem]
     assert wheres == ["two: data.max_examples"]
 
