@@ -32,6 +32,14 @@ class DataError(WeitiaoError):
     """Data that cannot be read or cannot be trained on."""
 
 
+class RefusedError(DataError):
+    """Several faults of the data at once; `places` is where each of them is."""
+
+    def __init__(self, problem: str, places: Iterable[str]) -> None:
+        super().__init__(problem)
+        self.places = list(places)
+
+
 class SourceError(WeitiaoError):
     """A model or data set that cannot be fetched."""
 

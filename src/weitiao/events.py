@@ -97,6 +97,22 @@ class Stopped(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measuring(Event):
+    """A part of the final measurement begins; it may take minutes, above all where text is generated."""
+
+    split: str  # or the name of other data, see `evaluation.also`
+    examples: int
+    baseline: str = ""  # what is measured there instead of the model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing(Event):
+    """The model or the report is being written."""
+
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFinished(Event):
     """The artifact and report are on disk."""
 

@@ -72,7 +72,7 @@ def evaluation_facts(artifact: Artifact, source: str, measured: Measured) -> Fac
 
 def _measurement(measured: Measured) -> dict[str, Any]:
     return {name: getattr(measured, name) for name in
-            ("split", "scores", "baselines", "comparisons", "notes", "mistakes", "samples")}  # fmt: skip
+            ("split", "scores", "baselines", "comparisons", "notes", "warnings", "mistakes", "samples")}  # fmt: skip
 
 
 def _split(name: Any, ready: Preparation) -> SplitFacts:

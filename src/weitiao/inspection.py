@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,17 +14,20 @@ import numpy as np
 from weitiao import data, models, predictor
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import artifact_folder, check_output
-from weitiao.errors import RunError, WeitiaoError
+from weitiao.errors import DataError, RefusedError, RunError, WeitiaoError
 from weitiao.evaluation.assess import Measured, Rivals, assess
 from weitiao.evaluation.evaluate import Inference, Labelled, untouched
 from weitiao.evaluation.report import write_report
 from weitiao.evaluation.summary import View
 from weitiao.facts import evaluation_facts
 from weitiao.predictor import Predictor
-from weitiao.preparation import as_recipe, encode_split, measured_on, open_examples, prepare, refuse_errors
+from weitiao.preparation import Preparation, as_recipe, encode_split, measured_on, open_examples, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.records import Finding, Scores, SplitName
 from weitiao.views import chosen_rows, views
+
+ROUNDS = 20  # of reading without the rows found wrong so far; some faults are told one row at a time
+ROWS = re.compile(r"\d+(, \d+)*")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Evaluation:
         return self.measured.comparisons
 
     @property
+    def warnings(self) -> list[str]:
+        """What makes the scores worth little, such as the same answer to all examples."""
+        return self.measured.warnings
+
+    @property
     def notes(self) -> list[str]:
         """What a reader of the scores must know."""
         return self.measured.notes
@@ -80,13 +89,52 @@ def inspect(
 ) -> list[View]:
     """Show examples of a split exactly as the model sees them in training; trains and writes nothing.
 
+    Raises a `DataError` where something is wrong with any row; `inspected` shows the others.
+
     `row` is an example's number in the split, counted from 1, or where it stands: ``reviews.csv:12``; with `count` so
     many from there on. Without `row` the first `count`, 3 where it is not given.
     """
+    seen, errors = inspected(recipe, split=split, row=row, count=count)
+    if errors:
+        raise DataError("\n".join(errors))
+    return seen
+
+
+def inspected(
+    recipe: Recipe | Path | str | Mapping[str, Any], *, split: str = "train", row: int | str | None = None,
+    count: int | None = None,
+) -> tuple[list[View], list[str]]:  # fmt: skip
+    """Return examples as `inspect` does, of the rows that are sound, and what is wrong with the others."""
     recipe = as_recipe(recipe)
     with models.quiet():
-        ready = prepare(recipe)
-        return views(ready, split, chosen_rows(ready, split, row, count))
+        ready, errors = _sound(recipe)
+        return views(ready, split, chosen_rows(ready, split, row, count)), errors
+
+
+def _sound(recipe: Recipe) -> tuple[Preparation, list[str]]:
+    """Prepare a recipe without the rows that are wrong, and tell what is; raises where it is not about rows."""
+    errors: list[str] = []
+    without: set[str] = set()
+    for _ in range(ROUNDS):
+        try:
+            return prepare(recipe, without=without), errors
+        except DataError as error:
+            errors.append(str(error))
+            places = error.places if isinstance(error, RefusedError) else [error.where]
+            wrong = {place for where in places for place in named_rows(where)} - without
+            if not wrong and len(errors) == 1:
+                raise
+            if not wrong:
+                break
+            without |= wrong
+    raise DataError("\n".join(errors))
+
+
+def named_rows(where: str) -> set[str]:
+    """Return the places of single rows in a place as people are told it: ``data.train a.csv:3, 7 and 2 more``."""
+    where = re.sub(r"( and [\d,]+ more| \(.*\))$", "", re.sub(r"^(.*: )?data\.\w+ ", "", where))
+    parts = (part.rpartition(":") for part in where.split("; "))
+    return {f"{name}:{line}" for name, _, lines in parts if ROWS.fullmatch(lines) for line in lines.split(", ") if name}
 
 
 def load(run: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:

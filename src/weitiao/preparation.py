@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
-from weitiao.errors import DataError, RecipeError
+from weitiao.errors import RecipeError, RefusedError
 from weitiao.evaluation.evaluate import Labelled
 from weitiao.methods.base import Detaches
 from weitiao.outline import outline
@@ -61,7 +61,7 @@ def refuse_errors(findings: Iterable[Finding]) -> None:
     """Raise all findings of level ``error`` as one; nothing where there is none."""
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        raise DataError("\n".join(map(str, errors)))
+        raise RefusedError("\n".join(map(str, errors)), [finding.where for finding in errors])
 
 
 def as_recipe(recipe: Recipe | Path | str | Mapping[str, Any]) -> Recipe:
@@ -71,17 +71,17 @@ def as_recipe(recipe: Recipe | Path | str | Mapping[str, Any]) -> Recipe:
     return Recipe.read(recipe) if isinstance(recipe, Path | str) else Recipe(**recipe)
 
 
-def prepare(recipe: Recipe) -> Preparation:
+def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     """Fetch, read, split, check, tokenize and resolve; raises `WeitiaoError` where the work cannot even be checked.
 
-    What can be told together is in `Preparation.findings`.
+    What can be told together is in `Preparation.findings`. Rows that stand at one of `without` are not read.
     """
     task: Task = registry.get("task", recipe.task.name)(recipe.task.options)
     method: Method = registry.get("method", recipe.method.name)(recipe.method.options)
     trackers.require(recipe.trackers)
     device, device_why = models.resolve_device(recipe.training.device)
     precision, precision_why = models.resolve_precision(recipe.training.precision, device)
-    splits, findings = open_examples(recipe, task)
+    splits, findings = open_examples(recipe, task, without)
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     _check_family(pretrained, task, method, recipe)
@@ -120,18 +120,23 @@ def prepare(recipe: Recipe) -> Preparation:
     )  # fmt: skip
 
 
-def open_examples(recipe: Recipe, task: Task) -> tuple[data.Splits, list[Finding]]:
+def open_examples(recipe: Recipe, task: Task, without: Collection[str] = ()) -> tuple[data.Splits, list[Finding]]:
     """Open the recipe's data, or that of each of the tasks that are learned together; return what is wrong with it."""
     if not task.parts:
-        return _checked(recipe.data, task, recipe)
-    opened = {name: _checked(part.data, part.task, recipe) for name, part in task.parts.items()}
-    findings = [finding for _, found in opened.values() for finding in found]
+        return _checked(recipe.data, task, recipe, without)
+    opened = {name: _checked(part.data, part.task, recipe, without) for name, part in task.parts.items()}
+    findings = [
+        replace(finding, where=f"{name}: {finding.where}") for name, (_, found) in opened.items() for finding in found
+    ]
     return data.join({name: splits for name, (splits, _) in opened.items()}), findings
 
 
-def _checked(settings: DataSettings, task: Task, recipe: Recipe) -> tuple[data.Splits, list[Finding]]:
+def _checked(
+    settings: DataSettings, task: Task, recipe: Recipe, without: Collection[str] = ()
+) -> tuple[data.Splits, list[Finding]]:
     seed = recipe.data_seed if settings.seed is None else settings.seed
-    splits = data.open_splits(settings, task.columns, base=recipe.base, seed=seed, layout=task.layout)
+    splits = data.open_splits(settings, task.columns, base=recipe.base, seed=seed, layout=task.layout,
+                              without=without)  # fmt: skip
     return splits, [*splits.findings, *data.check_examples(splits, task.columns)]
 
 

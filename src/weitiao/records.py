@@ -128,6 +128,7 @@ class Told:
     said: list[str]  # what the model answered
     right: float  # 1.0 right, 0.0 wrong, or between
     sure: float | None = None  # the model's confidence in what is wrong, where it has one
+    measure: str = ""  # where a text is only measured, not answered: the score that `said` holds
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,24 @@ from weitiao.evaluation.evaluate import Inference, Labelled, settled, tuned, unt
 from weitiao.evaluation.report import write_report
 from weitiao.evaluation.summary import Facts
 from weitiao.evaluation.verdicts import DRAWN
+from weitiao.events import Event, Writing
 from weitiao.facts import gather
 from weitiao.preparation import Preparation
 from weitiao.records import SPLITS, SplitName
 
 
-def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any]:
-    """Measure, save the artifact and write the report; return what `RunFinished` tells of it."""
+def publish(run: Run, ready: Preparation, inference: Inference, record: Callable[[Event], None]) -> dict[str, Any]:
+    """Measure, save the artifact and write the report; return what `RunFinished` tells of it.
+
+    `record` is told of each part before it begins: all together may take longer than the training.
+    """
     if "validation" in ready.features:
         inference = tuned(inference, ready.labelled("validation"))
     inference = settled(inference)
     rivals = _rivals(inference, ready)
-    measured = _measured(inference, ready, rivals)
+    measured = _measured(inference, ready, rivals, record)
     evaluation, seed = ready.recipe.evaluation, ready.recipe.data_seed
-    also = [assess(inference, on, evaluation, seed, rivals) for on in ready.also.values()]
+    also = [assess(inference, on, evaluation, seed, rivals, record) for on in ready.also.values()]
     final = measured[-1] if measured else None
     verdicts = [comparison.verdict for comparison in final.comparisons] if final else []
     card = write_card(
@@ -38,11 +43,13 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
     write_json(run.folder / "scores.json", scores)
     if final:
         write_json(run.folder / DRAWN, {name: drawn.to_dict() for name, drawn in final.drawn.items()})
+    record(Writing(what="model"))
     save_artifact(
         run.artifact, model=inference.model, method=ready.method, task=inference.task,
         reader=ready.reader, pretrained=ready.pretrained, recipe=ready.recipe, scores=scores, card=card,
         examples=ready.splits.digest,
     )  # fmt: skip
+    record(Writing(what="report"))
     write_reports(gather(run, ready, final, also), run.folder)
     if final is None:
         return {}
@@ -51,12 +58,14 @@ def publish(run: Run, ready: Preparation, inference: Inference) -> dict[str, Any
     return {"primary": final.scores.primary, "score": primary.value}
 
 
-def _measured(inference: Inference, ready: Preparation, rivals: Rivals) -> list[Measured]:
+def _measured(
+    inference: Inference, ready: Preparation, rivals: Rivals, record: Callable[[Event], None]
+) -> list[Measured]:
     """The validation split, then the test split; the last one measured stands beside the baselines."""
-    seed = ready.recipe.data_seed
+    settings, seed = ready.recipe.evaluation, ready.recipe.data_seed
     there: list[SplitName] = [name for name in SPLITS if name in ready.features and name != "train"]
     found = [
-        assess(inference, ready.labelled(name), ready.recipe.evaluation, seed, rivals if name == there[-1] else None)
+        assess(inference, ready.labelled(name), settings, seed, rivals if name == there[-1] else None, record)
         for name in there
     ]
     if "validation" in there:

@@ -78,7 +78,7 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[
         with stop_on_signal() as stop:  # ends with the loop: after it, ctrl-C loses nothing and need not wait
             for event in fit(training, Checkpoints(run.checkpoints), validate, stop):
                 record(event)
-        result = publish(run, ready, inference)
+        result = publish(run, ready, inference, record)
         record(RunFinished(
             run=run.id, artifact=str(run.artifact), report=str(run.report), seconds=time.time() - start,
             **result,

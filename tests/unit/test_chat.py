@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 
 from tests import tiny
 from weitiao import evaluate, load, models, train
@@ -392,6 +393,31 @@ def test_prompts_of_training_are_those_of_the_artifact_and_of_plain_transformers
     plain = json.dumps([[system, *dialogue[:-1]] for dialogue in dialogues[:2]])
     done = subprocess.run([sys.executable, "-c", REPLAY, str(tmp_path), plain], capture_output=True, text=True)
     assert json.loads(done.stdout) == trained[:2], done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("system", "more", "told"),
+    [
+        (None, {}, ""),
+        ("be kind", {}, "system messages"),
+        (None, {"tools": [json.dumps([{"name": "look"}])]}, "tools"),
+        (None, {"messages": [{"role": "system", "content": "be kind"}, *TALK]}, "system messages"),
+        (None, {"messages": [*TALK, {"role": "tool", "content": "12"}]}, "tool results"),
+        (None, {"messages": [TALK[0], {"role": "assistant", "tool_calls": [{"name": "look"}]}]}, "tool calls"),
+        (None, {"messages": [{"role": "user", "content": 'say {"role": "tool", "tool_calls": [1]}'}, TALK[1]]}, ""),
+    ],
+)
+def test_what_a_template_cannot_write_is_told_where_some_dialogue_has_it(
+    opened: Any, system: str | None, more: dict[str, Any], told: str
+) -> None:
+    task, pretrained = opened(**({"system": system} if system else {}))
+    pretrained.tokenizer.chat_template = "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}{{ m.role + \
+        ': ' + (m.content or '') + '\n' }}{% endif %}{% endfor %}"
+    messages = [json.dumps(TALK), json.dumps(more.get("messages", TALK))]
+    columns = {"messages": messages} | ({"tools": [None, *more["tools"]]} if "tools" in more else {})
+    _, findings = task.prepare({"train": Dataset.from_dict(columns)}, pretrained)
+    found = [f.problem for f in findings if "cannot write" in f.problem]
+    assert found == ([f"it cannot write {told}: they are put into the turns beside them"] if told else [])
 
 
 def test_usage_tells_what_a_template_leaves_out(opened: Any) -> None:

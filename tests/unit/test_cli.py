@@ -88,7 +88,7 @@ class FakeRun:
         stored = {"primary": "accuracy", "values": {"accuracy": {"value": 0.9, "low": 0.85, "high": 0.94}},
                   "examples": 200, "greater_is_better": True, "details": {}}  # fmt: skip
         told = {"name": "majority class", "score": "accuracy", "other": 0.5, "verdict": "better than majority class"}
-        return {"test": {"scores": stored, "comparisons": [told]}} if self.score is not None else {}
+        return {"test": {"scores": stored, "comparisons": [told], "warnings": []}} if self.score is not None else {}
 
     @property
     def recipe(self) -> Recipe:
@@ -136,7 +136,12 @@ class Fake:
     ) -> Any:
         self._asked("evaluate", run, data, columns=columns)
         return SimpleNamespace(
-            scores=SCORES, comparisons=[], notes=["so many texts"], report=report, to_dict=lambda: {"split": data}
+            scores=SCORES,
+            comparisons=[],
+            notes=["so many texts"],
+            warnings=["all alike"],
+            report=report,
+            to_dict=lambda: {"split": data},
         )
 
     def load(self, run: str) -> FakePredictor:
@@ -365,7 +370,7 @@ def test_train_tells_progress_and_summary_on_standard_error(command: Command, fa
     assert "accuracy  0.900 (0.850 to 0.940) on test" in done.err
     assert "better than majority class" in done.err
     assert f"report    {fake.folder / 'report.html'}" in done.err
-    assert "weitiao predict 20261103-full" in done.err
+    assert f'weitiao predict {fake.folder} "a text"' in done.err
     (_, (recipe,), _) = fake.calls[0]
     assert (recipe.training.epochs, recipe.method.name) == (5, "lora")
 
@@ -800,10 +805,30 @@ def test_the_last_lines_of_a_training_tell_each_score_with_its_own_verdicts(tmp_
 
     def measured(value: float, verdict: str) -> dict[str, Any]:
         score = {"value": value, "low": None, "high": None}
-        return {"scores": {"values": {"perplexity": score}}, "comparisons": [{"verdict": verdict}]}
+        told = ["all alike"] if verdict == "worse" else []
+        return {"scores": {"values": {"perplexity": score}}, "comparisons": [{"verdict": verdict}], "warnings": told}
 
     scores = {"validation": measured(7, "so so"), "test": measured(5, "better"), "general": measured(9, "worse")}
     run: Any = SimpleNamespace(primary="perplexity", score=5.0, low=None, high=None, scores=scores, folder=tmp_path,
-                               id="run")  # fmt: skip
-    said = [line.split() for line in summary(run)[:4]]
-    assert said == [["perplexity", "5.000", "on", "test"], ["better"], ["9.000", "on", "general"], ["worse"]]
+                               task="chat", recipe=Recipe(task="chat", model="m", data="d.jsonl"))  # fmt: skip
+    said = [line.split() for line in summary(run)[:5]]
+    assert said[:4] == [["perplexity", "5.000", "on", "test"], ["better"], ["9.000", "on", "general"], ["worse"]]
+    assert said[4] == ["warning:", "all", "alike"]
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "asked"),
+    [
+        ("text-classification", ["text", "label"], '"a text"'),
+        ("text-classification", ["text", "text_pair", "label"], "FILE"),
+        ("question-answering", ["question", "context", "answers"], "FILE"),
+        ("chat", ["messages", "tools"], '"a text"'),
+        ("automatic-speech-recognition", ["audio", "text"], "SOUND.wav"),
+    ],
+)
+def test_what_to_do_next_can_be_done(task: str, columns: list[str], asked: str) -> None:
+    from weitiao.cli.train import summary
+
+    recipe = Recipe(task=task, model="m", data={"train": "d.csv", "columns": {name: name for name in columns}})
+    run: Any = SimpleNamespace(primary=None, scores={}, folder=Path("my runs/one"), task=task, recipe=recipe)
+    assert summary(run)[-1].split("   |   ")[0] == f"next      weitiao predict 'my runs/one' {asked}"

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from tests.samples import gold_examples
 from tests.unit.test_intervals import scorer
-from weitiao.evaluation.compare import compare
+from weitiao.evaluation.compare import compare, in_words
 from weitiao.metrics.classification import MultiLabelScorer
 
 
@@ -75,6 +75,13 @@ def test_lower_is_better_for_losses():
     found = against(*pattern(300, 80, 10, 10), primary="log_loss")
     assert found.difference < 0
     assert found.finding == "better"
+
+
+def test_the_interval_of_a_large_difference_is_written_as_the_difference_is():
+    verdict = in_words("better", "it", "perplexity", -347_915.42, (-371_416.2, -327_297.1), 0.95, "none", None)
+    assert verdict == "better than it by 347,915 of perplexity (95% interval 327,297 to 371,416)"
+    verdict = in_words("no difference", "it", "perplexity", 1233.6, (-2000.4, 3000.0), 0.95, "none", None)
+    assert verdict.endswith("(+1,234, 95% interval -2,000 to +3,000)")
 
 
 def test_without_resamples_mcnemar_still_tests_and_others_do_not():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +68,17 @@ def test_a_sample_is_drawn_by_the_seed_from_what_counts() -> None:
     assert drawn.rows.tolist() != on.sample(20, seed=2).rows.tolist()
     assert on.sample(100, seed=1) is on
     assert on.sample(None, seed=1) is on
+
+
+def test_of_several_tasks_each_is_sampled() -> None:
+    """A task with few examples beside a large one would else have next to none."""
+    on = split(200, [*range(200), 199])
+    on = replace(on, features=on.features.add_column("part", [int(row >= 190) for row in on.features["row"]]))
+    drawn = on.sample(20, seed=1).rows
+    assert ((drawn < 190).sum(), (drawn >= 190).sum()) == (20, 10)
+    drawn = on.sample(5, seed=1).rows
+    assert ((drawn < 190).sum(), (drawn >= 190).sum()) == (5, 5)
+    assert on.sample(190, seed=1) is on
 
 
 # --- predicting
@@ -142,7 +154,7 @@ def test_measured_on_a_sample_says_so(quick: Values) -> None:
     test = run.scores["test"]
     assert test["scores"]["examples"] == 5
     assert {scores["examples"] for scores in test["baselines"].values()} == {5}
-    assert any("measured on 5 of 12 test examples" in note for note in test["notes"])
+    assert "measured on 5 of 12 test examples: a seeded sample (evaluation.examples)" in test["notes"]
     again = evaluate(run.folder, values["data"]["train"])
     assert again.scores.examples == 5
     assert any("measured on 5 of 120" in note for note in again.notes)
@@ -172,7 +184,9 @@ def dropping(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str],
     return without
 
 
-def test_examples_that_are_left_out_are_told_with_their_lines(quick: Values, dropping: Callable[[str], None]) -> None:
+def test_examples_that_are_left_out_are_told_with_their_lines(
+    quick: Values, dropping: Callable[[str], None], tmp_path: Path
+) -> None:
     dropping("staff")
     values = quick()
     lines = Path(values["data"]["train"]).read_text().splitlines()
@@ -182,7 +196,12 @@ def test_examples_that_are_left_out_are_told_with_their_lines(quick: Values, dro
     assert all("staff" in lines[int(f.where.rpartition(":")[2].split(",")[0]) - 1] for f in found)
     run = train(values)
     assert run.scores["test"]["scores"]["examples"] < 12
-    assert "left out" in run.scores["test"]["notes"][0]
+    count = run.scores["test"]["scores"]["examples"]
+    told = f"measured on {count} of 12 test examples: {12 - count} are left out as too long"
+    assert run.scores["test"]["notes"] == [told]
+    run = train(quick(output=str(tmp_path / "sampled"), evaluation={"examples": 3, "bootstrap": 0, "baselines": False}))
+    why = f"a seeded sample (evaluation.examples); {12 - count} are left out as too long"
+    assert run.scores["test"]["notes"] == [f"measured on 3 of 12 test examples: {why}"]
 
 
 def test_a_split_of_which_nothing_is_left_stops_before_training(quick: Values, dropping: Callable[[str], None]) -> None:

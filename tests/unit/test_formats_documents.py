@@ -60,7 +60,7 @@ def test_a_folder_however_deep(tmp_path):
     told = " ".join(note.problem for note in table.notes)
     assert "each of its 2 files is a document" in told
     assert "left out: README.md, empty.txt" in told
-    assert "GB18030" in told
+    assert "1 of 2 files (two.txt): read as GB18030" in told
 
 
 def test_a_long_paragraph_is_cut_at_lines(tmp_path):

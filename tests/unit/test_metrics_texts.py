@@ -170,6 +170,13 @@ def test_perplexity_weighs_tokens_and_takes_samples():
     assert scorer.outcomes()[0] == pytest.approx(1 / math.e)
 
 
+def test_a_text_is_told_with_its_own_perplexity_for_it_is_not_answered():
+    told = PerplexityScorer(lambda example: "text").tell({}, {"loss": 20.0, "tokens": 10})
+    assert (told.given, told.said, told.measure) == ("text", ["7.39"], "perplexity")
+    assert told.right == pytest.approx(math.exp(-2))
+    assert PerplexityScorer(lambda example: "text").tell({}, {"loss": 0.0, "tokens": 0}).said == []
+
+
 def test_a_diverged_loss_is_still_a_number():
     scorer = PerplexityScorer(lambda example: "")
     scorer.add([{}], [{"loss": 1e6, "tokens": 1}])

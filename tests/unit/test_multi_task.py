@@ -91,6 +91,13 @@ def test_each_task_is_cut_by_its_own_label(values: dict[str, Any]) -> None:
         assert max(test.values()) - min(test.values()) <= 1
 
 
+def test_what_is_told_of_the_data_names_the_task(values: dict[str, Any]) -> None:
+    two = values["task"]["tasks"]["two"]
+    two["data"] = {"train": two["data"], "max_examples": 20}
+    wheres = [finding.where for finding in prepare(Recipe(**values)).findings if "training on" in finding.problem]
+    assert wheres == ["two: data.max_examples"]
+
+
 def test_heads_share_one_body(values: dict[str, Any]) -> None:
     training, _ = load_for_training(prepare(Recipe(**values)))
     two, three = (training.model.heads[name] for name in ("two", "three"))

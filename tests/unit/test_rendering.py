@@ -125,7 +125,7 @@ def test_llama3_with_its_date(reader: Callable[..., Reader]) -> None:
         + head.format("user") + "hi<|eot_id|>" + head.format("assistant") + "⟦hello<|eot_id|>⟧"
         + head.format("user") + "how are you<|eot_id|>" + head.format("assistant") + "⟦fine<|eot_id|>⟧"
     ]  # fmt: skip
-    assert any("today's date" in finding.problem for finding in chat_template(taken.tokenizer).findings())
+    assert any("today's date" in finding.problem for finding in chat_template(taken.tokenizer).findings(()))
 
 
 def test_thinking_of_earlier_turns_is_learned_where_it_is_written(reader: Callable[..., Reader]) -> None:
@@ -179,7 +179,9 @@ def test_tool_calls_are_learned_and_results_are_not(reader: Callable[..., Reader
 def test_what_a_template_cannot_write_goes_into_the_turns_beside(reader: Callable[..., Reader]) -> None:
     gemma = reader("gemma")
     assert chat_template(gemma.tokenizer).lacking == {"system", "tools", "tool_calls", "tool"}
-    assert any("system messages" in finding.problem for finding in chat_template(gemma.tokenizer).findings())
+    (told,) = chat_template(gemma.tokenizer).findings({"system", "tool"})
+    assert told.problem.startswith("it cannot write system messages, tool results: ")
+    assert not chat_template(gemma.tokenizer).findings(())  # what no row has is of no interest
     assert shown(render(BRIEFED[:3], gemma)[0], gemma) == (
         "<s><start_of_turn>user\nbe kind\n\nhi<end_of_turn>\n<start_of_turn>model\n⟦hello<end_of_turn>⟧"
     )
@@ -360,7 +362,7 @@ def test_our_template_for_a_decoder(base: Callable[[], PreTrainedTokenizerBase])
     assert give_chat_template(tokenizer, "decoder")
     assert not give_chat_template(tokenizer, "decoder")
     taken = Reader("decoder", tokenizer, 500)
-    assert not chat_template(tokenizer).findings()
+    assert not chat_template(tokenizer).findings(("system", "tools", "tool_calls", "tool"))
     (row,) = render([BRIEFED[0], *CALLED], taken, tools=TOOLS)
     assert shown(row, taken) == (
         "Tools:\n" + json.dumps(TOOLS[0]) + "\n\nbe kind\n\nUser:\nwhat time is it\n\nAssistant:\n"

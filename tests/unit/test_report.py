@@ -9,6 +9,7 @@ import html
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from weitiao.evaluation import charts
 from weitiao.evaluation.compare import compare
 from weitiao.evaluation.intervals import with_intervals
 from weitiao.evaluation.meanings import about
-from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes
+from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes, Sameness
 from weitiao.evaluation.report import render, write_report
 from weitiao.evaluation.summary import (
     MOST_POINTS,
@@ -34,6 +35,7 @@ from weitiao.evaluation.summary import (
     recipe_rows,
 )
 from weitiao.metrics.classification import MultiLabelScorer, SingleLabelScorer
+from weitiao.metrics.perplexity import PerplexityScorer
 from weitiao.metrics.texts import TextScorer
 from weitiao.records import Finding, Score, Scores, Told
 
@@ -134,6 +136,52 @@ def written(rounds=20):
         also=[Elsewhere("general text", perplexity, {name: worse}, [])],
         splits=[SplitFacts("train", 40, "s.jsonl", {}, 30.0, 60, 0, LENGTHS)], views=[view()],
     )  # fmt: skip
+
+
+def test_texts_that_are_only_measured_are_no_wrong_answers():
+    scorer = PerplexityScorer(lambda example: example["text"])
+    examples = [{"text": f"text {i}"} for i in range(3)]
+    predictions = [{"loss": loss, "tokens": 10} for loss in (10.0, 60.0, 20.0)]
+    scorer.add(examples, predictions)
+    mistakes, samples = Mistakes(scorer), Chosen(scorer, [0])
+    mistakes.add(range(3), examples, predictions)
+    samples.add(range(3), examples, predictions)
+    drawn = [dataclasses.replace(samples.all()[0], before=["99.5"])]
+    told = text_of(render(Facts("Laws", "r", "language-modeling", "m", scores=scorer.scores(), mistakes=mistakes.top(),
+                             samples=drawn)))  # fmt: skip
+    hardest, drawn_at_random = told.partition("The hardest texts")[2].split("Texts, drawn at random")
+    assert "perplexity" in hardest
+    assert re.findall(r"text \d|\d+\.\d+", hardest) == ["403.4", "text 1", "7.39", "text 2", "2.72", "text 0"]
+    assert re.findall(r"text \d|\d+\.\d+", drawn_at_random)[:3] == ["2.72", "text 0", "99.5"]
+    assert not re.search("worst answers|expected|said|nothing|%", hardest + drawn_at_random[:160])
+
+
+def test_micro_f1_is_left_out_where_it_is_accuracy_also_of_one_task_of_several():
+    values = {name: Score(0.5) for name in ("mean", "a.accuracy", "a.micro_f1", "b.micro_f1", "b.macro_f1")}
+    told = text_of(render(Facts("t", "r", "multi-task", "m", scores=Scores("mean", values, 10))))
+    assert "micro F1 (b)" in told
+    assert "micro F1 (a)" not in told
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "told"),
+    [
+        ([[]] * 10, [["Place: Rome"], []] * 5, "answers nothing at all on any of the 10 examples"),
+        ([["a"]] * 12, [["a"], ["b"]] * 6, "gives all 12 examples the same answer, 'a'"),
+        ([["a"]] * 12, [["a"]] * 12, ""),  # it is the right one
+        ([["a"]] * 11 + [["b"]], [["a"], ["b"]] * 6, ""),
+        ([["a"]] * 9, [["a"], ["b"], ["c"]] * 3, ""),  # few, it may be chance
+    ],
+)
+def test_answers_that_are_all_alike_are_noticed(said, expected, told):
+    scorer = SimpleNamespace(tell=lambda example, prediction: Told("text", example, prediction, 0.5))
+    alike = Sameness(scorer)
+    for start in range(0, len(said), 4):
+        batch = slice(start, start + 4)
+        alike.add(range(len(said[batch])), expected[batch], said[batch])
+    warnings = alike.warnings()
+    assert len(warnings) == bool(told)
+    assert all(told in warning for warning in warnings)
 
 
 def view():

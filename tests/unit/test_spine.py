@@ -13,7 +13,7 @@ from tests.samples import reviews
 from weitiao import Recipe, check, evaluate, load, resume, train
 from weitiao.artifacts.run_folder import find_run
 from weitiao.errors import DataError, Interrupted, RecipeError, RunError
-from weitiao.events import Evaluated, Event, Resumed, StepDone, Stopped
+from weitiao.events import Evaluated, Event, Measuring, Resumed, StepDone, Stopped, Writing
 
 Values = Callable[..., dict[str, Any]]
 Write = Callable[..., str]
@@ -102,6 +102,39 @@ def test_baselines_are_measured_on_the_same_examples_in_the_same_order(
     for ours, other in seen:
         assert list(ours) == list(other)
         assert len(set(ours)) == 2
+
+
+def test_each_part_of_what_follows_the_training_is_told_as_it_begins(quick: Values, write: Write) -> None:
+    other, watcher = write(rows_of(20), "other.jsonl"), Watcher()
+    evaluation = {"bootstrap": 0, "also": {"other": other}, "examples": 10}
+    train(quick(data={"train": write(rows_of(80), "train.jsonl")}, evaluation=evaluation), trackers=[watcher])
+    stopped = next(i for i, event in enumerate(watcher.seen) if isinstance(event, Stopped))
+    after = watcher.seen[stopped + 1 : -1]
+    baselines = ["", "majority class", "TF-IDF + logistic regression"]
+    measured = [(e.split, e.baseline) for e in after if isinstance(e, Measuring)]
+    assert measured == [("validation", ""), *(("test", b) for b in baselines), *(("other", b) for b in baselines)]
+    assert {event.examples for event in after if isinstance(event, Measuring)} <= {8, 10}
+    assert [event.what for event in after if isinstance(event, Writing)] == ["model", "report"]
+
+
+def test_a_model_that_answers_all_alike_is_warned_of(
+    quick: Values, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weitiao.tasks.text_classification import TextClassification
+
+    real = TextClassification.predict
+
+    def collapsed(self: Any, *given: Any, **named: Any) -> list[dict[str, Any]]:
+        return [{**prediction, "label": "good"} for prediction in real(self, *given, **named)]
+
+    data = {"train": write(rows_of(100), "train.jsonl"), "validation_size": 0.2, "test_size": 0.2}
+    monkeypatch.setattr(TextClassification, "predict", collapsed)
+    run = train(quick(data=data))
+    (warning,) = run.scores["test"]["warnings"]
+    assert warning.startswith("the model gives all 20 examples the same answer, 'good'. ")
+    assert "The model gives all 20 examples the same answer" in run.report.read_text(encoding="utf-8")
+    (warning,) = evaluate(run.folder, str(data["train"])).warnings
+    assert warning.startswith("the model gives all 100 examples")
 
 
 # --- labels

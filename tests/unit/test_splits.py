@@ -259,6 +259,9 @@ def test_given_files_and_what_they_share(tmp_path):
     splits = opened(train, test=test)
     assert {name: len(data) for name, data in splits.items()} == {"train": 45, "validation": 5, "test": 11}
     assert "warning data.train train.csv:52, 53: 2 rows of train have a text that is in test too" in problems(splits)
+    one = opened(write(tmp_path / "one.csv", [*reviews(50), ("The END", "label 0")]), test=test)
+    told = "1 row of train has a text that is in test too; it is left out of train"
+    assert f"warning data.train one.csv:52: {told}" in problems(one)
     kept = opened(train, test=test, duplicates="anywhere", validation_size=0)
     assert len(kept["train"]) == 52
     assert "they stay" in problems(kept)

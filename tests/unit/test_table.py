@@ -80,6 +80,15 @@ def test_notes_survive_the_cache(tmp_path):
     assert "GB18030" in open_table(str(path)).notes[0].problem
 
 
+def test_a_note_about_one_of_several_files_names_it(tmp_path):
+    for number, encoding in enumerate(("utf-8", "gb18030", "utf-8")):
+        (tmp_path / f"train-{number:05}-of-00003.csv").write_bytes(
+            "text,label\n这是一个很好的电影,好\n".encode(encoding)
+        )
+    (note,) = open_table(str(tmp_path)).notes
+    assert note.problem == "train-00001-of-00003.csv: read as GB18030 (GBK)"
+
+
 def test_json_types_are_kept_and_mixed_ones_become_text(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FIRST_ROWS", 2)
     monkeypatch.setattr(module, "MOST_ROWS", 2)

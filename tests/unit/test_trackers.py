@@ -16,11 +16,13 @@ from weitiao.events import (
     Evaluated,
     Event,
     Found,
+    Measuring,
     Resumed,
     RunFinished,
     RunStarted,
     StepDone,
     Stopped,
+    Writing,
 )
 from weitiao.trackers import open_trackers, recording, units
 from weitiao.trackers.console import Console, Pace
@@ -48,6 +50,9 @@ def every_event() -> list[Event]:
         evaluated(11),
         CheckpointSaved(step=11, path="checkpoints/11"),
         Stopped(step=11, reason="no better score for 3 evaluations", best_step=11),
+        Measuring(split="test", examples=1200),
+        Measuring(split="test", examples=1200, baseline="majority class"),
+        Writing(what="report"),
         RunFinished(run="r1", artifact="a", report="r.html", primary="accuracy", score=0.8, seconds=200),
     ]
 
@@ -218,6 +223,9 @@ def test_every_event_is_taken_and_what_matters_is_said() -> None:
         assert "resumed from step 10" in said
         assert "checkpoints/20" in said
         assert "no better score for 3 evaluations" in said
+        assert "measuring on test: 1,200 examples\n" in said
+        assert "measuring on test: the baseline 'majority class'\n" in said
+        assert "writing the report\n" in said
         assert "finished in 3 min 20 s" in said
         assert "  t · m (encoder, 22.7 M parameters) · full · fp32 on cpu\n" in said
         assert "  train 1,200, test 10 · steps 100 · learning rate 0.0001\n" in said
@@ -277,6 +285,8 @@ def test_durations(seconds: float, text: str) -> None:
 def test_counts_and_scores() -> None:
     assert [units.count(n) for n in (7, 1234, 22_700_000, 1.1e9)] == ["7", "1,234", "22.7 M", "1.1 G"]
     assert units.score(0.8123, 0.79, 0.834) == "0.812 (0.790 to 0.834)"
+    assert units.score(10_470.301, 9_020.718, 12_590.816) == "10,470 (9,021 to 12,591)"
+    assert units.score(9.98, 9.1, 10.25) == "9.980 (9.100 to 10.250)"
     assert units.score(None) == "-"
 
 

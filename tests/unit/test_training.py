@@ -19,7 +19,7 @@ from weitiao.events import CheckpointSaved, Evaluated, StepDone, Stopped
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch, Score, Scores
 from weitiao.training.checkpoint import Checkpoints
-from weitiao.training.fit import fit
+from weitiao.training.fit import Progress, fit
 from weitiao.training.loop import Training, planned_steps, train_steps
 from weitiao.training.optimizer import make_optimizer, rate_factor
 
@@ -97,7 +97,7 @@ def test_stops_when_not_better_and_keeps_the_best(tmp_path: Path) -> None:
     run = training(epochs=20, patience=2)
     seen: dict[int, torch.Tensor] = {}
     events = []
-    for event in fit(run, Checkpoints(tmp_path), scripted(0.1, 0.7, 0.6, 0.7, 0.9), threading.Event()):
+    for event in fit(run, Checkpoints(tmp_path), scripted(0.1, 0.7, 0.6, 0.65, 0.9), threading.Event()):
         events.append(event)
         if isinstance(event, Evaluated):
             seen[event.step] = run.model.line.weight.detach().clone()
@@ -108,6 +108,29 @@ def test_stops_when_not_better_and_keeps_the_best(tmp_path: Path) -> None:
     assert "no better score in 2" in stopped.reason
     assert torch.equal(run.model.line.weight, seen[8])
     assert not torch.equal(run.model.line.weight, seen[16])
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "losses", "best"),
+    [
+        ([0.0, 0.0, 0.0], [None, None, None], 3),  # the latest, where nothing else tells
+        ([0.5, 0.5, 0.5], [0.3, 0.2, 0.4], 2),
+        ([0.5, 0.5, 0.5], [0.3, 0.2, 0.2], 3),
+        ([0.5, 0.7, 0.5], [0.3, 0.9, 0.1], 2),  # the score comes first
+        ([0.7, 0.5, 0.7], [0.2, 0.1, 0.3], 1),
+    ],
+)
+@pytest.mark.parametrize("name", ["loss", "log_loss"])
+def test_of_equal_scores_the_lowest_loss_is_kept_and_none_counts_as_better(
+    accuracies: list[float], losses: list[float | None], best: int, name: str
+) -> None:
+    progress = Progress()
+    for step, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1):
+        values = {"accuracy": Score(accuracy)} | ({} if loss is None else {name: Score(loss)})
+        taken = progress.take(Scores("accuracy", values, 1), step)
+        assert taken == (progress.best_step == step)
+    assert progress.best_step == best
+    assert progress.not_better == 3 - 1 - accuracies.index(max(accuracies))
 
 
 def test_lower_is_better_where_the_score_says_so(tmp_path: Path) -> None:

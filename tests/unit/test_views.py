@@ -19,6 +19,7 @@ from weitiao.cli.main import app
 from weitiao.errors import DataError
 from weitiao.evaluation.report import write_views
 from weitiao.evaluation.summary import Token, TokenRow, View
+from weitiao.inspection import named_rows
 from weitiao.preparation import prepare
 from weitiao.recipe import Recipe
 from weitiao.records import FAMILIES, Batch, Head, Reader
@@ -99,6 +100,49 @@ def test_what_is_not_there(file: Path, named: dict[str, Any], said: str, fix: st
     with pytest.raises(DataError, match=re.escape(said)) as caught:
         inspect(file, **named)
     assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ("a.csv:3", {"a.csv:3"}),
+        ("data.train my file.csv:3, 7 and 2 more", {"my file.csv:3", "my file.csv:7"}),
+        ("intents: data.test a.csv:3; b/c.txt:1 and 1,002 more", {"a.csv:3", "b/c.txt:1"}),
+        ("chat.jsonl:8 (messages[2].role)", {"chat.jsonl:8"}),
+        ("data.train", set()),
+        ("recipe.yaml (data.train)", set()),
+    ],
+)
+def test_rows_are_read_back_from_a_place(where: str, rows: set[str]) -> None:
+    assert named_rows(where) == rows
+
+
+def test_rows_in_error_are_told_and_the_others_shown(tmp_path: Path, recipe_values: Values) -> None:
+    """Also where faults are told a row at a time, as those of dialogues are."""
+    turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
+    rows = [{"messages": turns}, {"messages": turns[::-1]}, {"messages": turns}, {"messages": [*turns, turns[1]]}]
+    (tmp_path / "talk.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = {"train": str(tmp_path / "talk.jsonl"), "validation_size": 0, "test_size": 0}
+    values = recipe_values("decoder", task="chat", data=data, method="full")
+    (tmp_path / "talk.json").write_text(json.dumps(values))
+    done = run(str(tmp_path / "talk.json"))
+    assert done.exit_code == 2
+    assert [line.split(" · ")[1] for line in done.stdout.splitlines() if "train row" in line] == [
+        "talk.jsonl:1", "talk.jsonl:3",
+    ]  # fmt: skip
+    assert "error: talk.jsonl:2 (messages[0]): the dialogue starts with the assistant" in done.stderr
+    assert "error: talk.jsonl:4 (messages[2]): the assistant speaks twice in a row" in done.stderr
+    with pytest.raises(DataError, match=r"talk\.jsonl:2.*(?s:.*)talk\.jsonl:4"):
+        inspect(tmp_path / "talk.json")
+
+
+def test_an_error_that_is_about_no_row_is_raised_as_it_is(file: Path) -> None:
+    values = json.loads(file.read_text())
+    values["data"]["columns"] = {"text": "words"}
+    file.write_text(json.dumps(values))
+    with pytest.raises(DataError, match="words") as caught:
+        inspect(file)
+    assert caught.value.fix
 
 
 def test_nothing_random_is_moved_and_the_same_is_seen_again(file: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weitiao.metrics.words import distance, greater_is_better, in_points, is_share, kind, scale, spoken, written
+from weitiao.metrics.words import distance, figure, greater_is_better, in_points, is_share, kind, scale, spoken, written
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,24 @@ def test_each_score(score, value, said, as_written, lower):
         ("spearman", -0.0412, "0.041 of Spearman"),
         ("perplexity", 2.5, "2.50 of perplexity"),
         ("rmse", 0.01, "0.0100 of RMSE"),
+        ("pseudo_perplexity", -347_915.42, "347,915 of pseudo perplexity"),
+        ("mse", 43_215.4, "43,215 of MSE"),
     ],
 )
 def test_differences(score, difference, told):
     assert distance(score, difference) == told
-    factor, digits = scale(score)
-    assert f"{abs(factor * difference):.{digits}f}" == told.split()[0]
+    factor, digits = scale(score, difference)
+    assert f"{abs(factor * difference):,.{digits}f}" == told.split()[0]
     assert in_points(score) is ("points" in told)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "told"),
+    [(0.8123, 3, "0.812"), (-9.87654, 4, "-9.8765"), (50.288, 3, "50.29"), (160.73, 3, "160.7"),
+     (10_470.301, 3, "10,470"), (10_470.301, 4, "10,470"), (float("inf"), 3, "inf")],
+)  # fmt: skip
+def test_figures_have_fewer_digits_the_larger_they_are(value, digits, told):
+    assert figure(value, digits) == told
 
 
 def test_what_is_not_known_is_a_share():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from weitiao import registry
 from weitiao.methods.base import Detaches
+from weitiao.metrics.words import figure
 from weitiao.recipe import Recipe
 from weitiao.records import Family, Scores
 
@@ -135,6 +136,7 @@ def _scores(scores: Scores | None, split: str, verdicts: list[str]) -> str:
     lines = [f"On {scores.examples:,} {split} examples, with confidence intervals where given:", ""]
     lines += ["| score | value | interval |", "|---|---|---|"]
     for name, score in scores.values.items():
-        interval = "" if score.low is None else f"{score.low:.4f} to {score.high:.4f}"
-        lines.append(f"| {name}{' (primary)' if name == scores.primary else ''} | {score.value:.4f} | {interval} |")
+        ends = [figure(end, 4, beside=score.value) for end in (score.low, score.high) if end is not None]
+        called = f"{name} (primary)" if name == scores.primary else name
+        lines.append(f"| {called} | {figure(score.value, 4)} | {' to '.join(ends)} |")
     return "\n".join([*lines, "", *(f"- {verdict}" for verdict in verdicts)])

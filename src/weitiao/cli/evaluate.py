@@ -41,6 +41,8 @@ def evaluate(
         typer.echo("")
         show.table(*per_class(evaluation.scores))
     show.comparisons(comparison.to_dict() for comparison in evaluation.comparisons)
+    for warning in evaluation.warnings:
+        typer.echo(f"warning: {warning}")
     for note in evaluation.notes:
         typer.echo(f"note: {note}")
     if evaluation.report:

@@ -48,14 +48,16 @@ def inspect(
       weitiao inspect recipe.yaml
       weitiao inspect recipe.yaml --split test --row 12
       weitiao inspect recipe.yaml --row reviews.csv:40 --html examples.html
+
+    Rows that cannot be trained on are told, the others are shown; it then exits with 2.
     """
     from dataclasses import asdict
 
-    from weitiao import run
     from weitiao.cli import show
+    from weitiao.inspection import inspected
     from weitiao.recipe import Recipe
 
-    seen = run.inspect(Recipe.read(recipe, set_ or ()), split=split, row=row, count=count)
+    seen, errors = inspected(Recipe.read(recipe, set_ or ()), split=split, row=row, count=count)
     if html is not None:
         from weitiao.evaluation.report import write_views
 
@@ -66,6 +68,9 @@ def inspect(
         typer.echo(f"examples  {html}")
     else:
         _print(seen)
+    for error in errors:
+        typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(2 if errors else 0)
 
 
 def heading(view: View) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from weitiao.metrics.words import figure
 from weitiao.records import Finding, Score, Scores
 from weitiao.trackers.units import score
 
@@ -45,8 +46,8 @@ def scores(scores: Scores) -> None:
     rows = []
     for name in names:
         value = scores.values[name]
-        interval = "" if value.low is None or value.high is None else f"{value.low:.3f} to {value.high:.3f}"
-        rows.append((name, score(value.value), interval))
+        ends = [figure(end, beside=value.value) for end in (value.low, value.high) if end is not None]
+        rows.append((name, score(value.value), " to ".join(ends)))
     table(rows, ("score", "value", "interval"))
 
 
@@ -58,7 +59,7 @@ def stored_scores(stored: Mapping[str, Any]) -> Scores:
 
 def comparisons(compared: Iterable[Mapping[str, Any]]) -> None:
     """Print each baseline with its score and how the model compares with it, in words."""
-    rows = [(row["name"], f"{row['score']} {row['other']:.3f}", row["verdict"]) for row in compared]
+    rows = [(row["name"], f"{row['score']} {score(row['other'])}", row["verdict"]) for row in compared]
     if rows:
         typer.echo("")
         table(rows, ("baseline", "its score", "the model is"))

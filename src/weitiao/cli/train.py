@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,12 +95,27 @@ def summary(run: Run) -> list[str]:
             lines += _verdicts(run, name)
     for name, path in paths(run).items():
         lines.append(f"{name:<9} {path}")
-    lines.append(f'next      weitiao predict {run.id} "a text"   |   weitiao evaluate {run.id} DATA')
+    folder = shlex.quote(str(run.folder))  # an id is found in runs/ alone
+    lines.append(f"next      weitiao predict {folder} {_input(run)}   |   weitiao evaluate {folder} DATA")
     return lines
 
 
+def _input(run: Run) -> str:
+    """What `weitiao predict` takes of this task: a text is not enough where a model reads more than one."""
+    from weitiao import registry
+
+    task = registry.get("task", run.task)
+    if task.layout == "audio":
+        return "SOUND.wav"
+    given = [column for column in task.columns if not column.target and column.role in run.recipe.data.columns]
+    return "FILE" if len(given) > 1 and task.layout != "dialogue" else '"a text"'
+
+
 def _verdicts(run: Run, name: str) -> list[str]:
-    return [f"          {comparison['verdict']}" for comparison in run.scores[name]["comparisons"]]
+    """How the model compares with each baseline, and what makes its scores worth little."""
+    measured = run.scores[name]
+    verdicts = [comparison["verdict"] for comparison in measured["comparisons"]]
+    return [f"          {line}" for line in (*verdicts, *(f"warning: {told}" for told in measured["warnings"]))]
 
 
 def paths(run: Any) -> dict[str, Path]:

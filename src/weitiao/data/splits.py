@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,15 +83,17 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 def open_splits(
-    settings: DataSettings, columns: Sequence[Column], *, base: Path = Path(), seed: int, layout: Layout | None = None
-) -> Splits:
+    settings: DataSettings, columns: Sequence[Column], *, base: Path = Path(), seed: int, layout: Layout | None = None,
+    without: Collection[str] = (),
+) -> Splits:  # fmt: skip
     """Open the recipe's data as splits of role columns.
 
     A split that is not given as a file, or held by train's folder, is cut from train: seeded, stratified by label,
     whole groups, the same text never on both sides; which rows go where does not hang on the order of the file. Texts
-    of train that stand in a given validation or test file are left out of train, with a warning.
+    of train that stand in a given validation or test file are left out of train, with a warning. Rows at one of
+    `without` (``reviews.csv:12``) are not read.
     """
-    tables = _tables(settings, base, layout)
+    tables = _tables(settings, base, layout, without)
     chosen = choose_columns(tables["train"], columns, laid_out(layout, settings.columns))
     findings = [finding for table in tables.values() for finding in table.notes] + chosen.findings
     parts = {split: _part(split, table, chosen, columns, settings, base) for split, table in tables.items()}
@@ -109,9 +111,11 @@ def open_splits(
     )
 
 
-def _tables(settings: DataSettings, base: Path, layout: Layout | None) -> dict[SplitName, Table]:
+def _tables(
+    settings: DataSettings, base: Path, layout: Layout | None, without: Collection[str]
+) -> dict[SplitName, Table]:
     def opened(source: str, split: SplitName | None) -> Table:
-        return open_table(source, base=base, split=split, layout=layout, named=settings.columns)
+        return open_table(source, base=base, split=split, layout=layout, named=settings.columns, without=without)
 
     inside = _inside(settings.train, base, layout)
     tables: dict[SplitName, Table] = {"train": opened(settings.train, "train" if "train" in inside else None)}
@@ -175,14 +179,16 @@ def _keep_apart(parts: dict[SplitName, _Part], settings: DataSettings) -> list[F
 
 
 def _shared(train: _Part, shared: np.ndarray, other: str, kept: bool) -> Finding:
-    done = "they stay, as data.duplicates says" if kept else "they are left out of train"
-    problem = f"{_rows(shared)} of train have a text that is in {other} too; {done}"
+    have, they_stay, they_are = _words(shared, "have", "they stay", "they are")
+    done = f"{they_stay}, as data.duplicates says" if kept else f"{they_are} left out of train"
+    problem = f"{_rows(shared)} of train {have} a text that is in {other} too; {done}"
     fix = f"With them in both, the {other} scores are too good." if kept else ""
     return Finding("warning", f"data.train {_where(train, shared)}", problem, fix)
 
 
 def _both_given(validation: _Part, shared: np.ndarray) -> Finding:
-    problem = f"{_rows(shared)} of validation have a text that is in test too; they stay in both"
+    have, they_stay = _words(shared, "have", "they stay")
+    problem = f"{_rows(shared)} of validation {have} a text that is in test too; {they_stay} in both"
     return Finding("warning", f"data.validation {_where(validation, shared)}", problem, "Take them out of one file.")
 
 
@@ -195,13 +201,22 @@ def _shared_groups(parts: Mapping[SplitName, _Part]) -> list[Finding]:
     for split in [name for name in known if name != "train" and "train" in known]:
         shared = np.isin(known["train"], known[split])
         if shared.any():
-            problem = f"{_rows(shared)} of train are of a group that is in {split} too; they stay"
+            are, they_stay = _words(shared, "are", "they stay")
+            problem = f"{_rows(shared)} of train {are} of a group that is in {split} too; {they_stay}"
             findings.append(Finding("warning", f"data.train {_where(parts['train'], shared)}", problem))
     return findings
 
 
 def _where(part: _Part, mask: np.ndarray) -> str:
     return lines_where(part.data, part.rows[mask])
+
+
+SINGULAR = {"have": "has", "are": "is", "they stay": "it stays", "they are": "it is"}
+
+
+def _words(mask: np.ndarray, *words: str) -> list[str]:
+    """Return what is said of several rows, or the same of one."""
+    return [SINGULAR[word] for word in words] if int(mask.sum()) == 1 else list(words)
 
 
 def _rows(mask: np.ndarray) -> str:
@@ -311,7 +326,9 @@ def _drop_shared(parts: dict[SplitName, _Part]) -> list[Finding]:
         if split in parts and other in parts:
             shared = np.isin(parts[split].keys, parts[other].keys)
             if shared.any():
-                problem = f"{_rows(shared)} of {split} have a text that {other} has in another group; they are left out"
+                have, they_are = _words(shared, "have", "they are")
+                told = f"a text that {other} has in another group; {they_are} left out"
+                problem = f"{_rows(shared)} of {split} {have} {told}"
                 findings.append(Finding("warning", f"data.{split} {_where(parts[split], shared)}", problem))
                 parts[split] = parts[split].only(~shared)
     return findings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -17,13 +17,14 @@ from weitiao.data import audio, dialogue
 from weitiao.data.arrow import digest, is_whole, metadata, open_arrow, write_arrow
 from weitiao.data.formats.base import Format, Layout
 from weitiao.data.formats.detect import files_of, format_of, splits_in
+from weitiao.data.formats.encoding import shortened
 from weitiao.errors import DataError, SourceError
 from weitiao.records import FILE, LINE, SPLITS, Finding, SplitName
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-READER = "3"  # raise when a format or the table's layout changes: what is cached is read anew
+READER = "4"  # raise when a format or the table's layout changes: what is cached is read anew
 FIRST_ROWS, MOST_ROWS = 1_000, 10_000  # rows of a batch
 BATCH_BYTES = 32 << 20
 
@@ -54,6 +55,7 @@ def open_table(
     split: SplitName | None = None,
     layout: Layout | None = None,
     named: Named | None = None,
+    without: Collection[str] = (),
 ) -> Table:
     """Return the table that `source` names: a file, a folder, or anything `sources.fetch` takes.
 
@@ -67,11 +69,15 @@ def open_table(
     - ``dialogue``: each row gets `messages` (and `tools`) as JSON text, whatever its form, and is checked.
     - ``audio``: paths of sounds are made absolute, from the data file's folder; one that is missing is an error.
 
+    Rows that stand at one of `without` (``reviews.csv:12``) are not read.
+
     Raises `SourceError` where nothing is there, `DataError` where it is empty or cannot be read.
     """
     path, split = locate(source, base=base, split=split, layout=layout)
     files = files_of(path, split, layout)
-    reading = _Reading(files, [format_of(file, layout) for file in files], layout, named or {}, limit, path)
+    reading = _Reading(
+        files, [format_of(file, layout) for file in files], layout, named or {}, limit, path, frozenset(without)
+    )
     key = reading.digest()
     cached = sources.cache_folder() / "tables" / f"{key}.arrow"
     if not is_whole(cached):
@@ -142,6 +148,7 @@ class _Reading:
     named: Named
     limit: int | None
     source: Path
+    without: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -151,7 +158,7 @@ class _Reading:
 
     def digest(self) -> str:
         """Digest of all that the table's content hangs on."""
-        options: list[Any] = [self.limit]
+        options: list[Any] = [self.limit, *sorted(self.without)]
         if self.layout is not None:
             options += [self.layout, sorted(self.named.items())]
         if self.layout == "audio":
@@ -160,16 +167,26 @@ class _Reading:
         return digest(READER, *options, *read)
 
     def notes(self) -> list[str]:
-        return sorted(
-            {note for kind, file in zip(self.formats, self.files, strict=True) for note in _notes(kind, file)}
-        )
+        """What the formats tell, each note once, with the files that it is about where it is not about all."""
+        told: dict[str, list[str]] = {}
+        for kind, file in zip(self.formats, self.files, strict=True):
+            for note in _notes(kind, file):
+                told.setdefault(note, []).append(file.name)
+        whole = len(self.files)
+        return sorted(note if len(names) == whole else f"{shortened(names)}: {note}" for note, names in told.items())
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Read from the start."""
         found = chain.from_iterable(
-            self._laid_out(_lines(kind, file), file) for kind, file in zip(self.formats, self.files, strict=True)
+            self._laid_out(self._lines(kind, file), file) for kind, file in zip(self.formats, self.files, strict=True)
         )
         return ((line, _stored(line, record)) for line, record in islice(found, self.limit))
+
+    def _lines(self, kind: type[Format], file: Path) -> Iterator[tuple[int, Record]]:
+        for line, record in kind.read(file):
+            record.setdefault(FILE, file.name)
+            if not self.without or f"{record[FILE]}:{line}" not in self.without:
+                yield line, record
 
     def _laid_out(self, rows: Iterator[tuple[int, Record]], file: Path) -> Iterator[tuple[int, Record]]:
         if self.layout == "dialogue":
@@ -177,12 +194,6 @@ class _Reading:
         if self.layout == "audio":
             return audio.with_paths(rows, file.parent, self.named)
         return rows
-
-
-def _lines(kind: type[Format], file: Path) -> Iterator[tuple[int, Record]]:
-    for line, record in kind.read(file):
-        record.setdefault(FILE, file.name)
-        yield line, record
 
 
 def _stored(line: int, record: Record) -> Record:

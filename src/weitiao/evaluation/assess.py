@@ -15,8 +15,9 @@ from weitiao.errors import WeitiaoError
 from weitiao.evaluation.compare import Comparison, compare
 from weitiao.evaluation.evaluate import Inference, Labelled, score
 from weitiao.evaluation.intervals import resampled, with_intervals
-from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes
+from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes, Sameness
 from weitiao.evaluation.verdicts import Drawn
+from weitiao.events import Event, Measuring
 from weitiao.recipe import EvaluationSettings
 from weitiao.records import Scores, SplitName
 
@@ -37,6 +38,7 @@ class Measured:
     baselines: dict[str, Scores] = field(default_factory=dict)  # by the baseline's name for people
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # what makes the scores worth little
     mistakes: list[Answer] = field(default_factory=list)  # the surest ones
     samples: list[Answer] = field(default_factory=list)  # a few answers, drawn, not chosen
     drawn: dict[str, Drawn] = field(default_factory=dict)  # what pairs of runs are tested by; "" is the model
@@ -47,9 +49,14 @@ class Measured:
             "split": self.split, "scores": asdict(self.scores),
             "baselines": {name: asdict(scores) for name, scores in self.baselines.items()},
             "comparisons": [comparison.to_dict() for comparison in self.comparisons], "notes": self.notes,
+            "warnings": self.warnings,
             "mistakes": [asdict(answer) for answer in self.mistakes],
             "samples": [asdict(answer) for answer in self.samples],
         }  # fmt: skip
+
+
+def _silent(_: Event) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -61,31 +68,38 @@ class Rivals:
 
 
 def assess(
-    inference: Inference, on: Labelled, settings: EvaluationSettings, seed: int, rivals: Rivals | None
-) -> Measured:
-    """Measure the model on a split, or a sample of `evaluation.examples` of it; with `rivals` also the baselines."""
-    whole, on = len(on.examples), on.sample(settings.most, seed)
+    inference: Inference, on: Labelled, settings: EvaluationSettings, seed: int, rivals: Rivals | None,
+    record: Callable[[Event], None] = _silent,
+) -> Measured:  # fmt: skip
+    """Measure the model on a split, or a sample of `evaluation.examples` of it; with `rivals` also the baselines.
+
+    `record` is told of each part before it begins.
+    """
+    there, on = on, on.sample(settings.most, seed)
+    record(Measuring(split=on.name, examples=len(on.rows)))
     order: list[int] = []
     drawn = np.random.default_rng(seed).permutation(on.rows)[:SAMPLES].tolist()
     mistakes, samples = Mistakes(inference.task.scorer()), Chosen(inference.task.scorer(), drawn)
-    ours = score(inference, on, lambda rows, *_: order.extend(rows), mistakes.add, samples.add)
+    alike = Sameness(inference.task.scorer())
+    ours = score(inference, on, lambda rows, *_: order.extend(rows), mistakes.add, samples.add, alike.add)
     scores, drawn = _with_intervals(ours, settings, seed, order)
     measured = Measured(
         on.name, scores, mistakes=_placed(mistakes.top(), on), samples=_placed(samples.all(), on),
-        notes=_sampled(whole, on), drawn={"": drawn} if drawn else {},
+        notes=_sampled(there, on), drawn={"": drawn} if drawn else {}, warnings=alike.warnings(),
     )  # fmt: skip
     if rivals is not None and settings.baselines:
         for name in inference.task.baselines:
-            _beside(measured, name, inference, on.only(np.array(order)), ours, rivals, settings, seed)
+            _beside(measured, name, inference, on.only(np.array(order)), ours, rivals, settings, seed, record)
     return measured
 
 
 def _beside(
     measured: Measured, name: str, inference: Inference, on: Labelled, ours: Scorer, rivals: Rivals,
-    settings: EvaluationSettings, seed: int,
+    settings: EvaluationSettings, seed: int, record: Callable[[Event], None],
 ) -> None:  # fmt: skip
     """Put a baseline's scores and how the model compares into `measured`; `on` is in the model's order, for pairs."""
     baseline: Baseline = registry.get("baseline", name)(inference.task, seed=seed)
+    record(Measuring(split=on.name, examples=len(on.rows), baseline=baseline.name))
     try:
         baseline.fit(rivals.fit_on, rivals.untouched)
     except WeitiaoError as error:
@@ -106,11 +120,12 @@ def _beside(
     measured.notes.extend(f"{baseline.name}: {note}" for note in baseline.notes)
 
 
-def _sampled(whole: int, on: Labelled) -> list[str]:
-    if len(on.rows) == whole:
-        return []
-    why = "a seeded sample (evaluation.examples); rows that are left out as too long are not among them"
-    return [f"measured on {len(on.rows):,} of {whole:,} {on.name} examples: {why}"]
+def _sampled(there: Labelled, on: Labelled) -> list[str]:
+    """What a score on `on` is not about: examples of the split that were not drawn, or that do not fit."""
+    whole, fitting, measured = len(there.examples), len(there.rows), len(on.rows)
+    why = ["a seeded sample (evaluation.examples)"] if measured < fitting else []
+    why += [f"{whole - fitting:,} are left out as too long"] if fitting < whole else []
+    return [f"measured on {measured:,} of {whole:,} {on.name} examples: {'; '.join(why)}"] if why else []
 
 
 def _predicted(baseline: Baseline, inference: Inference, on: Labelled, shown: Chosen) -> Scorer:

@@ -175,9 +175,9 @@ def _range(primary: str, difference: float, interval: tuple[float, float], confi
     low, high = interval
     if not signed and difference < 0:
         low, high = -high, -low
-    factor, digits = scale(primary)
+    factor, digits = scale(primary, difference)
     seen, low, high = (round(factor * value, digits) + 0.0 for value in (difference, low, high))  # + 0.0: no -0.0
-    form = f"{'+' if signed else ''}.{digits}f"
+    form = f"{'+' if signed else ''},.{digits}f"
     points = " points" if in_points(primary) else ""
     told = f"{seen:{form}}{points}, " if signed else ""
     return f"{told}{100 * confidence:g}% interval {low:{form}} to {high:{form}}"

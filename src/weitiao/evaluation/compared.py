@@ -220,12 +220,12 @@ def _interval(score: str, pair: Pair) -> str:
     """How far behind the second of a pair may be, for the better one's side: the interval without its sign."""
     if pair.low is None or pair.high is None:
         return ""
-    factor, digits = scale(score)
+    factor, digits = scale(score, pair.difference)
     ends = sorted(factor * end for end in (pair.low, pair.high))
     if pair.difference < 0:  # less is better: behind is more
         ends = sorted(-end for end in ends)
     points = " points" if in_points(score) else ""
-    return f", interval {ends[0] + 0.0:.{digits}f} to {ends[1] + 0.0:.{digits}f}{points}"
+    return f", interval {ends[0] + 0.0:,.{digits}f} to {ends[1] + 0.0:,.{digits}f}{points}"
 
 
 def _gigabytes(row: Row) -> str:

@@ -166,20 +166,20 @@ def _cells(row: Row, there: list[Row], compared: Compared) -> dict[str, Any]:
 
 
 def _signed(score: str, pair: Pair, turned: bool) -> str:
-    factor, digits = scale(score)
+    factor, digits = scale(score, pair.difference)
     value = round(factor * (-pair.difference if turned else pair.difference), digits) + 0.0
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{value:+,.{digits}f}".replace("-", "−")
 
 
 def _interval(score: str, pair: Pair, turned: bool) -> str:
     if pair.low is None or pair.high is None:
         return ""
-    factor, digits = scale(score)
+    factor, digits = scale(score, pair.difference)
     ends = (-pair.high, -pair.low) if turned else (pair.low, pair.high)
-    low, high = (f"{round(factor * end, digits) + 0.0:+.{digits}f}".replace("-", "−") for end in ends)
+    low, high = (f"{round(factor * end, digits) + 0.0:+,.{digits}f}".replace("-", "−") for end in ends)
     return f"{low} to {high}" + (" points" if in_points(score) else "")
 
 
 def _size(score: str, value: float) -> str:
-    factor, digits = scale(score)
-    return f"{factor * value:.{digits}f}"
+    factor, digits = scale(score, value)
+    return f"{factor * value:,.{digits}f}"

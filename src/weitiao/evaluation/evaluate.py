@@ -47,11 +47,21 @@ class Labelled:
         return replace(self, features=self.features.select(kept), order=np.asarray(rows, np.int64))
 
     def sample(self, most: int | None, seed: int) -> Labelled:
-        """Return at most `most` of the examples that count, drawn by `seed`."""
-        rows = self.rows
-        if most is None or len(rows) <= most:
+        """Return at most `most` of the examples that count, of several tasks as many of each, drawn by `seed`."""
+        groups, random = self._by_part(), np.random.default_rng(seed)
+        if most is None or all(len(rows) <= most for rows in groups):
             return self
-        return self.only(np.sort(np.random.default_rng(seed).choice(rows, most, replace=False)))
+        drawn = [rows if len(rows) <= most else random.choice(rows, most, replace=False) for rows in groups]
+        return self.only(np.sort(np.concatenate(drawn)))
+
+    def _by_part(self) -> list[np.ndarray]:
+        """The examples that count, of each task that is learned."""
+        rows = self.rows
+        if "part" not in self.features.column_names:
+            return [rows]
+        of, first = np.unique(column_array(self.features, "row"), return_index=True)
+        part = column_array(self.features, "part")[first][np.searchsorted(of, rows)]
+        return [rows[part == each] for each in np.unique(part)]
 
     def chunks(self, size: int = CHUNK) -> Iterator[list[dict[str, Any]]]:
         """Yield the examples that count in order, `size` at a time."""

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from weitiao.records import Example, Prediction, Told
 from weitiao.tasks.base import Scorer
 
+FEWEST_ALIKE = 10  # examples; fewer may have the same answer by chance
+SHOWN = 60  # characters of it
+CURE = "Train for longer, with a higher learning rate, or on more data."
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -21,12 +25,13 @@ class Answer:
     right: float  # 1.0 right, 0.0 wrong, or between
     confidence: float | None = None  # in what is wrong; None where the task has none
     before: list[str] = field(default_factory=list)  # what the model said before training
+    measure: str = ""  # the score that `said` holds where the model gives no answer
     where: str = ""  # such as ``test.csv:12``, filled in by the caller, who has the file
 
     @classmethod
     def of(cls, row: int, told: Told) -> Answer:
         """An answer as its scorer tells it."""
-        return cls(row, told.given, told.expected, told.said, told.right, told.sure)
+        return cls(row, told.given, told.expected, told.said, told.right, told.sure, measure=told.measure)
 
 
 class Mistakes:
@@ -49,6 +54,38 @@ class Mistakes:
     def top(self) -> list[Answer]:
         """Return the mistakes, surest (or worst) first."""
         return [answer for *_, answer in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
+
+
+class Sameness:
+    """Notices a model that answers all examples alike: it has collapsed, or was never trained enough."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self._said: set[tuple[str, ...]] = set()  # no more than two of each: then they differ
+        self._expected: set[tuple[str, ...]] = set()
+        self._examples = 0
+
+    def add(self, rows: Sequence[int], examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Take a batch: row numbers, examples and predictions."""
+        self._examples += len(rows)
+        for example, prediction in zip(examples, predictions, strict=True):
+            if len(self._said) > 1:
+                return
+            told = self.scorer.tell(example, prediction)
+            self._said.add(tuple(told.said))
+            if len(self._expected) < 2:
+                self._expected.add(tuple(told.expected))
+
+    def warnings(self) -> list[str]:
+        """Return what people have to know: nothing where answers differ, or where the right ones are all the same."""
+        if self._examples < FEWEST_ALIKE or len(self._said) != 1 or len(self._expected) < 2:
+            return []
+        (said,) = self._said
+        if not "".join(said).strip():
+            return [f"the model answers nothing at all on any of the {self._examples:,} examples. {CURE}"]
+        answer = ", ".join(said)
+        shown = answer if len(answer) <= SHOWN else answer[:SHOWN] + " …"
+        return [f"the model gives all {self._examples:,} examples the same answer, '{shown}'. {CURE}"]
 
 
 class Chosen:

@@ -98,7 +98,7 @@ def _score_table(facts: Facts) -> dict[str, Any]:
     if facts.scores is None:
         return {"columns": [], "rows": []}
     scores, models = facts.scores, _models(facts.scores, facts.baselines)
-    names = [name for name in scores.values if name != "micro_f1" or "accuracy" not in scores.values]
+    names = [name for name in scores.values if not _repeats_accuracy(name, scores)]
     names.sort(key=lambda name: name != scores.primary)
     rows = []
     for name in names:
@@ -106,6 +106,11 @@ def _score_table(facts: Facts) -> dict[str, Any]:
         told = about(name, str(scores.details.get("kind", "")))
         rows.append({"name": spoken(name), "about": told, "lower": not greater_is_better(name), "cells": cells})
     return {"columns": list(models), "rows": rows}
+
+
+def _repeats_accuracy(name: str, scores: Scores) -> bool:
+    task, dot, own = name.rpartition(".")
+    return own == "micro_f1" and f"{task}{dot}accuracy" in scores.values
 
 
 def _score_cell(name: str, score: Score | None) -> dict[str, str]:
@@ -236,7 +241,9 @@ def _are_free(answers: Sequence[Answer]) -> bool:
 
 
 def _answers(answers: Sequence[Answer]) -> dict[str, Any] | None:
-    """Answers to be read; `chips`: each is as short as a label is, `sure`: the model says how sure it is."""
+    """Answers to be read; `chips`: each is as short as a label is, `sure`: the model says how sure it is, `measure`:
+    what the texts are measured by where none of them is answered.
+    """  # fmt: skip
     if not answers:
         return None
     said = [text for each in answers for text in (*each.expected, *each.said, *each.before)]
@@ -248,6 +255,7 @@ def _answers(answers: Sequence[Answer]) -> dict[str, Any] | None:
         "sure": any(each.confidence is not None for each in answers),
         "before": any(each.before for each in answers),
         "expected": any(each.expected for each in answers),
+        "measure": answers[0].measure if len({each.measure for each in answers}) == 1 else "",
     }  # fmt: skip
 
 

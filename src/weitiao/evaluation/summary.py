@@ -182,6 +182,7 @@ class Facts:
     baselines: dict[str, Scores] = field(default_factory=dict)  # by their names for people
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # on the measurement, such as a baseline fitted on a sample
+    warnings: list[str] = field(default_factory=list)  # what makes the scores worth little
     mistakes: list[Answer] = field(default_factory=list)
     samples: list[Answer] = field(default_factory=list)  # drawn at random
     views: list[View] = field(default_factory=list)  # a few training examples, token by token

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from weitiao.metrics.sums import Floats, SummedScorer
-from weitiao.records import Example, Prediction
+from weitiao.metrics.words import written
+from weitiao.records import Example, Prediction, Told
 
 _MOST = 700.0  # nats a token; math.exp overflows above 709
 
@@ -47,7 +51,14 @@ class Perplexity:
 
 
 class PerplexityScorer(SummedScorer):
-    """Scores of a language model on texts: `perplexity` (primary, lower is better) and `loss`."""
+    """Scores of a language model on texts: the first of `measure` (primary, lower is better) and `loss`."""
 
-    def __init__(self, given: Callable[[Example], str]) -> None:
-        super().__init__([Perplexity()], "perplexity", kind="text", given=given, expected=lambda _: [])
+    def __init__(self, given: Callable[[Example], str], measure: Perplexity | None = None) -> None:
+        self._measure = measure or Perplexity()
+        super().__init__([self._measure], self._measure.names[0], kind="text", given=given, expected=lambda _: [])
+
+    def tell(self, example: Example, prediction: Prediction) -> Told:
+        """Return the text and its own perplexity: there is no answer that could be right."""
+        own = self._measure.scores(np.array(self._measure.row(example, prediction))).get(self.primary)
+        said = [] if own is None else [written(self.primary, own)]
+        return replace(super().tell(example, prediction), said=said, measure=self.primary)

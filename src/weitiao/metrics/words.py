@@ -6,6 +6,7 @@ perplexity. One task's score among several is named ``task.score``.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal
 
@@ -74,9 +75,26 @@ def in_points(score: str) -> bool:
     return kind(score) in ("share", "points")
 
 
-def scale(score: str) -> tuple[int, int]:
-    """Return what a difference between two values is multiplied by when written, and its digits after the point."""
-    return (100 if is_share(score) else 1), _DIGITS[kind(score)]
+def scale(score: str, difference: float = 0.0) -> tuple[int, int]:
+    """Return what a difference between two values is multiplied by when written, and its digits after the point: fewer
+    of a large one.
+    """  # fmt: skip
+    factor = 100 if is_share(score) else 1
+    return factor, _fewer(_DIGITS[kind(score)], factor * difference)
+
+
+def figure(value: float, digits: int = 3, *, beside: float | None = None) -> str:
+    """Return a number with at most so many digits after the point, fewer of a large one: 0.812, 50.29, 10,470.
+
+    `beside`: the number it stands beside, which then decides on the digits.
+    """
+    return f"{value:,.{_fewer(digits, value if beside is None else beside)}f}"
+
+
+def _fewer(digits: int, value: float) -> int:
+    """`digits` after the point as long as that makes no more than four in all, or than a number below 10 has."""
+    before = len(str(int(abs(value)))) if math.isfinite(value) else 1
+    return min(digits, max(0, max(digits + 1, 4) - before))
 
 
 def written(score: str, value: float, *, unit: bool = True) -> str:
@@ -98,7 +116,7 @@ def written(score: str, value: float, *, unit: bool = True) -> str:
 
 def distance(score: str, value: float) -> str:
     """Return a difference between two values of a score without its sign: ``4.1 points of accuracy``."""
-    factor, digits = scale(score)
+    factor, digits = scale(score, value)
     return f"{abs(factor * value):,.{digits}f} {'points of' if in_points(score) else 'of'} {spoken(score)}"
 
 

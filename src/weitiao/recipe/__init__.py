@@ -157,7 +157,8 @@ class EvaluationSettings(Settings):
     """How scores are measured."""
 
     examples: AutoCount | Literal["all"] = "auto"
-    """Score on at most so many examples of a split, a seeded sample. `auto`: all, fewer where text is generated."""
+    """Score on at most so many examples of a split, a seeded sample; of several tasks, so many of each. `auto`: all,
+    fewer where text is generated."""
     also: dict[str, str] = {}
     """Other labelled data to measure on at the end, by a name: what was forgotten, how it does elsewhere."""
     bootstrap: int = Field(1000, ge=0)

@@ -129,7 +129,8 @@ def tags_in(cell: Any, names: Sequence[str] | None, tokens: int, where: str) -> 
     """Return the tags of a cell, one for each of `tokens`; `names` are those of tags that are numbers."""
     tags = _listed(cell)
     if len(tags) != tokens:
-        raise DataError(f"the field 'tags' holds {len(tags)} tags for {tokens} tokens", where=where,
+        held = f"{len(tags)} tag{'s' * (len(tags) != 1)} for {tokens} token{'s' * (tokens != 1)}"
+        raise DataError(f"the field 'tags' holds {held}", where=where,
                         fix="Each token has one tag.")  # fmt: skip
     return tags if names is None else [_named(tag, names, where) for tag in tags]
 

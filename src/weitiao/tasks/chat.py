@@ -24,7 +24,7 @@ from weitiao.records import (
     SplitName,
 )
 from weitiao.tasks import base
-from weitiao.tasks.chat_template import SYSTEM_ROLES, chat_template, give_chat_template
+from weitiao.tasks.chat_template import SYSTEM_ROLES, Lacking, chat_template, give_chat_template
 from weitiao.tasks.generation import GenerationOptions, generation_config
 from weitiao.tasks.inputs import place
 from weitiao.tasks.rendering import Turns, render, render_prompt
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 
 SCORES = ("perplexity", "rougeL", "chrf")
+MARKS: dict[Lacking, str] = {
+    "system": '"role": "system"', "tool": '"role": "tool"', "tool_calls": '"tool_calls": [',
+}  # fmt: skip
 PROBE = [{"role": "user", "content": "hello"}]
 
 USAGE = """\
@@ -136,7 +139,16 @@ class Chat(Packs):
         template = chat_template(pretrained.tokenizer)
         prepared = ChatFormat(header=template.header, folds_system="system" in template.lacking,
                               plain=_is_plain(pretrained))  # fmt: skip
-        return Chat(self.options, prepared), findings + template.findings()
+        return Chat(self.options, prepared), findings + template.findings(self._said(splits))
+
+    def _said(self, splits: Mapping[SplitName, Dataset]) -> set[Lacking]:
+        """What stands in some dialogue beside the turns of two speakers: told from their JSON text, which is quick."""
+        found: set[Lacking] = set() if self.options.system is None else {"system"}
+        for split in splits.values():
+            if "tools" in split.column_names and any(split["tools"]):
+                found.add("tools")
+            found |= {kind for kind, mark in MARKS.items() if any(mark in text for text in split["messages"])}
+        return found
 
     def tune(self, seen: Iterable[tuple[Sequence[Example], Sequence[Prediction]]]) -> Chat:
         """Nothing is decided."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,12 +89,13 @@ class ChatTemplate:
     dated: bool  # it writes today's date
     control: re.Pattern[str]  # the tokens that steer: in a message they are only letters
 
-    def findings(self) -> list[Finding]:
-        """Return what people should know of it."""
+    def findings(self, said: Collection[Lacking]) -> list[Finding]:
+        """Return what people should know of it, of what it lacks only what is `said` in the data."""
         where, found = "model chat template", []
         names = {"system": "system messages", "tools": "tools", "tool_calls": "tool calls", "tool": "tool results"}
-        if self.lacking:
-            kinds = ", ".join(names[kind] for kind in names if kind in self.lacking)
+        lacking = self.lacking & frozenset(said)
+        if lacking:
+            kinds = ", ".join(names[kind] for kind in names if kind in lacking)
             found.append(Finding("note", where, f"it cannot write {kinds}: they are put into the turns beside them",
                                  "Do the same where the model is used without weitiao."))  # fmt: skip
         if self.header:

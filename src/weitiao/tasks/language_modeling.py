@@ -11,9 +11,8 @@ from pydantic import Field
 
 from weitiao.data.formats.base import Layout
 from weitiao.errors import DataError, ModelError, RecipeError
-from weitiao.metrics.perplexity import Perplexity
-from weitiao.metrics.sums import Floats, SummedScorer
-from weitiao.metrics.words import written
+from weitiao.metrics.perplexity import Perplexity, PerplexityScorer
+from weitiao.metrics.sums import Floats
 from weitiao.recipe import Settings
 from weitiao.records import (
     FAMILIES,
@@ -28,7 +27,6 @@ from weitiao.records import (
     Pretrained,
     Reader,
     SplitName,
-    Told,
 )
 from weitiao.tasks import base
 from weitiao.tasks.blocks import Loss, Objective, text_tokens
@@ -244,7 +242,7 @@ class LanguageModeling(Packs):
 
     def scorer(self) -> base.Scorer:
         """Perplexity of the next token; what sees both sides has a pseudo-perplexity."""
-        return LanguageScorer("perplexity" if self.known.objective == "next" else "pseudo_perplexity")
+        return PerplexityScorer(_shown, Perplexity() if self.known.objective == "next" else PseudoPerplexity())
 
     def usage(self, family: Family) -> str:
         """Lines for the model card."""
@@ -314,20 +312,6 @@ class PseudoPerplexity(Perplexity):
         """Return both scores, none without tokens."""
         found = super().scores(sums)
         return {"pseudo_perplexity": found["perplexity"], "loss": found["loss"]} if found else {}
-
-
-class LanguageScorer(SummedScorer):
-    """(Pseudo-)perplexity, primary, and loss, over all tokens of all documents together."""
-
-    def __init__(self, primary: str) -> None:
-        measure = Perplexity() if primary == "perplexity" else PseudoPerplexity()
-        super().__init__([measure], primary, kind="text", given=_shown, expected=lambda _: [])
-
-    def tell(self, example: Example, prediction: Prediction) -> Told:
-        """Return the document's beginning and its own perplexity."""
-        told = super().tell(example, prediction)
-        said = [] if prediction.get("perplexity") is None else [written(self.primary, prediction["perplexity"])]
-        return Told(told.given, told.expected, said, told.right)
 
 
 def _prediction(loss: float, tokens: int) -> Prediction:

@@ -6,7 +6,19 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, TextIO
 
-from weitiao.events import Evaluated, Event, Found, Resumed, RunFinished, RunStarted, StepDone, Stopped
+from weitiao.events import (
+    Evaluated,
+    Event,
+    Found,
+    Measuring,
+    Resumed,
+    RunFinished,
+    RunStarted,
+    StepDone,
+    Stopped,
+    Writing,
+)
+from weitiao.metrics.words import figure
 from weitiao.records import sentences
 from weitiao.trackers import units
 
@@ -145,7 +157,7 @@ class _Bar:
 
     def scored(self, event: Evaluated) -> None:
         if event.split == "validation" and event.primary in event.scores:
-            self._score = f"{event.primary} {event.scores[event.primary]:.3f}"
+            self._score = f"{event.primary} {figure(event.scores[event.primary])}"
 
     def stop(self) -> None:
         if self._progress is not None:
@@ -189,7 +201,7 @@ def _progress(pace: Pace) -> str:
 
 def _evaluated(event: Evaluated, others: int = 3) -> str:
     names = [event.primary, *[name for name in event.scores if name != event.primary][:others]]
-    scores = ", ".join(f"{name} {event.scores[name]:.4f}" for name in names if name in event.scores)
+    scores = ", ".join(f"{name} {figure(event.scores[name], 4)}" for name in names if name in event.scores)
     best = " (best so far)" if event.best else ""
     return f"{event.split} at step {event.step}{best}: {scores}"
 
@@ -203,6 +215,11 @@ def _told(event: Event) -> str:
         return f"resumed from step {event.step} ({event.checkpoint}){damaged}"
     if isinstance(event, Stopped):
         return f"stopped after step {event.step}: {event.reason}; best step {event.best_step}"
+    if isinstance(event, Measuring):
+        told = f"the baseline '{event.baseline}'" if event.baseline else f"{event.examples:,} examples"
+        return f"measuring on {event.split}: {told}"
+    if isinstance(event, Writing):
+        return f"writing the {event.what}"
     if isinstance(event, RunFinished):
         return f"finished in {units.duration(event.seconds)}"
     return ""  # checkpoints, ends of epochs and events of later versions pass in silence

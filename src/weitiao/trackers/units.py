@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from weitiao.metrics.words import figure
+
 
 def duration(seconds: float) -> str:
     """Return seconds as ``0.4 s``, ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
@@ -31,5 +33,5 @@ def score(value: float | None, low: float | None = None, high: float | None = No
     """Return a score as ``0.812``, with its confidence interval as ``0.812 (0.790 to 0.834)``; ``-`` for none."""
     if value is None:
         return "-"
-    interval = f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""
-    return f"{value:.3f}{interval}"
+    ends = [figure(end, beside=value) for end in (low, high) if end is not None]
+    return figure(value) + (f" ({' to '.join(ends)})" if len(ends) == 2 else "")

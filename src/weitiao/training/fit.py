@@ -23,16 +23,28 @@ class Progress:
 
     best_step: int = 0
     best_score: float | None = None
-    not_better: int = 0  # evaluations since the best
+    best_loss: float | None = None  # at the best step, where the task measures one
+    not_better: int = 0  # evaluations since the score last rose
 
     def take(self, scores: Scores, step: int) -> bool:
-        """Note an evaluation; True when it is the best so far."""
-        sign = 1 if scores.greater_is_better else -1
-        if self.best_score is None or sign * scores.main > sign * self.best_score:
-            self.best_step, self.best_score, self.not_better = step, scores.main, 0
+        """Note an evaluation; True when it is the best so far.
+
+        Of steps with the same score the one with the lowest loss is kept, else the latest: at a score of 0 or 1, the
+        model may still have learned. For `patience` a tie is no improvement.
+        """
+        sign, loss = 1 if scores.greater_is_better else -1, _loss(scores)
+        better = self.best_score is None or sign * scores.main > sign * self.best_score
+        tied = scores.main == self.best_score
+        self.not_better = 0 if better else self.not_better + 1
+        if better or (tied and (loss is None or self.best_loss is None or loss <= self.best_loss)):
+            self.best_step, self.best_score, self.best_loss = step, scores.main, loss
             return True
-        self.not_better += 1
         return False
+
+
+def _loss(scores: Scores) -> float | None:
+    found = scores.values.get("loss") or scores.values.get("log_loss")
+    return found.value if found else None
 
 
 def fit(

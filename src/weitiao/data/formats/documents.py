@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
-from weitiao.data.formats.encoding import detect_encoding, text_lines
+from weitiao.data.formats.encoding import detect_encoding, encoding_notes, text_lines
 from weitiao.data.formats.text import ABOUT
 from weitiao.records import FILE
 
@@ -82,9 +81,7 @@ def _folder_notes(path: Path) -> list[str]:
     files, left = document_files(path), [file.name for file in _texts(path) if _is_left_out(file)]
     each = "its file is a document" if len(files) == 1 else f"each of its {len(files):,} files is a document"
     told = f"{each}, cut between paragraphs where it is long"
-    odd = Counter(note for file in files if (note := detect_encoding(file).note))
-    encodings = [f"{count:,} of {len(files):,} files: {note}" for note, count in sorted(odd.items())]
-    return [told, *([f"left out: {', '.join(left[:5])}"] if left else []), *encodings]
+    return [told, *([f"left out: {', '.join(left[:5])}"] if left else []), *encoding_notes(files, path)]
 
 
 def has_blank_lines(path: Path) -> bool:

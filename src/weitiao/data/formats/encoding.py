@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from weitiao.errors import DataError
 
 CHUNK = 1 << 20
+NAMED = 3  # files that a note names
 BOMS = (  # UTF-32 first: its little-endian mark starts with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -176,6 +177,23 @@ def undecodable(path: Path, encoding: str) -> DataError:
         where=f"{path.name}:{line}",
         fix="Export the file again as UTF-8.",
     )
+
+
+def encoding_notes(files: Sequence[Path], folder: Path) -> list[str]:
+    """Return what a person should be told about the encodings of a folder's files, and which ones it is about."""
+    odd: dict[str, list[str]] = {}
+    for file in files:
+        if note := detect_encoding(file).note:
+            odd.setdefault(note, []).append(file.relative_to(folder).as_posix())
+    return [
+        f"{len(names):,} of {len(files):,} files ({shortened(names)}): {note}" for note, names in sorted(odd.items())
+    ]
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from weitiao.data.formats.encoding import detect_encoding, text_lines, whole_text
+from weitiao.data.formats.encoding import detect_encoding, encoding_notes, text_lines, whole_text
 from weitiao.errors import DataError
 from weitiao.records import FILE
 
@@ -45,8 +44,7 @@ class Text:
         if not folders:
             told = f"labels are the names of its {len(files)} files, a line is one example"
         read = [file for folder in folders.values() for file in folder] or files
-        odd = Counter(note for file in read if (note := detect_encoding(file).note))
-        return [told, *(f"{count:,} of {len(read):,} files: {note}" for note, count in sorted(odd.items()))]
+        return [told, *encoding_notes(read, path)]
 
     @staticmethod
     def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
