@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests import tiny
 from weitiao import registry
 from weitiao.errors import RecipeError
 from weitiao.methods.virtual_tokens import as_in_peft
+from weitiao.preparation import as_recipe, prepare
 
 LAYERS = 2  # of the tiny models, in each stack
 TEXTS = ["a good film", "where is my new card and how long does it take to arrive"]
@@ -227,52 +229,63 @@ def test_given_positions_count_on_behind_the_virtual_tokens(folders: dict[str, P
 
 
 PLAIN = """
-import sys; sys.modules["weitiao"] = None
+import importlib.util, sys; sys.modules["weitiao"] = None
+from pathlib import Path
 import torch, transformers
-base, adapter, head, out, kind = sys.argv[1:]
-model = getattr(transformers, "AutoModelFor" + head).from_pretrained(base)
-if kind == "peft":
-    from peft import PeftModel
-    model = PeftModel.from_pretrained(model, adapter)
-else:
-    sys.path.insert(0, adapter)
-    from load_adapter import load_adapter
-    model = load_adapter(model, adapter)
-with torch.inference_mode():
-    logits = model.eval()(**torch.load(out + ".in")).logits
-torch.save(logits, out)
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "head", "by"),
-    [*((*case, "peft") for case in PARITY), ("p-tuning", "llama", "CausalLM", "peft"),
-     ("prefix", "t5", "Seq2SeqLM", "ours"), ("prompt", "gpt2", "CausalLM", "ours"),
-     ("prompt", "bert", "SequenceClassification", "ours"), ("prefix", "t5", "SequenceClassification", "ours"),
-     ("p-tuning", "llama", "SequenceClassification", "ours")],
-)  # fmt: skip
-def test_it_is_used_without_weitiao(
-    folders: dict[str, Path], tmp_path: Path, name: str, kind: str, head: str, by: str
-) -> None:
-    model = applied(name, plain(folders[kind], head))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1)
-    inputs = padded(folders[kind], "right")(TEXTS, model)
-    inputs.pop("token_type_ids", None)
+for folder in map(Path, sys.argv[1:]):
+    head, by = (folder / "told").read_text().split()
+    model = getattr(transformers, "AutoModelFor" + head).from_pretrained(folder / "base")
+    if by == "peft":
+        from peft import PeftModel
+        model = PeftModel.from_pretrained(model, folder / "adapter")
+    else:
+        found = importlib.util.spec_from_file_location("load_adapter", folder / "adapter" / "load_adapter.py")
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+        model = module.load_adapter(model, folder / "adapter")
     with torch.inference_mode():
-        wanted = model(**inputs).logits
-    chosen = method(name)
-    chosen.save(model, tmp_path / "adapter")
-    chosen.merge(model).save_pretrained(tmp_path / "base")
-    torch.save(inputs, tmp_path / "logits.in")
-    told = [str(tmp_path / "base"), str(tmp_path / "adapter"), head, str(tmp_path / "logits"), by]
+        torch.save(model.eval()(**torch.load(folder / "inputs")).logits, folder / "logits")
+"""
+ALONE = [
+    *((*case, "peft") for case in PARITY), ("p-tuning", "llama", "CausalLM", "peft"),
+    ("prompt", "bert", "SequenceClassification", "ours"), ("p-tuning", "llama", "SequenceClassification", "ours"),
+    ("prompt", "gpt2", "CausalLM", "ours"), ("prefix", "t5", "SequenceClassification", "ours"),
+    ("prefix", "t5", "Seq2SeqLM", "ours"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def used_alone(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
+    """Case -> the logits that it had when it was trained, and those of a process without Weitiao."""
+    made, wanted = tmp_path_factory.mktemp("alone"), {}
+    for number, (name, kind, head, by) in enumerate(ALONE):
+        folder, model = made / str(number), applied(name, plain(folders[kind], head))
+        folder.mkdir()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.1)
+        inputs = padded(folders[kind], "right")(TEXTS, model)
+        inputs.pop("token_type_ids", None)
+        with torch.inference_mode():
+            wanted[name, kind, head, by] = model(**inputs).logits
+        method(name).save(model, folder / "adapter")
+        method(name).merge(model).save_pretrained(folder / "base")
+        torch.save(inputs, folder / "inputs")
+        (folder / "told").write_text(f"{head} {by}")
+    told = [str(made / str(number)) for number in range(len(ALONE))]
     subprocess.run([sys.executable, "-c", PLAIN, *told], check=True, capture_output=True)
-    found = torch.load(tmp_path / "logits")
+    return {case: (wanted[case], torch.load(made / str(number) / "logits")) for number, case in enumerate(ALONE)}
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_it_is_used_without_weitiao(folders: dict[str, Path], used_alone: dict[Any, Any], case: Any) -> None:
+    wanted, found = used_alone[case]
+    _, kind, head, _ = case
     if found.shape != wanted.shape:
         found = found[:, 4:]  # PEFT gives logits of the prompt, too
-    shown = inputs["attention_mask"].bool() if found.ndim == 3 and kind != "t5" else ...
+    mask = padded(folders[kind], "right").tokenizer(TEXTS, padding=True, return_tensors="pt")["attention_mask"].bool()
+    shown = mask if found.ndim == 3 and kind != "t5" else ...
     torch.testing.assert_close(found[shown], wanted[shown], rtol=1e-4, atol=1e-5)
 
 
@@ -326,3 +339,57 @@ def test_options_that_contradict_one_another_are_refused() -> None:
 
 def test_their_size_is_what_they_say_they_take() -> None:
     assert [method(name).positions for name in METHODS] == [4, 4, 4]
+
+
+def test_threads_do_not_disturb_each_other(folders: dict[str, Path]) -> None:
+    """Between a body's start and its end another thread may begin, or may have begun with what the first one has put
+    in.
+    """
+    for name in METHODS:
+        model = applied(name, plain(folders["llama"], "CausalLM"))
+        asked = [torch.randint(5, 60, (1, 3 + number % 5)) for number in range(40)]
+        with torch.inference_mode():
+            alone = [model(input_ids=ids).logits for ids in asked]
+
+            def again(ids: torch.Tensor, model: Any = model) -> torch.Tensor:
+                with torch.inference_mode():
+                    return model(input_ids=ids).logits  # type: ignore[no-any-return]
+
+            with ThreadPoolExecutor(4) as pool:
+                together = list(pool.map(again, asked))
+        for one, other in zip(alone, together, strict=True):
+            torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def recipe(folders: dict[str, Path], tmp_path: Path) -> Any:
+    rows = "".join(f"a good film {number},good\na bad film {number},bad\n" for number in range(20))
+    (tmp_path / "films.csv").write_text("text,label\n" + rows)
+
+    def made(kind: str, name: str, tokens: int, **more: Any) -> dict[str, Any]:
+        return {"task": "text-classification", "model": {"source": str(folders[kind]), **more},
+                "data": str(tmp_path / "films.csv"), "method": {"name": name, "tokens": tokens}}  # fmt: skip
+
+    return made
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_they_take_positions_from_the_text(recipe: Any, name: str) -> None:
+    assert prepare(as_recipe(recipe("bert", name, 4))).reader.max_length == 60
+    assert prepare(as_recipe(recipe("bert", name, 4, max_length=60))).reader.max_length == 60
+    assert prepare(as_recipe(recipe("t5", name, 4))).reader.max_length == 64  # the tokenizer's: positions are relative
+    with pytest.raises(RecipeError, match=f"4 virtual tokens of '{name}' and 61 of text are more than the 64") as error:
+        prepare(as_recipe(recipe("bert", name, 4, max_length=61)))
+    assert "Set model.max_length to 60 or less, or method.tokens to 3 or less" in str(error.value)
+    with pytest.raises(RecipeError, match=f"80 virtual tokens of '{name}' and 3 of text are more than the 64") as error:
+        prepare(as_recipe(recipe("bert", name, 80)))
+    assert "method.tokens" in str(error.value)
+
+
+def test_packed_rows_are_refused(recipe: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("a good film\n\nanother good film\n")
+    told = recipe("llama", "prefix", 4)
+    told |= {"task": {"name": "language-modeling", "packing": True}, "data": str(tmp_path / "text.txt")}
+    with pytest.raises(RecipeError, match="before a row, and not before each example") as error:
+        prepare(as_recipe(told))
+    assert error.value.where == "task.packing"
