@@ -127,9 +127,19 @@ def prompt_check(model: PreTrainedModel, name: str) -> None:
     if model.main_input_name != "input_ids":
         raise RecipeError(f"'{name}' puts tokens in front of a text, and {type(model).__name__} reads sound",
                           where="method", fix="Take prefix, which works on its decoder, or lora.")  # fmt: skip
+    if keeps_a_state(model):
+        raise RecipeError(f"'{name}' needs attention in every layer, and {type(model).__name__} carries a state",
+                          where="method", fix="Take lora.")  # fmt: skip
     if isinstance(getattr(model.base_model, "pooler", None), nn.Linear):
         raise RecipeError(f"'{name}' does not know how {type(model).__name__} pools",
                           where="method", fix="Take lora.")  # fmt: skip
+
+
+def keeps_a_state(model: PreTrainedModel) -> bool:
+    """Whether some layer keeps something else than keys and values of the tokens before."""
+    kinds: set[str] = set(getattr(model.base_model.config.get_text_config(), "layer_types", None) or ())
+    attentions = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
+    return bool(kinds - attentions) or bool(getattr(model, "_is_stateful", False))
 
 
 def prompt_shape(model: PreTrainedModel) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from weitiao.errors import RecipeError
 from weitiao.methods.on_peft import on_meta, task_type
-from weitiao.methods.on_virtual_tokens import OnVirtualTokens, check_text, start_tokens
+from weitiao.methods.on_virtual_tokens import OnVirtualTokens, check_text, keeps_a_state, start_tokens
 from weitiao.recipe import Settings
 from weitiao.records import Family
 
@@ -74,8 +74,6 @@ class PrefixTuning(OnVirtualTokens):
 
         _, decoder = halves(model)
         body: Any = decoder or body_of(model)
-        config = body.config.get_text_config()
-        kinds: set[str] = set(getattr(config, "layer_types", None) or ())
         fits = "past_key_values" in inspect.signature(body.forward).parameters
         if decoder is None and getattr(body, "encoder", None) is not None and body.config.model_type in _ENCODERS_ALONE:
             fits = False
@@ -84,9 +82,8 @@ class PrefixTuning(OnVirtualTokens):
                               fix="prefix works on BERT, RoBERTa and the like, on decoders, and on encoder-decoders. "
                                   "Take prompt or lora here.")  # fmt: skip
         shared = int(getattr(body.config, "num_kv_shared_layers", None) or 0)
-        if shared or kinds - {"full_attention", "sliding_attention"}:
-            raise RecipeError(f"the layers of {type(body).__name__} do not all keep keys and values of their own",
-                              where="method", fix="Take prompt or lora here.")  # fmt: skip
+        if shared or keeps_a_state(model):
+            raise _unlike(model)
 
     def vectors(self, model: PreTrainedModel) -> torch.nn.Module:
         """The prefix itself, or the network it comes out of."""
@@ -94,8 +91,10 @@ class PrefixTuning(OnVirtualTokens):
 
         from weitiao.methods.virtual_tokens import Learned, key_shape
 
-        layers, heads, width = key_shape(model)
+        shape = layers, heads, width = key_shape(model)
         tokens, keys = self.options.tokens, heads * width
+        if not on_meta(model):
+            _check_kept(model, shape)
         if self.options.projection:
             return _network(tokens, keys, self.options.hidden or keys, 2 * layers * keys)
         if on_meta(model):
@@ -103,7 +102,8 @@ class PrefixTuning(OnVirtualTokens):
         if self.options.start == "random":
             return Learned(torch.randn(tokens, 2 * layers * keys))
         ids = start_tokens(model, self.options.start or "vocabulary", self.options.text, tokens)
-        return Learned(_kept(model, ids))
+        pairs = [torch.stack(pair) for pair in _kept(model, ids)]  # (2, heads, tokens, width)
+        return Learned(torch.stack(pairs).permute(3, 0, 1, 2, 4).reshape(len(ids), -1).float().clone())
 
     def peft_config(self, model: PreTrainedModel) -> PeftConfig | None:
         """PEFT's prefix tuning."""
@@ -150,8 +150,8 @@ def _network(tokens: int, keys: int, hidden: int, width: int) -> torch.nn.Module
     return Network()
 
 
-def _kept(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
-    """The keys and values that the model has for some tokens, (tokens, layers x [key, value] x heads x width)."""
+def _kept(model: PreTrainedModel, ids: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The keys and values that each layer has for some tokens, (heads, tokens, width)."""
     import torch
     from transformers import DynamicCache, EncoderDecoderCache
 
@@ -165,5 +165,17 @@ def _kept(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
     with torch.no_grad():
         body(input_ids=torch.tensor([ids], device=model.device), past_key_values=given)
     model.train(training)
-    pairs = [torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers]  # (2, heads, tokens, width)
-    return torch.stack(pairs).permute(3, 0, 1, 2, 4).reshape(len(ids), -1).float().clone()
+    return [(layer.keys[0], layer.values[0]) for layer in cache.layers]
+
+
+def _check_kept(model: PreTrainedModel, shape: tuple[int, int, int]) -> None:
+    """Raise a `RecipeError` where the layers' keys and values are not all of the shape that the config tells."""
+    layers, heads, width = shape
+    found = [(kept.shape[0], kept.shape[-1]) for pair in _kept(model, [0]) for kept in pair]
+    if found != [(heads, width)] * (2 * layers):
+        raise _unlike(model)
+
+
+def _unlike(model: PreTrainedModel) -> RecipeError:
+    return RecipeError(f"the layers of {type(model).__name__} do not all keep keys and values of one shape",
+                       where="method", fix="Take prompt or lora here.")  # fmt: skip

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import DynamicCache, EncoderDecoderCache
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 NAME = "virtual_tokens"  # of the module in the model
@@ -100,8 +100,9 @@ class Prompt(VirtualTokens):
         lengthen(body, inputs, self.tokens, length, causal=self.causal, prompt=first)
         if first:
             inputs["input_ids"] = _front(ids, self.tokens, 1 if self.pad == 0 else 0)
-            if inputs.get("token_type_ids") is not None:
-                inputs["token_type_ids"] = _front(inputs["token_type_ids"], self.tokens, 0)
+            for name in ("token_type_ids", "global_attention_mask"):
+                if inputs.get(name) is not None:
+                    inputs[name] = _front(inputs[name], self.tokens, 0)
         return (), inputs
 
     def _embedded(self, _: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
@@ -220,13 +221,15 @@ def seen(inputs: dict[str, Any]) -> int:
 
 
 def body_of(model: Any) -> Any:
-    """The pretrained body."""
-    return model.base_model
+    """The pretrained body; the decoder in it where that is all there is, which OPT's heads call by itself."""
+    body = model.base_model
+    inner = getattr(body, "decoder", None)
+    return inner if isinstance(inner, PreTrainedModel) and getattr(body, "encoder", None) is None else body
 
 
-def halves(model: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
+def halves(model: Any) -> tuple[nn.Module | None, nn.Module | None]:
     """Encoder and decoder; (None, None) where there are not both."""
-    body = body_of(model)
+    body: Any = model.base_model
     both = getattr(body, "encoder", None), getattr(body, "decoder", None)
     return (None, None) if None in both else both
 
@@ -248,7 +251,9 @@ def key_shape(model: Any) -> tuple[int, int, int]:
     heads = first(names[1], "num_attention_heads")
     width = first("head_dim", "d_kv") or first("hidden_size") // heads
     layers = first("num_decoder_layers" if decodes else "", names[0], "num_hidden_layers")
-    return layers, first("num_key_value_heads") or heads, width
+    if getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False):
+        return layers, 1, width
+    return layers, first("num_key_value_heads", "num_kv_heads") or heads, width
 
 
 def _front(values: torch.Tensor, tokens: int, filling: int) -> torch.Tensor:
