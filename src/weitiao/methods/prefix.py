@@ -48,9 +48,10 @@ class PrefixOptions(Settings):
 class PrefixTuning(OnVirtualTokens):
     """In each block ``attention(q, [P_k; K], [P_v; V])``: p learned keys and values before those of the text.
 
-    On the decoder of an encoder-decoder, in its self-attention, as PEFT does. With `projection`
-    ``P = W_2 tanh(W_1 E)``, of which only P ships. A new head (and pooler) is trained whole. Trainable parameters, for
-    L layers with keys of width k (heads of keys times their width): p 2 L k; with `projection`
+    On the decoder of an encoder-decoder, in its self-attention, as PEFT does; but where PEFT (0.21) gives layer i of L
+    the part of layer 2 i mod L, each layer has its own, and the adapter is saved so that PEFT computes that. With
+    `projection` ``P = W_2 tanh(W_1 E)``, of which only P ships. A new head (and pooler) is trained whole. Trainable
+    parameters, for L layers with keys of width k (heads of keys times their width): p 2 L k; with `projection`
     p k + k h + h + 2 L k (h + 1); plus the head.
     """
 

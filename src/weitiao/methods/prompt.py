@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
 from weitiao.methods.on_virtual_tokens import OnVirtualTokens, check_text, prompt_check, prompt_shape, start_tokens
+from weitiao.methods.parts import head_modules
 from weitiao.recipe import Settings
-from weitiao.records import Family
+from weitiao.records import Family, Pace
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +39,9 @@ class PromptTuning(OnVirtualTokens):
     """The body reads ``[P; E(x)]``: p learned vectors P before the embeddings E of the text; all else is frozen.
 
     They stand in front of the source of an encoder-decoder. The head never sees them, nor does a pooler. A new head
-    (and pooler) is trained whole. Trainable parameters: p d_e, with d_e the width of the embeddings, plus the head.
+    (and pooler) is trained whole. They stand before padding on the left, too: where a model counts from token to token
+    (T5) that moves them away from the text. Trainable parameters: p d_e, with d_e the width of the embeddings, plus the
+    head.
     """  # fmt: skip
 
     name: ClassVar[str] = "prompt"
@@ -52,6 +56,15 @@ class PromptTuning(OnVirtualTokens):
         """Far above that of weights: a few vectors have to move as far as embeddings are long."""
         usual = {"encoder": 1e-2, "decoder": 1e-2, "seq2seq": 3e-1}[family]
         return usual, f"prompt tuning ({family})"
+
+    def paces(self, model: torch.nn.Module) -> Mapping[str, Pace]:
+        """A head on an encoder-decoder keeps the rate that it has elsewhere: T5's embeddings alone are that long."""
+        from weitiao.methods.virtual_tokens import halves
+
+        if halves(model)[1] is None:
+            return {}
+        heads = tuple(head_modules(cast("PreTrainedModel", model)))
+        return {name: Pace(rate=1 / 30) for name, _ in model.named_parameters() if heads and name.startswith(heads)}
 
     def check(self, model: PreTrainedModel) -> None:
         """Sound has no tokens to stand in front of."""

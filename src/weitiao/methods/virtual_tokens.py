@@ -5,8 +5,8 @@ Whatever stands on the body (heads, losses, generation) never sees them.
 Needs torch, transformers and safetensors alone: a copy of this file lies beside the weights, as `load_adapter.py`.
 ``load_adapter(model, "adapter")`` puts them onto the plain model they were trained on.
 
-``weights.safetensors``        ``prompt`` (tokens, width of the embeddings) or ``prefix`` (tokens, layers x [key, value] x
-                               heads x width of a head, laid out flat), and by their names the weights of the head.
+``weights.safetensors``        ``prompt`` (tokens, width of the embeddings) or ``prefix`` (tokens, layers x [key, value]
+                               x heads x width of a head, laid out flat), and by their names the weights of the head.
 ``adapter_model.safetensors``  instead of it with an ``adapter_config.json``: the format of the PEFT library, whose
                                ``PeftModel.from_pretrained`` computes the same from it. ``prompt_embeddings`` is the
                                prompt or the prefix, the head's names begin with ``base_model.``. The prefix of an
@@ -74,8 +74,8 @@ class Prompt(VirtualTokens):
         encoder, decoder = halves(model)
         reads: Any = body_of(model) if decoder is None else encoder
         self.causal, self.pad = is_causal(model), getattr(model.config, "pad_token_id", None)
-        self.reading: set[int] = set()  # threads in which the prompt is to be put in as soon as the tokens are looked up
-        self.put: set[int] = set()  # threads in which it is in, and to be taken from what the body gives
+        self.reading: set[int] = set()  # threads in which the prompt is still to be put in, as tokens are looked up
+        self.put: set[int] = set()  # threads in which it is to be taken from what the body gives
         self._hooks = [
             reads.register_forward_pre_hook(self._before, with_kwargs=True),
             reads.get_input_embeddings().register_forward_hook(self._embedded),

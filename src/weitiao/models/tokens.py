@@ -103,7 +103,7 @@ def positions_of(config: PreTrainedConfig) -> int | None:
     """Return how many positions the model has, less what RoBERTa's kin reserve; None where they are relative."""
     text = config.get_text_config()
     positions = _positive(text, "max_position_embeddings") or _positive(config, "max_target_positions")
-    pad = getattr(text, "pad_token_id", None)
+    pad: int | None = getattr(text, "pad_token_id", None)
     if positions and text.model_type in SHIFTED_POSITIONS and pad is not None:
         return positions - (pad + 1)
     return positions or None
