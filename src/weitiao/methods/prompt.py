@@ -83,7 +83,7 @@ class PromptTuning(OnVirtualTokens):
             return Learned(torch.empty(tokens, embeddings.weight.shape[1], device="meta"))
         with torch.no_grad():
             if start == "random":
-                scale = float(embeddings.weight.float().std())
+                scale = float(embeddings.weight.float().std() * getattr(embeddings, "embed_scale", 1.0))
                 return Learned(torch.randn(tokens, embeddings.weight.shape[1]) * scale)
             ids = torch.tensor(start_tokens(model, start, self.options.text, tokens))
             return Learned(embeddings(ids.to(embeddings.weight.device)).float().clone())
