@@ -3,6 +3,7 @@ from typing import Any
 from torch import nn
 
 OPTIONS = {"tokens": 8}
+WITHOUT_DROPOUT = True
 VARIANTS = [{"tokens": 3, "encoder": "lstm", "hidden": 16, "layers": 2}, {"tokens": 4, "hidden": 24}]
 STARTS_UNCHANGED = False  # the body reads a prompt from the start
 

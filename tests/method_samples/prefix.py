@@ -3,6 +3,7 @@ from typing import Any
 from torch import nn
 
 OPTIONS = {"tokens": 8}
+WITHOUT_DROPOUT = True
 VARIANTS = [
     {"tokens": 3, "start": "random"},
     {"tokens": 4, "projection": True, "hidden": 24},

@@ -148,6 +148,21 @@ def test_logits_and_gradients_are_those_of_peft(folders: dict[str, Path], name: 
     torch.testing.assert_close(weight.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_a_prompt_on_an_encoder_is_the_formula(folders: dict[str, Path]) -> None:
+    """``[P; E(x)]`` into the body; pooler and head see what stands behind P. PEFT hands its head the virtual tokens."""
+    model = applied("prompt", plain(folders["bert"], "SequenceClassification"))
+    inputs = padded(folders["bert"], "right")(TEXTS, model)
+    with torch.inference_mode():
+        found, prompt = model(**inputs).logits, model.virtual_tokens.values()
+        method("prompt").merge(model)
+        texts = model.get_input_embeddings()(inputs["input_ids"])
+        read = torch.cat([prompt.expand(len(texts), -1, -1), texts], 1)
+        mask = torch.cat([torch.ones(len(texts), 4, dtype=torch.long), inputs["attention_mask"]], 1)
+        states = model.bert(inputs_embeds=read, attention_mask=mask).last_hidden_state[:, 4:]
+        wanted = model.classifier(model.bert.pooler(states))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_peft_alone_gives_the_layers_of_a_decoder_the_wrong_part_of_a_prefix(folders: dict[str, Path]) -> None:
     """Why its config says twice the layers: as PEFT has it, both of two layers get the first one's keys and values."""
     import peft

@@ -64,7 +64,9 @@ class PrefixTuning(OnVirtualTokens):
         self.options = options
 
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
-        """Above LoRA's: keys and values are moved themselves."""
+        """Above LoRA's: keys and values are moved themselves. 5e-3 to 1e-2 in P-tuning v2 (Liu et al. 2022,
+        arXiv:2110.07602), which is this on encoders; a network moves them further.
+        """  # fmt: skip
         if self.options.projection:
             return 1e-3, f"prefix tuning through a network ({family})"
         return 1e-2, f"prefix tuning ({family})"
