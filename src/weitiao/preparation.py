@@ -17,7 +17,7 @@ from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import RecipeError, RefusedError
 from weitiao.evaluation.evaluate import Labelled
-from weitiao.methods.base import Detaches
+from weitiao.methods.base import Detaches, TakesPositions
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Head, Pretrained, Reader, SplitName
@@ -85,6 +85,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     _check_family(pretrained, task, method, recipe)
+    pretrained = _beside_own_tokens(pretrained, task, method, recipe)
     length = _length(recipe, pretrained)
     pretrained = _reading_at_most(pretrained, recipe.model.max_length)
     task, learned = task.prepare(splits, pretrained)
@@ -210,6 +211,31 @@ def _check_heads(head: Head, method: Method, recipe: Recipe) -> None:
         raise RecipeError(f"'{method.name}' cannot be merged into the models of several heads", where=where, fix=fix)
 
 
+def _beside_own_tokens(pretrained: Pretrained, task: Task, method: Method, recipe: Recipe) -> Pretrained:
+    """The model as it takes text beside a method's own tokens; raises where they leave too little room for it."""
+    if not isinstance(method, TakesPositions):
+        return pretrained
+    if any(getattr(one.options, "packing", False) for one in (task, *(part.task for part in task.parts.values()))):
+        fix = "Leave `packing` out, or take a method without virtual tokens, such as lora."
+        raise RecipeError(f"'{method.name}' puts its tokens before a row, and not before each example in it",
+                          where="task.packing", fix=fix)  # fmt: skip
+    positions, wanted, own = models.positions_of(pretrained.config), recipe.model.max_length, method.positions
+    if positions is None:
+        return pretrained
+    room, least = positions - own, pretrained.tokenizer.num_special_tokens_to_add() + 1
+    told = f"{own} virtual tokens of '{method.name}' and"
+    if room < least:
+        raise RecipeError(f"{told} {least} of text are more than the {positions} that {pretrained.source} takes",
+                          where=f"{recipe.origin('method.tokens')} (method.tokens)",
+                          fix=f"Take {positions - least} virtual tokens or fewer.")  # fmt: skip
+    if wanted != "auto" and room < wanted <= pretrained.max_length:
+        fewer = f", or method.tokens to {positions - wanted} or less" if wanted < positions else ""
+        raise RecipeError(f"{told} {wanted} of text are more than the {positions} that {pretrained.source} takes",
+                          where=f"{recipe.origin('model.max_length')} (model.max_length)",
+                          fix=f"Set model.max_length to {room} or less{fewer}.")  # fmt: skip
+    return replace(pretrained, max_length=min(room, pretrained.max_length))
+
+
 # --- auto values
 
 
@@ -222,6 +248,7 @@ def _is_auto(recipe: Recipe, key: str) -> bool:
 
 
 def _length(recipe: Recipe, pretrained: Pretrained) -> dict[str, tuple[Any, str]]:
+    """What `model.max_length: auto` becomes; raises where the recipe asks for more than there is room for."""
     wanted = recipe.model.max_length
     if wanted != "auto" and wanted > pretrained.max_length:
         raise RecipeError(

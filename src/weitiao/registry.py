@@ -47,6 +47,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "lokr": "weitiao.methods.lokr:Lokr",
         "ia3": "weitiao.methods.ia3:Ia3",
         "adapter": "weitiao.methods.adapter:Adapter",
+        "prefix": "weitiao.methods.prefix:PrefixTuning",
+        "prompt": "weitiao.methods.prompt:PromptTuning",
+        "p-tuning": "weitiao.methods.p_tuning:PTuning",
     },
     "format": {
         "conll": "weitiao.data.formats.conll:Conll",

@@ -6,6 +6,7 @@ and, where the defaults do not do:
 ``OPTIONS``           with which a tiny model overfits eight examples, and which the checks of one step use
 ``VARIANTS``          further options, to be counted, merged, saved
 ``LEARNING_RATE``, ``EPOCHS``  of that overfitting
+``WITHOUT_DROPOUT``   True where a random body's own noise is more than what the method can tell it
 ``HERE``              False where a library that it needs is not installed
 ``STARTS_UNCHANGED``  False where the method's paper starts elsewhere than at the pretrained model's outputs
 ``refuses(model, options)``    whether the method has to refuse this plain model

@@ -16,6 +16,7 @@ and, where the defaults do not do:
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +43,8 @@ def recipe_of(choice: tuple[str, str, str], folder: Path, tiny_model: Callable[[
     options = sample.options(folder) if hasattr(sample, "options") else getattr(sample, "OPTIONS", {})
     model = sample.model(family, folder / f"model-{family}") if hasattr(sample, "model") else tiny_model(family)
     chosen = method_sample(method)
+    if getattr(chosen, "WITHOUT_DROPOUT", False):
+        model = _without_dropout(Path(model), folder / f"still-{family}")
     values: dict[str, Any] = {
         "task": {"name": task, **options}, "model": str(model),
         "method": {"name": method, **(getattr(chosen, "OPTIONS", {}) if task == "text-classification" else {})},
@@ -57,6 +60,14 @@ def recipe_of(choice: tuple[str, str, str], folder: Path, tiny_model: Callable[[
     if hasattr(sample, "options"):  # a task that brings its data
         del values["data"]
     return Recipe(**values)
+
+
+def _without_dropout(model: Path, folder: Path) -> Path:
+    shutil.copytree(model, folder)
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    still = {name: 0.0 for name in config if "dropout" in name and isinstance(config[name], float)}
+    (folder / "config.json").write_text(json.dumps(config | still), encoding="utf-8")
+    return folder
 
 
 def text_model(family: str, folder: Path, known: Iterable[str] = ()) -> Path:

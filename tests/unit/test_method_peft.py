@@ -40,7 +40,7 @@ def method(tuner: str, **options: Any) -> Peft:
         ("boft", {"boft_block_size": 7}, "bert", "PEFT library refuses"),
         ("boft", {"boft_block_size": 4}, "gpt2", "Conv1D"),
         ("lora", {}, "bert", "Write `method: lora`"),
-        ("prefix_tuning", {}, "bert", "lora, ia3 or adapter"),
+        ("prefix_tuning", {}, "bert", "prefix, prompt or p-tuning"),
         ("poly", {}, "bert", "task_ids"),
         ("xlora", {}, "bert", "PEFT library refuses"),
         ("osf", {}, "gpt2", "trains nothing"),

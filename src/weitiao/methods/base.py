@@ -18,7 +18,8 @@ class Method(Protocol):
     """Which weights move. Made from its `Options`: ``Method(options)``.
 
     What only some methods have is a protocol of its own below: small weights apart from the model's (`Detaches`),
-    parameters that move otherwise than the rest (`Paced`), a part in each step (`TakesPart`).
+    tokens of its own before the text (`TakesPositions`), parameters that move otherwise than the rest (`Paced`), a part
+    in each step (`TakesPart`).
     """
 
     name: ClassVar[str]
@@ -59,6 +60,15 @@ class Detaches(Protocol):
 
     def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:
         """Put the adapter in `folder` onto a plain model of the kind it was trained on; return it, ready to predict."""
+
+
+@runtime_checkable
+class TakesPositions(Protocol):
+    """A method whose own tokens stand before the text, and take some of the model's positions from it."""
+
+    @property
+    def positions(self) -> int:
+        """How many."""
 
 
 @runtime_checkable

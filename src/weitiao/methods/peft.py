@@ -117,7 +117,7 @@ class Peft(OnPeft):
         if _learns_prompts(kinds[name]):
             raise RecipeError(f"{name} puts learned tokens before the text, which PEFT's wrappers do not do right for "
                               "every model", where="method.tuner",
-                              fix="Take lora, ia3 or adapter.")  # fmt: skip
+                              fix="Take the method prefix, prompt or p-tuning.")  # fmt: skip
         return kinds[name]
 
     def _given(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from weitiao.models.sizing import (
     empty_model,
     free_memory,
 )
+from weitiao.models.tokens import positions_of
 
 __all__ = [
     "activation_bytes",
@@ -24,6 +25,7 @@ __all__ = [
     "open_pretrained",
     "open_reader",
     "peak_memory",
+    "positions_of",
     "quiet",
     "resolve_device",
     "resolve_precision",

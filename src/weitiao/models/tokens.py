@@ -95,13 +95,18 @@ def max_length_of(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) 
     positions (T5, Bloom) have no limit of their own: the tokenizer's decides, and without one `NO_LIMIT`.
     """
     limits = [int(tokenizer.model_max_length)] if 0 < tokenizer.model_max_length <= SANE else []
+    positions = positions_of(config)
+    return min([*limits, *([positions] if positions else [])], default=NO_LIMIT)
+
+
+def positions_of(config: PreTrainedConfig) -> int | None:
+    """Return how many positions the model has, less what RoBERTa's kin reserve; None where they are relative."""
     text = config.get_text_config()
     positions = _positive(text, "max_position_embeddings") or _positive(config, "max_target_positions")
-    if positions:
-        pad = getattr(text, "pad_token_id", None)
-        shifted = text.model_type in SHIFTED_POSITIONS
-        limits.append(positions - (pad + 1) if shifted and pad is not None else positions)
-    return min(limits, default=NO_LIMIT)
+    pad: int | None = getattr(text, "pad_token_id", None)
+    if positions and text.model_type in SHIFTED_POSITIONS and pad is not None:
+        return positions - (pad + 1)
+    return positions or None
 
 
 def _positive(config: Any, name: str) -> int:
