@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from pydantic import Field
+
+from weitiao.methods.parts import head_modules
 from weitiao.recipe import Settings
-from weitiao.records import FAMILIES, Family
+from weitiao.records import FAMILIES, Family, Pace
 
 if TYPE_CHECKING:
     import torch
@@ -14,17 +17,21 @@ if TYPE_CHECKING:
 
 
 class FullOptions(Settings):
-    """Full fine-tuning has no options."""
+    """Options of full fine-tuning."""
+
+    head_rate: float = Field(20.0, gt=0)
+    """The learning rate of new layers on top of the body (head and pooler) is that of the body times this. 1: the same
+    rate for all, as Devlin et al. (2019) have it; with few steps and many labels the head then hardly begins to learn."""
 
 
 class Full:
-    """Every weight moves. Trainable parameters: all."""
+    """Every weight moves, new layers faster than pretrained ones. Trainable parameters: all."""
 
     name: ClassVar[str] = "full"
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
     Options: ClassVar[type[Settings]] = FullOptions
 
-    def __init__(self, options: Settings) -> None:
+    def __init__(self, options: FullOptions) -> None:
         self.options = options
 
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
@@ -37,6 +44,14 @@ class Full:
         """Let every weight move."""
         model.requires_grad_(True)
         return cast("torch.nn.Module", model)
+
+    def paces(self, model: torch.nn.Module) -> Mapping[str, Pace]:
+        """Rate of the new layers; all that gives logits over the vocabulary was pretrained."""
+        whole = cast("PreTrainedModel", model)
+        if whole.get_output_embeddings() is not None:
+            return {}
+        heads = tuple(f"{name}." for name in head_modules(whole))
+        return {name: Pace(self.options.head_rate) for name, _ in model.named_parameters() if name.startswith(heads)}
 
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:
         """The model is plain already."""

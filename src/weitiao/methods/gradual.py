@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from pydantic import Field
 
 from weitiao.methods.depth import by_depth
-from weitiao.methods.full import Full
+from weitiao.methods.full import Full, FullOptions
 from weitiao.recipe import Settings
 from weitiao.records import FAMILIES, Family, Pace
 
@@ -41,7 +41,7 @@ class Gradual:
 
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
         """Twice that of `full` at the top, as the layers below take less."""
-        rate, why = Full(self.options).learning_rate(family, width)
+        rate, why = Full(FullOptions()).learning_rate(family, width)
         return float(f"{2 * rate:.1g}"), f"of the topmost layer: twice that of {why}"
 
     def apply(self, model: PreTrainedModel, new_tokens: Sequence[int] = ()) -> torch.nn.Module:
