@@ -27,6 +27,7 @@ def main(model_folder: str, data_folder: str, seed: int, epochs: int = 3) -> Non
             # The whole train split is trained on and the last weights are kept, as on the other side.
             data={"train": str(data / "train.csv"), "test": str(data / "test.csv"),
                   "validation_size": 0, "duplicates": "anywhere"},
+            method={"name": "full", "head_rate": 1},  # one rate for all, as on the other side
             training={"epochs": epochs, "learning_rate": 2e-4, "batch_size": 32, "seed": seed, "precision": "fp32"},
             evaluation={"baselines": False, "bootstrap": 0},
             output=f"{scratch}/run",

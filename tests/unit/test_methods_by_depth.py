@@ -16,6 +16,7 @@ from weitiao import models
 from weitiao.errors import RecipeError
 from weitiao.methods.bitfit import BitFit, BitFitOptions
 from weitiao.methods.depth import block_names, by_depth
+from weitiao.methods.full import Full, FullOptions
 from weitiao.methods.gradual import Gradual, GradualOptions
 from weitiao.methods.layers import Layers, LayersOptions
 from weitiao.recipe import ModelSettings, TrainingSettings
@@ -119,9 +120,19 @@ def test_blocks_begin_to_move_from_the_top(training: Callable[..., Training]) ->
 
 
 def test_rates_fall_with_depth(training: Callable[..., Training]) -> None:
-    run = training(GradualOptions(layer_decay=0.5, unfreeze=0), 1)
+    run = training(GradualOptions(layer_decay=0.5, unfreeze=0, head_rate=6), 1)
     next(train_steps(run))
     named = {id(p): name for name, p in run.model.named_parameters()}
     rates = {named[id(p)]: group["lr"] for group in run.optimizer.param_groups for p in group["params"]}
     for depth, group in enumerate(by_depth(run.model)):
-        assert {rates[name] for name in group} == {1e-3 * 0.5 ** (3 - depth)}
+        wanted = {1e-3 * 0.5 ** (3 - depth)} if depth < 3 else {6e-3}  # the head is new
+        assert {rates[name] for name in group} == wanted
+
+
+@pytest.mark.parametrize("build", [lambda: Full(FullOptions(head_rate=7)), lambda: Layers(LayersOptions(head_rate=7))])
+def test_new_layers_move_at_a_rate_of_their_own(loaded: Callable[..., Any], build: Callable[[], Any]) -> None:
+    method = build()
+    paces = method.paces(method.apply(loaded("encoder")))
+    assert {name.split(".")[-2] for name in paces} == {"dense", "classifier"}  # BERT's pooler and head
+    assert {pace.rate for pace in paces.values()} == {7.0}
+    assert method.paces(method.apply(loaded("decoder", WRITER["decoder"]))) == {}, "a language model's was pretrained"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
-from weitiao.methods.parts import head_modules
+from weitiao.methods.parts import head_paces
 from weitiao.recipe import Settings
 from weitiao.records import FAMILIES, Family, Pace
 
@@ -21,7 +21,7 @@ class FullOptions(Settings):
 
     head_rate: float = Field(20.0, gt=0)
     """The learning rate of new layers on top of the body (head and pooler) is that of the body times this. 1: the same
-    rate for all, as Devlin et al. (2019) have it; with few steps and many labels the head then hardly begins to learn."""
+    for all, as Devlin et al. (2019) have it."""
 
 
 class Full:
@@ -46,12 +46,8 @@ class Full:
         return cast("torch.nn.Module", model)
 
     def paces(self, model: torch.nn.Module) -> Mapping[str, Pace]:
-        """Rate of the new layers; all that gives logits over the vocabulary was pretrained."""
-        whole = cast("PreTrainedModel", model)
-        if whole.get_output_embeddings() is not None:
-            return {}
-        heads = tuple(f"{name}." for name in head_modules(whole))
-        return {name: Pace(self.options.head_rate) for name, _ in model.named_parameters() if name.startswith(heads)}
+        """Rate of the new layers."""
+        return head_paces(cast("PreTrainedModel", model), self.options.head_rate)
 
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:
         """The model is plain already."""

@@ -4,16 +4,16 @@ Elsa Do?", arXiv:1911.03090)."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from pydantic import Field, model_validator
 
 from weitiao.errors import RecipeError, nearest
 from weitiao.methods.depth import by_depth, keep_in_inference
-from weitiao.methods.parts import head_modules
+from weitiao.methods.parts import head_modules, head_paces
 from weitiao.recipe import Settings
-from weitiao.records import FAMILIES, Family
+from weitiao.records import FAMILIES, Family, Pace
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,9 @@ class LayersOptions(Settings):
     nor `pattern` is given."""
     pattern: str | None = None
     """Regular expression over parameter names: what it is found in moves, such as `layer\\.(10|11)\\.`."""
+
+    head_rate: float = Field(10.0, gt=0)
+    """The learning rate of new layers on top of the body (head and pooler) is that of the blocks times this."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -63,6 +66,10 @@ class Layers:
             parameter.requires_grad_(name in chosen or name.startswith(heads))
         keep_in_inference(model)
         return cast("torch.nn.Module", model)
+
+    def paces(self, model: torch.nn.Module) -> Mapping[str, Pace]:
+        """Rate of the new layers."""
+        return head_paces(cast("PreTrainedModel", model), self.options.head_rate)
 
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:
         """The model is plain already."""

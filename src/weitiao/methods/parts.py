@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from weitiao.records import Pace
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
@@ -25,6 +27,18 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     if getattr(body, "pooler", None) is not None:
         names.append(f"{model.base_model_prefix}.pooler")
     return names
+
+
+def head_paces(model: PreTrainedModel, rate: float) -> dict[str, Pace]:
+    """Give the parameters of the head a rate of their own; none where it is a language model's, which was pretrained.
+
+    A new head moves too little at a rate that is right for pretrained weights: with few steps and many labels it hardly
+    begins to learn.
+    """
+    if model.get_output_embeddings() is not None:
+        return {}
+    heads = tuple(f"{name}." for name in head_modules(model))
+    return {name: Pace(rate) for name, _ in model.named_parameters() if name.startswith(heads)}
 
 
 def vocabulary_module(model: PreTrainedModel) -> str | None:
