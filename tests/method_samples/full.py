@@ -5,6 +5,7 @@ from torch import nn
 from tests.method_samples import body_of
 
 LEARNING_RATE = 3e-3
+EVERYWHERE = {"head_rate": 1}  # all of a random model is new
 
 
 def trainable(model: nn.Module, options: dict[str, Any]) -> int:

@@ -47,7 +47,8 @@ def recipe_of(choice: tuple[str, str, str], folder: Path, tiny_model: Callable[[
         model = _without_dropout(Path(model), folder / f"still-{family}")
     values: dict[str, Any] = {
         "task": {"name": task, **options}, "model": str(model),
-        "method": {"name": method, **(getattr(chosen, "OPTIONS", {}) if task == "text-classification" else {})},
+        "method": {"name": method, **getattr(chosen, "EVERYWHERE", {}),
+                   **(getattr(chosen, "OPTIONS", {}) if task == "text-classification" else {})},
         "data": {"train": str(data), "validation": str(data), "duplicates": "anywhere", "test_size": 0,
                  "columns": getattr(sample, "COLUMNS", {})},
         "training": {"epochs": getattr(chosen, "EPOCHS", 200), "learning_rate": getattr(chosen, "LEARNING_RATE", 1e-2),
