@@ -31,7 +31,8 @@ def card_runs_there(folder: str) -> None:
         exec(compile(lines, "card", "exec"), {"__name__": "__main__"})
     finally:
         sys.path[:] = path
-        sys.modules.pop("load_adapter", None)  # each artifact has its own
+        sys.modules.pop("load_adapter", None)  # each artifact has its own, in a folder of the same relative name
+        sys.path_importer_cache.pop("adapter", None)
 
 
 def classified_there(folder: str, texts: list[str]) -> list[dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -424,9 +425,13 @@ def test_ctrl_c_while_the_results_are_written_leaves_a_run_to_resume(
 
     from weitiao import run as story
 
+    def interrupted(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(5)  # the handler runs between two lines, not always at once
+
     values = quick()
     with monkeypatch.context() as patch:
-        patch.setattr(story, "publish", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(story, "publish", interrupted)
         with pytest.raises(Interrupted, match="stopped at once") as caught:
             train(values)
     assert "--resume" in caught.value.fix
