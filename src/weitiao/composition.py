@@ -19,7 +19,7 @@ from weitiao.artifacts.card import write_card
 from weitiao.artifacts.run_folder import artifact_folder
 from weitiao.errors import DataError, ModelError, RunError, WeitiaoError, nearest
 from weitiao.methods.base import Detaches
-from weitiao.methods.parts import head_modules, vocabulary_module
+from weitiao.methods.parts import head_prefixes, vocabulary_module
 from weitiao.models.fingerprint import weights_fingerprint
 from weitiao.predictor import Example, Predictor
 from weitiao.recipe import Recipe
@@ -310,7 +310,7 @@ def _body(model: Any) -> dict[str, torch.nn.Parameter]:
     """The pretrained parameters by names that do not depend on the head: those of the body but for its pooler, and
     those of a matrix over the vocabulary that is not the embeddings' own.
     """  # fmt: skip
-    heads, vocabulary = tuple(f"{name}." for name in head_modules(model)), vocabulary_module(model)
+    heads, vocabulary = head_prefixes(model), vocabulary_module(model)
     inside = {id(parameter): name for name, parameter in model.base_model.named_parameters()}
     found = {}
     for name, parameter in model.named_parameters():

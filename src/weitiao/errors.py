@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_ROW = re.compile(r"(?:data\.\w+ )?(.+:\d+)(?: \(.*\))?")  # ``reviews.csv:12``, ``chat.jsonl:8 (messages[2].role)``
 
 
 class WeitiaoError(Exception):
@@ -31,13 +34,21 @@ class RecipeError(WeitiaoError):
 class DataError(WeitiaoError):
     """Data that cannot be read or cannot be trained on."""
 
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows that it is about, such as ``reviews.csv:12``; none where it is about no single ones."""
+        found = _ROW.fullmatch(self.where)
+        return (found[1],) if found else ()
+
 
 class RefusedError(DataError):
-    """Several faults of the data at once; `places` is where each of them is."""
+    """Several faults of the data at once, and all `rows` that they are about."""
 
-    def __init__(self, problem: str, places: Iterable[str]) -> None:
+    rows: tuple[str, ...] = ()
+
+    def __init__(self, problem: str, rows: Iterable[str]) -> None:
         super().__init__(problem)
-        self.places = list(places)
+        self.rows = tuple(rows)
 
 
 class SourceError(WeitiaoError):

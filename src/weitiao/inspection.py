@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ import numpy as np
 from weitiao import data, models, predictor
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import artifact_folder, check_output
-from weitiao.errors import DataError, RefusedError, RunError, WeitiaoError
+from weitiao.errors import DataError, RunError, WeitiaoError
 from weitiao.evaluation.assess import Measured, Rivals, assess
 from weitiao.evaluation.evaluate import Inference, Labelled, untouched
 from weitiao.evaluation.report import write_report
@@ -26,8 +25,7 @@ from weitiao.recipe import Recipe
 from weitiao.records import Finding, Scores, SplitName
 from weitiao.views import chosen_rows, views
 
-ROUNDS = 20  # of reading without the rows found wrong so far; some faults are told one row at a time
-ROWS = re.compile(r"\d+(, \d+)*")
+ROUNDS = 20  # of reading without the rows found wrong so far: those of dialogues are told one at a time
 
 
 @dataclass(frozen=True)
@@ -120,21 +118,13 @@ def _sound(recipe: Recipe) -> tuple[Preparation, list[str]]:
             return prepare(recipe, without=without), errors
         except DataError as error:
             errors.append(str(error))
-            places = error.places if isinstance(error, RefusedError) else [error.where]
-            wrong = {place for where in places for place in named_rows(where)} - without
+            wrong = set(error.rows) - without
             if not wrong and len(errors) == 1:
                 raise
             if not wrong:
                 break
             without |= wrong
     raise DataError("\n".join(errors))
-
-
-def named_rows(where: str) -> set[str]:
-    """Return the places of single rows in a place as people are told it: ``data.train a.csv:3, 7 and 2 more``."""
-    where = re.sub(r"( and [\d,]+ more| \(.*\))$", "", re.sub(r"^(.*: )?data\.\w+ ", "", where))
-    parts = (part.rpartition(":") for part in where.split("; "))
-    return {f"{name}:{line}" for name, _, lines in parts if ROWS.fullmatch(lines) for line in lines.split(", ") if name}
 
 
 def load(run: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:

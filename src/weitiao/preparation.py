@@ -61,7 +61,7 @@ def refuse_errors(findings: Iterable[Finding]) -> None:
     """Raise all findings of level ``error`` as one; nothing where there is none."""
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        raise RefusedError("\n".join(map(str, errors)), [finding.where for finding in errors])
+        raise RefusedError("\n".join(map(str, errors)), [row for finding in errors for row in finding.rows])
 
 
 def as_recipe(recipe: Recipe | Path | str | Mapping[str, Any]) -> Recipe:

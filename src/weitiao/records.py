@@ -164,6 +164,7 @@ class Finding:
     where: str  # ``data.train reviews.csv:12``, ``training.epochs``
     problem: str
     fix: str = ""
+    rows: tuple[str, ...] = ()  # of an error, all rows that it is about; `where` may name the first ones alone
 
     def __str__(self) -> str:
         """Return it as sentences in a line, without the level."""

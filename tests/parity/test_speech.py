@@ -16,6 +16,7 @@ from weitiao.recipe import ModelSettings
 from weitiao.records import Pretrained
 from weitiao.tasks.automatic_speech_recognition import AutomaticSpeechRecognition, SpeechRecognitionOptions
 from weitiao.tasks.speech import Heard
+from weitiao.tasks.vocabulary import forward
 
 PROMPTS = {False: ["<|startoftranscript|>", "<|notimestamps|>"],
            True: ["<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>"]}  # fmt: skip
@@ -69,6 +70,9 @@ def test_the_loss_is_that_of_transformers(prepared: Any) -> None:
     with torch.no_grad():
         theirs = model(**batch.inputs, labels=batch.labels).loss
         ours = task.loss(model(**batch.inputs), batch) / batch.targets
+        few = forward(model, batch)
+        assert few.logits.shape[0] == batch.targets
+        assert float(task.loss(few, batch) / batch.targets) == pytest.approx(float(ours), abs=1e-5)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
     each = task.predict(model, batch, pretrained.reader(64))
     assert sum(p["tokens"] for p in each) == batch.targets

@@ -11,7 +11,8 @@ from tests import tiny
 from tests.parity.test_sequence_losses import SOURCES, TARGETS, bart
 from weitiao.records import Batch, Reader
 from weitiao.tasks.masking import Masking
-from weitiao.tasks.sequences import UNTRAINED, encode_pairs, packed, padded, token_loss
+from weitiao.tasks.packing import packed
+from weitiao.tasks.sequences import UNTRAINED, encode_pairs, padded, token_loss
 from weitiao.tasks.vocabulary import forward
 
 KINDS = ("llama", "gpt2", "packed", "lora", "prompt", "t5", "t5-lora", "bart", "bert")
@@ -88,3 +89,25 @@ def test_a_model_without_such_a_matrix_gives_all_logits(tmp_path: Path, monkeypa
     model, batch, _ = case("llama", tmp_path)
     monkeypatch.setattr(model, "get_output_embeddings", lambda: None)
     assert forward(model, batch).logits.ndim == 3
+
+
+def test_the_loop_asks_for_no_other_logits(tmp_path: Path) -> None:
+    from contextlib import nullcontext
+
+    import numpy as np
+    import torch
+
+    from weitiao.recipe import TrainingSettings
+    from weitiao.training.loop import Training, train_steps
+
+    model, batch, _ = case("llama", tmp_path)
+    seen: list[torch.Size] = []
+    model.lm_head.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape))
+    training = Training(
+        model=model, settings=TrainingSettings(epochs=1, learning_rate=1e-3), order=lambda _: [np.arange(3)],
+        collate=lambda _: [batch], loss=lambda outputs, b: token_loss(outputs.logits, b.labels, shifted=True),
+        autocast=nullcontext, device=torch.device("cpu"),
+    )  # fmt: skip
+    (done,) = train_steps(training)
+    assert done.loss > 0
+    assert seen == [(int(batch.targets), model.config.hidden_size)]

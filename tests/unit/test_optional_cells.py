@@ -90,7 +90,7 @@ def test_a_part_of_the_input_that_was_trained_on_is_asked_for(tmp_path: Path) ->
 
 def test_packing_is_tried_on_the_loaded_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    monkeypatch.setattr("weitiao.tasks.sequences.check_packing", looked.append)
+    monkeypatch.setattr("weitiao.tasks.packing.check_packing", looked.append)
     sample = sample_of("chat")
     train(Recipe(
         task={"name": "chat", "packing": True, **sample.OPTIONS},

@@ -13,18 +13,9 @@ from tests.samples import texts
 from weitiao.errors import ModelError, RecipeError
 from weitiao.records import Reader
 from weitiao.tasks import sequences
+from weitiao.tasks.packing import check_packing, packed, packing_problem
 from weitiao.tasks.prompts import check_prompt, closed, fill, prompt_roles
-from weitiao.tasks.sequences import (
-    check_packing,
-    encode_pairs,
-    losses,
-    packed,
-    packing_problem,
-    padded,
-    prompt_ids,
-    prompt_of,
-    token_loss,
-)
+from weitiao.tasks.sequences import encode_pairs, losses, padded, prompt_ids, prompt_of, token_loss
 
 SOURCES = ["the film was good", "a bad book", "这家酒店的服务非常好"]
 TARGETS = ["good", "very bad", "好"]

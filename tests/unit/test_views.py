@@ -19,7 +19,7 @@ from weitiao.cli.main import app
 from weitiao.errors import DataError
 from weitiao.evaluation.report import write_views
 from weitiao.evaluation.summary import Token, TokenRow, View
-from weitiao.inspection import named_rows
+from weitiao.inspection import inspected
 from weitiao.preparation import prepare
 from weitiao.recipe import Recipe
 from weitiao.records import FAMILIES, Batch, Head, Reader
@@ -104,17 +104,26 @@ def test_what_is_not_there(file: Path, named: dict[str, Any], said: str, fix: st
 
 @pytest.mark.parametrize(
     ("where", "rows"),
-    [
-        ("a.csv:3", {"a.csv:3"}),
-        ("data.train my file.csv:3, 7 and 2 more", {"my file.csv:3", "my file.csv:7"}),
-        ("intents: data.test a.csv:3; b/c.txt:1 and 1,002 more", {"a.csv:3", "b/c.txt:1"}),
-        ("chat.jsonl:8 (messages[2].role)", {"chat.jsonl:8"}),
-        ("data.train", set()),
-        ("recipe.yaml (data.train)", set()),
-    ],
-)
-def test_rows_are_read_back_from_a_place(where: str, rows: set[str]) -> None:
-    assert named_rows(where) == rows
+    [("a.csv:3", ("a.csv:3",)), ("chat.jsonl:8 (messages[2].role)", ("chat.jsonl:8",)),
+     ("my file.csv:12", ("my file.csv:12",)), ("data.train", ()), ("recipe.yaml (data.train)", ())],
+)  # fmt: skip
+def test_an_error_knows_its_row(where: str, rows: tuple[str, ...]) -> None:
+    assert DataError("is wrong", where=where).rows == rows
+
+
+@pytest.mark.parametrize("task", ["text-classification", "translation"])
+def test_all_rows_that_an_error_counts_are_left_out(task: str, tmp_path: Path, recipe_values: Values) -> None:
+    """More than one can be named in a line, or left out in a few rounds."""
+    family, target = ("encoder", "label") if task == "text-classification" else ("decoder", "target")
+    rows = [{"text": f"text {i}", target: ("good", "bad")[i % 2] if i % 4 < 2 else ""} for i in range(400)]
+    (tmp_path / "many.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = {"train": str(tmp_path / "many.jsonl"), "validation_size": 0, "test_size": 0}
+    if task == "translation":
+        data["columns"] = {"source": "text", "target": "target"}
+    seen, errors = inspected(recipe_values(family, task=task, data=data, method="full"), count=400)
+    assert len(errors) == 1
+    assert "200 rows with an empty" in errors[0]
+    assert len(seen) == 200
 
 
 def test_rows_in_error_are_told_and_the_others_shown(tmp_path: Path, recipe_values: Values) -> None:

@@ -12,6 +12,8 @@ from weitiao.cli import options
 if TYPE_CHECKING:
     from weitiao.recipe import Recipe
 
+TOLD = ("level", "where", "problem", "fix")  # of a finding, to other programs
+
 
 def check(
     recipe: Annotated[Path, typer.Argument(help="The recipe: .yaml, .toml or .json.", metavar="RECIPE")],
@@ -34,7 +36,7 @@ def check(
     checked = run.check(Recipe.read(recipe, set_ or ()))
     errors = [finding for finding in checked.findings if finding.level == "error"]
     if json_:
-        found = [vars(finding) for finding in checked.findings]
+        found = [{name: vars(finding)[name] for name in TOLD} for finding in checked.findings]
         values = [dict(zip(("key", "value", "origin"), row, strict=True)) for row in resolved(checked.recipe)]
         show.as_json({"ready": not errors, "facts": checked.facts, "findings": found, "recipe": values})
     else:

@@ -9,7 +9,7 @@ from weitiao.data.features import column_array, encode_split, truncated
 from weitiao.data.formats.detect import format_of
 from weitiao.data.joined import join
 from weitiao.data.keys import text_keys
-from weitiao.data.labels import label_codes, label_counts, lines_where, rename, rows_labelled
+from weitiao.data.labels import label_codes, label_counts, lines_where, places, rename, rows_labelled
 from weitiao.data.splits import Splits, fingerprint, open_splits
 from weitiao.data.table import Table, open_table
 
@@ -34,6 +34,7 @@ __all__ = [
     "micro_batches",
     "open_splits",
     "open_table",
+    "places",
     "rename",
     "rows_labelled",
     "text_keys",

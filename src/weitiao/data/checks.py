@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from weitiao.data.arrow import arrow_batches
 from weitiao.data.keys import text_keys
-from weitiao.data.labels import label_codes, lines_where
+from weitiao.data.labels import label_codes, lines_where, places
 from weitiao.data.splits import Splits, input_keys
 from weitiao.records import Column, Finding, SplitName
 
@@ -61,7 +61,9 @@ def _empty(split: SplitName, dataset: Dataset, column: Column) -> list[Finding]:
     where = f"data.{split} {lines_where(dataset, empty)}"
     fix = "Fill these rows in or take them out."
     problem = f"{_rows(int(empty.sum()))} with an empty {column.role}"
-    return [Finding("error" if column.required else "warning", where, problem, fix)]
+    if not column.required:
+        return [Finding("warning", where, problem, fix)]
+    return [Finding("error", where, problem, fix, places(dataset, empty))]
 
 
 def _unlabelled(split: SplitName, dataset: Dataset) -> list[Finding]:

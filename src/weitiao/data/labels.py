@@ -284,6 +284,14 @@ def rows_labelled(dataset: Dataset, label: str, column: str = "label") -> np.nda
     return np.concatenate(found) if found else np.array([], dtype=np.int64)
 
 
+def places(dataset: Dataset, rows: np.ndarray | Sequence[int]) -> tuple[str, ...]:
+    """Return where each row stands: ``reviews.csv:12``. `rows`: a mask or row numbers."""
+    chosen = np.asarray(rows)
+    chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+    there = dataset.select_columns([LINE, FILE]).select(chosen)
+    return tuple(f"{example[FILE]}:{example[LINE]}" for example in there)
+
+
 def lines_where(dataset: Dataset, rows: np.ndarray | Sequence[int], shown: int = 3) -> str:
     """Return where rows stand, for people: ``reviews.csv:12, 15, 29 and 14 more``. `rows`: a mask or row numbers."""
     chosen = np.asarray(rows)

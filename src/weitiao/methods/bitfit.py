@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from weitiao.errors import RecipeError
 from weitiao.methods.moved import MovedWeights
-from weitiao.methods.parts import head_modules, vocabulary_module
+from weitiao.methods.parts import head_prefixes, vocabulary_module
 from weitiao.recipe import Settings
 from weitiao.records import FAMILIES, Family
 
@@ -41,7 +41,7 @@ class BitFit(MovedWeights):
 
     def apply(self, model: PreTrainedModel, new_tokens: Sequence[int] = ()) -> torch.nn.Module:
         """Freeze all but the biases and the head."""
-        heads = tuple(f"{name}." for name in head_modules(model))
+        heads = head_prefixes(model)
         chosen = self._chosen(model, heads)
         if not chosen:
             kind = type(model).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weitiao.errors import RecipeError
-from weitiao.methods.parts import head_modules, vocabulary_module
+from weitiao.methods.parts import head_modules, head_prefixes, vocabulary_module
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def block_names(model: PreTrainedModel) -> list[str]:
     from torch import nn
 
     lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
-    heads = tuple(f"{name}." for name in head_modules(model))
+    heads = head_prefixes(model)
     outer = [
         name for name in lists
         if not any(name.startswith(f"{other}.") for other in lists) and not f"{name}.".startswith(heads)

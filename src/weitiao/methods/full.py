@@ -20,12 +20,12 @@ class FullOptions(Settings):
     """Options of full fine-tuning."""
 
     head_rate: float = Field(20.0, gt=0)
-    """The learning rate of new layers on top of the body (head and pooler) is that of the body times this. 1: the same
-    for all, as Devlin et al. (2019) have it."""
+    """The learning rate of head and pooler, which mostly are new, is that of the body times this. 1: the same for all,
+    as Devlin et al. (2019) have it."""
 
 
 class Full:
-    """Every weight moves, new layers faster than pretrained ones. Trainable parameters: all."""
+    """Every weight moves, head and pooler faster than the rest. Trainable parameters: all."""
 
     name: ClassVar[str] = "full"
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
@@ -46,7 +46,7 @@ class Full:
         return cast("torch.nn.Module", model)
 
     def paces(self, model: torch.nn.Module) -> Mapping[str, Pace]:
-        """Rate of the new layers."""
+        """Rate of head and pooler."""
         return head_paces(cast("PreTrainedModel", model), self.options.head_rate)
 
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:

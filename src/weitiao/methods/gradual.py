@@ -24,15 +24,15 @@ class GradualOptions(Settings):
     layer_decay: float = Field(0.9, gt=0, le=1)
     """The rate of a block is that of the block above times this; ULMFiT took 1/2.6 for 3 layers, ELECTRA 0.8 to 0.9."""
     head_rate: float = Field(10.0, gt=0)
-    """The learning rate of new layers on top of the body (head and pooler) is that of the topmost block times this."""
+    """The learning rate of head and pooler, which mostly are new, is that of the topmost block times this."""
     unfreeze: float = Field(0.3, ge=0, lt=1)
     """Share of all steps in which the blocks begin to move, one after the other from the top; 0: all from the start."""
 
 
 class Gradual:
     """Every weight moves in the end: block l of L at the rate ``eta * layer_decay^(L + 1 - l)``, from the share
-    ``unfreeze * (L + 1 - l) / (L + 1)`` of the steps on. The head (l = L + 1) moves from the start, where it is new at
-    ``eta * head_rate``; the embeddings (l = 0) come last. Trainable parameters: all.
+    ``unfreeze * (L + 1 - l) / (L + 1)`` of the steps on. The head (l = L + 1) moves from the start, at
+    ``eta * head_rate`` where it is no language model's; the embeddings (l = 0) come last. Trainable parameters: all.
     """  # fmt: skip
 
     name: ClassVar[str] = "gradual"

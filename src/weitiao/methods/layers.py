@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from weitiao.errors import RecipeError, nearest
 from weitiao.methods.depth import by_depth, keep_in_inference
-from weitiao.methods.parts import head_modules, head_paces
+from weitiao.methods.parts import head_paces, head_prefixes
 from weitiao.recipe import Settings
 from weitiao.records import FAMILIES, Family, Pace
 
@@ -30,7 +30,7 @@ class LayersOptions(Settings):
     """Regular expression over parameter names: what it is found in moves, such as `layer\\.(10|11)\\.`."""
 
     head_rate: float = Field(10.0, gt=0)
-    """The learning rate of new layers on top of the body (head and pooler) is that of the blocks times this."""
+    """The learning rate of head and pooler, which mostly are new, is that of the blocks times this."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -61,14 +61,14 @@ class Layers:
     def apply(self, model: PreTrainedModel, new_tokens: Sequence[int] = ()) -> torch.nn.Module:
         """Freeze all but the chosen layers and the head."""
         chosen = self._matching(model) if self.options.pattern is not None else self._top(model)
-        heads = tuple(f"{name}." for name in head_modules(model))
+        heads = head_prefixes(model)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in chosen or name.startswith(heads))
         keep_in_inference(model)
         return cast("torch.nn.Module", model)
 
     def paces(self, model: torch.nn.Module) -> Mapping[str, Pace]:
-        """Rate of the new layers."""
+        """Rate of head and pooler."""
         return head_paces(cast("PreTrainedModel", model), self.options.head_rate)
 
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:

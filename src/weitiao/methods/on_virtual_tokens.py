@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from weitiao.errors import RecipeError
 from weitiao.methods.on_peft import LOADER, on_meta, task_type
-from weitiao.methods.parts import head_modules
+from weitiao.methods.parts import head_modules, head_prefixes
 from weitiao.records import FAMILIES, Family
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ class OnVirtualTokens:
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
     merges: bool = False
     kind: ClassVar[str]  # prompt or prefix
-    options: Any
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
 
     @property
     def positions(self) -> int:
@@ -171,7 +173,5 @@ def _tokenizer(model: PreTrainedModel) -> Any:
 
 
 def _head(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    names = tuple(f"{name}." for name in head_modules(model))
-    if not names:
-        return {}
+    names = head_prefixes(model)
     return {k: v.detach().contiguous().clone() for k, v in model.state_dict().items() if k.startswith(names)}

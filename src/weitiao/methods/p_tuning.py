@@ -45,9 +45,6 @@ class PTuning(OnVirtualTokens):
     options: PTuningOptions
     kind: ClassVar[str] = "prompt"
 
-    def __init__(self, options: PTuningOptions) -> None:
-        self.options = options
-
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
         """What moves is mostly the network's weights: 1e-3, as in PEFT's examples; MiniLM wants more (docs/log.md)."""
         return {"encoder": 5e-3, "decoder": 1e-3, "seq2seq": 1e-3}[family], f"p-tuning ({family})"

@@ -29,15 +29,20 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     return names
 
 
+def head_prefixes(model: PreTrainedModel) -> tuple[str, ...]:
+    """What the names of the head's parameters begin with, for ``str.startswith``."""
+    return tuple(f"{name}." for name in head_modules(model))
+
+
 def head_paces(model: PreTrainedModel, rate: float) -> dict[str, Pace]:
     """Give the parameters of the head a rate of their own; none where it is a language model's, which was pretrained.
 
     A new head moves too little at a rate that is right for pretrained weights: with few steps and many labels it hardly
-    begins to learn.
+    begins to learn (docs/log.md).
     """
     if model.get_output_embeddings() is not None:
         return {}
-    heads = tuple(f"{name}." for name in head_modules(model))
+    heads = head_prefixes(model)
     return {name: Pace(rate) for name, _ in model.named_parameters() if name.startswith(heads)}
 
 

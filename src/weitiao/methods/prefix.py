@@ -60,9 +60,6 @@ class PrefixTuning(OnVirtualTokens):
     options: PrefixOptions
     kind: ClassVar[str] = "prefix"
 
-    def __init__(self, options: PrefixOptions) -> None:
-        self.options = options
-
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
         """Above LoRA's: keys and values are moved themselves. 5e-3 to 1e-2 in P-tuning v2 (Liu et al. 2022,
         arXiv:2110.07602), which is this on encoders; a network moves them further.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 from pydantic import Field, model_validator
 
 from weitiao.methods.on_virtual_tokens import OnVirtualTokens, check_text, prompt_check, prompt_shape, start_tokens
-from weitiao.methods.parts import head_modules
+from weitiao.methods.parts import head_paces
 from weitiao.recipe import Settings
 from weitiao.records import Family, Pace
 
@@ -49,9 +49,6 @@ class PromptTuning(OnVirtualTokens):
     options: PromptOptions
     kind: ClassVar[str] = "prompt"
 
-    def __init__(self, options: PromptOptions) -> None:
-        self.options = options
-
     def learning_rate(self, family: Family, width: int) -> tuple[float, str]:
         """Far above that of weights, for vectors have to move as far as embeddings are long: 0.3 for T5 (Lester et al.,
         section 3), a thirtieth of it where they are short (docs/log.md).
@@ -65,8 +62,7 @@ class PromptTuning(OnVirtualTokens):
 
         if halves(model)[1] is None:
             return {}
-        heads = tuple(head_modules(cast("PreTrainedModel", model)))
-        return {name: Pace(rate=1 / 30) for name, _ in model.named_parameters() if heads and name.startswith(heads)}
+        return head_paces(cast("PreTrainedModel", model), 1 / 30)
 
     def check(self, model: PreTrainedModel) -> None:
         """Sound has no tokens to stand in front of."""

@@ -148,12 +148,18 @@ def _lost(name: str, split: Dataset, seen: Seen, misplaced: str) -> list[Finding
 def _misplaced(train: Dataset, rows: list[int]) -> list[Finding]:
     fix = "Correct the answer or its context, or set task.misplaced: ignore."
     findings = [
-        Finding("error", f"data.train {data.lines_where(train, [row])}", _problem(train[row]), fix)
+        Finding(
+            "error",
+            f"data.train {data.lines_where(train, [row])}",
+            _problem(train[row]),
+            fix,
+            data.places(train, [row]),
+        )
         for row in rows[:SHOWN]
     ]
     if more := len(rows) - SHOWN if len(rows) > SHOWN else 0:
         problem = _many(more, "more answer does not stand in its context", "more answers do not stand in their context")
-        findings.append(Finding("error", "data.train", problem))
+        findings.append(Finding("error", "data.train", problem, rows=data.places(train, rows[SHOWN:])))
     return findings
 
 

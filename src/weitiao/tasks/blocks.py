@@ -56,13 +56,6 @@ def cuts(words: Sequence[int], room: int) -> Iterator[slice]:
         start = end
 
 
-def stacked(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
-    """Return rows of numbers as one tensor of shape (rows, longest), filled up on the right."""
-    import torch
-
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=fill)
-
-
 def seeded(ids: Sequence[int]) -> torch.Generator:
     """Return a generator seeded by tokens alone: the same block is masked the same wherever it stands."""
     import numpy as np

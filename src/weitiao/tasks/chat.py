@@ -27,9 +27,10 @@ from weitiao.tasks import base
 from weitiao.tasks.chat_template import SYSTEM_ROLES, Lacking, chat_template, give_chat_template
 from weitiao.tasks.generation import GenerationOptions, generation_config
 from weitiao.tasks.inputs import place
+from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.rendering import Turns, render, render_prompt
 from weitiao.tasks.replies import HEADS, is_asked, known_losses, room_of, stops_of, written
-from weitiao.tasks.sequences import UNTRAINED, Packs, packed, padded, token_loss
+from weitiao.tasks.sequences import UNTRAINED, padded, token_loss
 
 if TYPE_CHECKING:
     import torch

@@ -15,9 +15,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from weitiao.records import Batch, Reader
-from weitiao.tasks.blocks import Loss, cuts, seeded, stacked, text_tokens
+from weitiao.tasks.blocks import Loss, cuts, seeded, text_tokens
 from weitiao.tasks.chat_template import surrounding
-from weitiao.tasks.sequences import UNTRAINED, losses, padded
+from weitiao.tasks.sequences import UNTRAINED, losses, padded, stacked
 
 if TYPE_CHECKING:
     import torch

@@ -31,7 +31,7 @@ from weitiao.records import (
 from weitiao.tasks import base
 from weitiao.tasks.generation import GenerationOptions, decoded, generation_config, ready, room_for, until
 from weitiao.tasks.inputs import check_text, place
-from weitiao.tasks.sequences import UNTRAINED, token_loss
+from weitiao.tasks.sequences import UNTRAINED, stacked, token_loss
 from weitiao.tasks.speech_prompt import check_whisper, published_generation, with_prompt
 
 if TYPE_CHECKING:
@@ -204,10 +204,10 @@ class SpeechToText:
         pad = int(reader.tokenizer.pad_token_id or 0)
         labels = None
         if "labels" in features[0]:
-            labels = _stacked([f["labels"][1:] for f in features], UNTRAINED)
+            labels = stacked([f["labels"][1:] for f in features], UNTRAINED)
         read = [f["input_ids"] if labels is None else f["input_ids"][:-1] for f in features]
         return Batch(
-            inputs={"input_features": spectrograms, "decoder_input_ids": _stacked(read, pad)}, labels=labels,
+            inputs={"input_features": spectrograms, "decoder_input_ids": stacked(read, pad)}, labels=labels,
             targets=0.0 if labels is None else float((labels != UNTRAINED).sum()),
             tokens=sum(len(f["input_ids"]) for f in features), rows=[f["row"] for f in features],
             features=list(features), read=None if labels is None else labels != UNTRAINED,
@@ -373,15 +373,6 @@ def _kept(value: Any, samples: np.ndarray) -> dict[str, Any]:
 
 
 # --- numbers
-
-
-def _stacked(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
-    import torch
-
-    stacked = torch.full((len(rows), max(map(len, rows))), fill)
-    for i, row in enumerate(rows):
-        stacked[i, : len(row)] = torch.as_tensor(row, dtype=torch.long)
-    return stacked
 
 
 def _losses(logits: torch.Tensor, labels: torch.Tensor) -> list[tuple[float, int]]:

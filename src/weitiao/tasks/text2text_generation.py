@@ -33,8 +33,9 @@ from weitiao.tasks import base
 from weitiao.tasks.fitting import Template
 from weitiao.tasks.generation import GenerationOptions, decoded, generate, generation_config, room_for
 from weitiao.tasks.inputs import place
+from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.prompts import check_prompt, closed, prompt_roles
-from weitiao.tasks.sequences import Packs, losses, packed, padded, prompt_of, target_ids, token_loss
+from weitiao.tasks.sequences import losses, padded, prompt_of, target_ids, token_loss
 
 if TYPE_CHECKING:
     import torch
@@ -218,7 +219,7 @@ class Text2TextGeneration(Packs):
         return [
             Finding("error", f"data.{name} {data.lines_where(split, rows)}",
                     f"{len(rows):,} row{'s' * (len(rows) != 1)} with an empty {role}",
-                    "Fill these rows in or take them out.")
+                    "Fill these rows in or take them out.", data.places(split, rows))
             for role, rows in without.items() if rows
         ]  # fmt: skip
 

@@ -294,8 +294,8 @@ def _label_findings(
         for label in unknown[:SHOWN]:
             said = "is not in task.labels" if label not in known and train[label] else "is not in training"
             findings.append(
-                Finding("error", f"data.{name} {_where(splits[name], label)}", f"label '{label}' {said}",
-                        nearest(label, labels) + " Correct the rows, drop them, or add training examples of it.")
+                _on_label(f"data.{name}", splits[name], label, f"label '{label}' {said}",
+                          nearest(label, labels) + " Correct the rows, drop them, or add training examples of it.")
             )  # fmt: skip
         if len(unknown) > SHOWN:
             findings.append(Finding("error", f"data.{name}", f"{len(unknown) - SHOWN:,} more unknown labels"))
@@ -306,8 +306,8 @@ def _rare(split: Dataset, train: Counter[str], labels: list[str]) -> list[Findin
     """Classes with one example or none; of many only the first are looked up, for each takes a pass over the data."""
     once = [label for label in labels if train[label] == 1]
     findings = [
-        Finding("error", f"data.train {_where(split, label)}", f"class '{label}' has one example",
-                "Add examples of it, merge it into another class, or drop the row.")
+        _on_label("data.train", split, label, f"class '{label}' has one example",
+                  "Add examples of it, merge it into another class, or drop the row.")
         for label in once[:SHOWN]
     ]  # fmt: skip
     if len(once) > SHOWN:
@@ -338,8 +338,9 @@ def _order_findings(labels: list[str], written: list[str] | None) -> list[Findin
                     "Leave task.labels away to have them sorted by value.")]  # fmt: skip
 
 
-def _where(split: Dataset, label: str) -> str:
-    return data.lines_where(split, data.rows_labelled(split, label))
+def _on_label(place: str, split: Dataset, label: str, problem: str, fix: str) -> Finding:
+    rows = data.rows_labelled(split, label)
+    return Finding("error", f"{place} {data.lines_where(split, rows)}", problem, fix, data.places(split, rows))
 
 
 def _weights(

@@ -31,17 +31,10 @@ from weitiao.records import (
 from weitiao.tasks import base
 from weitiao.tasks.generation import GenerationOptions, generation_config
 from weitiao.tasks.inputs import check_text, place, place_of
+from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.prompts import check_prompt, fill, prompt_roles
 from weitiao.tasks.replies import HEADS, is_asked, known_losses, room_of, stops_of, written
-from weitiao.tasks.sequences import (
-    UNTRAINED,
-    Packs,
-    encode_pairs,
-    packed,
-    padded,
-    target_ids,
-    token_loss,
-)
+from weitiao.tasks.sequences import UNTRAINED, encode_pairs, padded, target_ids, token_loss
 from weitiao.tasks.sequences import prompt_ids as tokens_of
 
 if TYPE_CHECKING:

@@ -317,10 +317,12 @@ def _learned(names: list[str], values: np.ndarray, normalise: bool) -> Numbers:
 
 
 def _wrong(name: SplitName, read: _Read) -> list[Finding]:
-    findings = [Finding("error", f"data.{name} {p.where}", p.problem, p.fix) for p in read.problems[:SHOWN]]
+    findings = [Finding("error", f"data.{name} {p.where}", p.problem, p.fix, p.rows) for p in read.problems[:SHOWN]]
     if len(read.problems) > SHOWN:
         more = f"{len(read.problems) - SHOWN:,} more rows without a number for each target"
-        findings.append(Finding("error", f"data.{name}", more, "Is data.columns.target the column of the numbers?"))
+        rows = tuple(row for problem in read.problems[SHOWN:] for row in problem.rows)
+        fix = "Is data.columns.target the column of the numbers?"
+        findings.append(Finding("error", f"data.{name}", more, fix, rows))
     return findings
 
 

@@ -410,9 +410,11 @@ class _Survey:
 
     def findings(self, name: SplitName, scheme: Scheme) -> list[Finding]:
         """What is wrong, errors first."""
-        found = [Finding("error", f"data.{name} {e.where}", e.problem, e.fix) for e in self.errors[:SHOWN]]
+        found = [Finding("error", f"data.{name} {e.where}", e.problem, e.fix, e.rows) for e in self.errors[:SHOWN]]
         if len(self.errors) > SHOWN:
-            found.append(Finding("error", f"data.{name}", f"{len(self.errors) - SHOWN:,} more rows with such faults"))
+            rows = tuple(row for error in self.errors[SHOWN:] for row in error.rows)
+            more = f"{len(self.errors) - SHOWN:,} more rows with such faults"
+            found.append(Finding("error", f"data.{name}", more, rows=rows))
         if self.broken:
             where, problem = self.broken[0]
             said = f"{_count(self.broken, 'tag')} against the rules of {scheme}, the first: {problem}"
