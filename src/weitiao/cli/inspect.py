@@ -69,7 +69,7 @@ def inspect(
     else:
         _print(seen)
     for error in errors:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo("error: " + error.replace("\n", "\n  "), err=True)
     raise typer.Exit(2 if errors else 0)
 
 
