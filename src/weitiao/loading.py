@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from weitiao import data, models
 from weitiao.evaluation.evaluate import Inference, take_rows
+from weitiao.kernels import quickly
 from weitiao.methods.base import Paced, TakesPart
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
@@ -30,7 +31,8 @@ def with_rate(ready: Preparation) -> Preparation:
     width = int(ready.pretrained.config.get_text_config().hidden_size)
     usual, _ = ready.method.learning_rate(ready.pretrained.family, width)
     training, _ = load_for_training(_with_rate(ready, usual, ""))
-    rates, losses = range_test(training, usual)
+    with quickly(training.model, ready.precision, learns=True):
+        rates, losses = range_test(training, usual)
     found = suggested(rates, losses)
     if found is None:
         return _with_rate(ready, usual, f"the usual rate: the loss did not fall in a range test of {len(losses)} steps")

@@ -14,6 +14,7 @@ from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import Inference, score, tuned
 from weitiao.events import Found, RunFinished, RunStarted
 from weitiao.inspection import Checked, Evaluation, check, evaluate, inspect, load
+from weitiao.kernels import quickly
 from weitiao.loading import Loaded, load_for_training, with_rate
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
@@ -75,7 +76,10 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[
         for finding in ready.findings:
             record(Found(level=finding.level, where=finding.where, problem=finding.problem, fix=finding.fix))
         validate = partial(_validated, inference, ready) if "validation" in ready.features else None
-        with stop_on_signal() as stop:  # ends with the loop: after it, ctrl-C loses nothing and need not wait
+        with (
+            quickly(training.model, ready.precision, learns=True),
+            stop_on_signal() as stop,  # ends with the loop: after it, ctrl-C loses nothing and need not wait
+        ):
             for event in fit(training, Checkpoints(run.checkpoints), validate, stop):
                 record(event)
         result = publish(run, ready, inference, record)

@@ -1,0 +1,9 @@
+"""The same formulas in fewer passes over memory: what a model's modules compute with on a CPU while Weitiao runs it.
+
+Each kernel is a pure function with a parity test against what it stands for (`tests/parity/test_kernels.py`).
+"""
+
+from weitiao.kernels.allocator import keep_freed_memory
+from weitiao.kernels.quick import quickly
+
+__all__ = ["keep_freed_memory", "quickly"]

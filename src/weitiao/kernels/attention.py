@@ -1,0 +1,224 @@
+"""Attention for training on a CPU: PyTorch's fused kernel forward, matrix products backward.
+
+PyTorch's fused kernel (2.13) is quick forward and four to ten times slower backward than matrix products on rows of up
+to a thousand tokens. So backward computes the probabilities again and multiplies; nothing of size (rows, heads, tokens,
+tokens) is kept between the two, but a mask of one byte a number where attention has dropout.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from weitiao.kernels.dropout import keep_mask, scaled
+
+NAME = "weitiao"
+LONGEST = 1024  # tokens; above, skipping the future half pays more than the matrix products
+AT_ONCE = 1 << 24  # probabilities computed again at once, in numbers: the rows of a batch go in parts
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(Q Kᵀ · scale + bias) V (Vaswani et al. 2017); query heads share key heads in groups (Ainslie et al. 2023)."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        bias: torch.Tensor | None,
+        scale: float,
+        causal: bool,
+        chance: float,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(query, key, value, bias)
+        ctx.scale, ctx.causal, ctx.chance = scale, causal, chance
+        ctx.kept = keep_mask((*query.shape[:3], key.shape[2]), chance) if chance else None
+        if ctx.kept is None:
+            return functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=bias, is_causal=causal, scale=scale, enable_gqa=True
+            )
+        out = torch.empty_like(query)
+        for rows in _parts(query, key):
+            likely = _probabilities(query[rows], key[rows], _of(bias, rows), scale, causal)
+            likely.mul_(_factor(ctx, rows, likely))
+            out[rows] = torch.bmm(likely, _flat(value[rows])).view(out[rows].shape)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        query, key, value, bias = ctx.saved_tensors
+        for_query, for_key, for_value = (torch.empty_like(each) for each in (query, key, value))
+        for_bias = torch.zeros_like(bias) if ctx.needs_input_grad[3] else None
+        for rows in _parts(query, key):
+            q, k, v = _grouped(query[rows], key.shape[1]), _flat(key[rows]), _flat(value[rows])
+            above = _grouped(gradient[rows], key.shape[1])
+            likely = _probabilities(query[rows], key[rows], _of(bias, rows), ctx.scale, ctx.causal)
+            for_likely = torch.bmm(above, v.transpose(1, 2))
+            seen = likely
+            if ctx.kept is not None:
+                factor = _factor(ctx, rows, likely)
+                for_likely.mul_(factor)
+                seen = likely * factor
+            for_value[rows] = torch.bmm(seen.transpose(1, 2), above).view(for_value[rows].shape)
+            scores = torch.ops.aten._softmax_backward_data(for_likely, likely, -1, likely.dtype)
+            if for_bias is not None:
+                _add_to(for_bias, scores.view(*query[rows].shape[:3], -1), rows)
+            for_query[rows] = _product(scores, k, ctx.scale).view(for_query[rows].shape)
+            for_key[rows] = _product(scores.transpose(1, 2), q, ctx.scale).view(for_key[rows].shape)
+        return for_query, for_key, for_value, for_bias, None, None, None
+
+
+def attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    *,
+    scale: float | None = None,
+    causal: bool = False,
+    chance: float = 0.0,
+) -> torch.Tensor:
+    """Return what each query reads, (rows, heads, queries, width).
+
+    `query` is (rows, heads, queries, width); `key` and `value` (rows, key heads, keys, width), heads a multiple of key
+    heads; `bias`, in the same precision, is added to the scores and broadcasts to (rows, heads, queries, keys);
+    `causal`, with as many queries as keys, hides the future; `chance` is dropout on the probabilities.
+    """
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    return _Attention.apply(query, key, value, bias, scale, causal, chance)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _parts(query: torch.Tensor, key: torch.Tensor) -> list[slice]:
+    """The rows of a batch in parts, each with at most `AT_ONCE` probabilities, or one row."""
+    rows, heads, queries, _ = query.shape
+    size = max(1, AT_ONCE // (heads * queries * key.shape[2]))
+    return [slice(start, start + size) for start in range(0, rows, size)]
+
+
+def _flat(states: torch.Tensor) -> torch.Tensor:
+    """(rows, heads, tokens, width) -> (rows · heads, tokens, width)."""
+    return states.reshape(-1, *states.shape[2:])
+
+
+def _grouped(states: torch.Tensor, key_heads: int) -> torch.Tensor:
+    """(rows, heads, queries, width) -> (rows · key heads, group · queries, width): each key head sees its group."""
+    rows, heads, queries, width = states.shape
+    return states.reshape(rows * key_heads, heads // key_heads * queries, width)
+
+
+def _of(bias: torch.Tensor | None, rows: slice) -> torch.Tensor | None:
+    return bias if bias is None or len(bias) == 1 else bias[rows]
+
+
+def _probabilities(
+    query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None, scale: float, causal: bool
+) -> torch.Tensor:
+    """(rows · key heads, group · queries, keys)."""
+    scores = _product(_grouped(query, key.shape[1]), _flat(key).transpose(1, 2), scale)
+    whole = scores.view(*query.shape[:3], -1)
+    if bias is not None:
+        whole.add_(bias)
+    if causal:
+        whole.add_(_future(query.shape[2], query.dtype))
+    return torch.softmax(scores, -1)
+
+
+def _future(tokens: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.full((tokens, tokens), -math.inf, dtype=dtype).triu_(1)
+
+
+def _product(one: torch.Tensor, other: torch.Tensor, scale: float) -> torch.Tensor:
+    """scale · one @ other, the factor inside of the product."""
+    return torch.baddbmm(one.new_empty(1, 1, 1), one, other, beta=0, alpha=scale)
+
+
+def _factor(ctx: Any, rows: slice, like: torch.Tensor) -> torch.Tensor:
+    kept: np.ndarray = ctx.kept[rows]
+    return scaled(kept, ctx.chance, like.dtype).view(like.shape)
+
+
+def _add_to(total: torch.Tensor, scores: torch.Tensor, rows: slice) -> None:
+    """Add the scores' gradient to that of the bias they came from, summed where it was broadcast."""
+    target = total if len(total) == 1 else total[rows]
+    target += scores.sum_to_size(target.shape)
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    position_bias: torch.Tensor | None = None,
+    **more: Any,
+) -> tuple[torch.Tensor, None]:
+    """`attention` as `transformers` calls it (`AttentionInterface`); its own function where ours does not fit."""
+    tokens = key.shape[2]
+    causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
+    if not _fits(query, key, value, tokens) or any(more.get(name) is not None for name in ("softcap", "s_aux")):
+        return _theirs()(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal,
+            position_bias=position_bias, **more,
+        )  # fmt: skip
+    causal = causal and attention_mask is None and query.shape[2] > 1
+    bias, causal = _together(position_bias, attention_mask, tokens, causal)
+    if torch.is_autocast_enabled("cpu"):
+        wanted = torch.get_autocast_dtype("cpu")
+        query, key, value = (each.to(wanted) for each in (query, key, value))
+    bias = None if bias is None else bias[..., :tokens].to(query.dtype)
+    with torch.autocast("cpu", enabled=False):
+        out = attention(query, key, value, bias, scale=scaling, causal=causal, chance=dropout)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _fits(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tokens: int) -> bool:
+    """Only training has a backward to win, and a generated token has one query."""
+    learns = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    square = query.shape[2] == tokens or query.shape[2] > 1
+    same = query.shape[-1] == value.shape[-1] and query.dtype in (torch.float32, torch.bfloat16)
+    return bool(learns and square and same and query.device.type == "cpu" and tokens <= LONGEST)
+
+
+def _together(
+    position_bias: torch.Tensor | None, mask: torch.Tensor | None, tokens: int, causal: bool
+) -> tuple[torch.Tensor | None, bool]:
+    """What is added to the scores, and whether the future is still to be hidden besides."""
+    if position_bias is None:
+        return mask, causal
+    if causal:
+        return position_bias + _future(tokens, position_bias.dtype), False
+    return (position_bias if mask is None else position_bias + mask), False
+
+
+def mask(*given: Any, **named: Any) -> torch.Tensor | None:
+    """The mask as numbers to add, None where all is seen or all but the future: as `transformers` asks for it."""
+    from transformers.masking_utils import sdpa_mask
+
+    dtype = named.pop("dtype", torch.float32)
+    seen = sdpa_mask(*given, **named)
+    if seen is None or seen.dtype != torch.bool:
+        return seen  # type: ignore[no-any-return]
+    return torch.where(seen, torch.zeros((), dtype=dtype, device=seen.device), torch.finfo(dtype).min)
+
+
+def register() -> None:
+    """Make `attend` known to `transformers` under `NAME`."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, mask)
+
+
+def _theirs() -> Any:
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    return sdpa_attention_forward

@@ -1,0 +1,183 @@
+"""Have a model compute by the kernels for as long as a `with` lasts; its weights and modules are as before after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from weitiao.kernels.allocator import keep_freed_memory
+
+if TYPE_CHECKING:
+    import torch
+
+MARK = "_weitiao_quick"  # set on a model while its modules compute by the kernels
+
+
+@contextmanager
+def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator[None]:
+    """Run `model`'s modules by the kernels where they compute the same, on a CPU; do nothing elsewhere, or inside of
+    another `quickly` of the same model.
+
+    With `precision` bf16 weights that do not move are held in bf16 meanwhile, instead of being converted at every use:
+    the frozen ones, or all where nothing `learns`. After it they are the fp32 numbers they were.
+    """
+    if getattr(model, MARK, False) or any(p.device.type != "cpu" for p in model.parameters()):
+        yield
+        return
+    keep_freed_memory()
+    object.__setattr__(model, MARK, True)
+    with ExitStack() as undo:
+        undo.callback(object.__setattr__, model, MARK, False)
+        if precision == "bf16":
+            undo.enter_context(_halved(model, learns))
+            _narrow_stream(model, undo)
+        if learns:
+            undo.enter_context(_own_attention(model))
+        for module in model.modules():
+            forward = None if "forward" in vars(module) else _quick_forward(module)
+            if forward is not None:
+                module.forward = forward
+                undo.callback(vars(module).pop, "forward", None)
+        yield
+
+
+@contextmanager
+def _halved(model: torch.nn.Module, learns: bool) -> Iterator[None]:
+    """Hold what does not move in bf16; where that loses digits, the fp32 numbers are kept beside it and put back."""
+    import torch
+
+    changed: list[tuple[torch.nn.Parameter, torch.Tensor | None]] = []
+    for parameter in model.parameters():
+        if parameter.dtype != torch.float32 or (learns and parameter.requires_grad):
+            continue
+        whole = parameter.data
+        half = whole.to(torch.bfloat16)
+        changed.append((parameter, None if torch.equal(half.float(), whole) else whole))
+        parameter.data = half
+    try:
+        yield
+    finally:
+        for parameter, kept in changed:
+            parameter.data = parameter.data.float() if kept is None else kept
+
+
+def _narrow_stream(model: torch.nn.Module, undo: ExitStack) -> None:
+    """Have what goes from block to block in bf16 as well: fp32 there is converted before every product and after."""
+    import torch
+    from torch import nn
+
+    def narrowed(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(each.to(torch.bfloat16) if _is_stream(each) else each for each in inputs)
+
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    outer = [module for name, module in lists if not any(name.startswith(f"{other}.") for other, _ in lists)]
+    for blocks in outer:
+        if len(blocks):
+            undo.callback(blocks[0].register_forward_pre_hook(narrowed).remove)
+
+
+def _is_stream(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor) and value.ndim == 3 and value.dtype == torch.float32
+
+
+@contextmanager
+def _own_attention(model: torch.nn.Module) -> Iterator[None]:
+    """Set the attention of every `transformers` model inside that takes one from outside and uses PyTorch's now."""
+    from transformers import PreTrainedModel
+
+    from weitiao.kernels import attention
+
+    attention.register()
+    configs = {
+        id(part.config): part.config
+        for part in model.modules()
+        if isinstance(part, PreTrainedModel) and part._can_set_attn_implementation()
+    }
+    ours = [config for config in configs.values() if config._attn_implementation == "sdpa"]
+    for config in ours:
+        config._attn_implementation_internal = attention.NAME
+    try:
+        yield
+    finally:
+        for config in ours:
+            config._attn_implementation_internal = "sdpa"
+
+
+def _quick_forward(module: torch.nn.Module) -> Callable[..., Any] | None:
+    """The quick form of a module's forward, if there is one that computes the same."""
+    for find in (_dropout, _rms_norm, _lora_linear):
+        found = find(module)
+        if found is not None:
+            return found
+    return None
+
+
+def _dropout(module: torch.nn.Module) -> Callable[..., Any] | None:
+    from torch import nn
+
+    from weitiao.kernels.dropout import dropout, fits
+
+    if type(module) is not nn.Dropout or module.inplace:
+        return None
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        if module.training and fits(inputs, module.p):
+            return dropout(inputs, module.p)
+        return type(module).forward(module, inputs)
+
+    return forward
+
+
+def _rms_norm(module: torch.nn.Module) -> Callable[..., Any] | None:
+    """By what the module computes, not by its class: many families have a norm of their own that is this one."""
+    import torch
+
+    from weitiao.kernels.rms_norm import rms_norm
+
+    epsilon = getattr(module, "variance_epsilon", None) or getattr(module, "eps", None)
+    weight = module._parameters.get("weight")
+    if not isinstance(epsilon, float) or weight is None or len(module._parameters) > 1 or weight.ndim != 1:
+        return None
+
+    def forward(hidden_states: torch.Tensor) -> torch.Tensor:
+        return rms_norm(hidden_states, module.weight, epsilon)  # type: ignore[arg-type]
+
+    probe = torch.linspace(-2, 3, 3 * len(weight)).view(3, -1).to(weight.dtype)
+    with torch.no_grad():
+        same = torch.allclose(forward(probe).float(), module(probe).float(), rtol=1e-2, atol=1e-3)
+    return forward if same else None
+
+
+def _lora_linear(module: torch.nn.Module) -> Callable[..., Any] | None:
+    from peft.tuners.lora.layer import Linear
+
+    if type(module) is not Linear:
+        return None
+    return partial(_lora_forward, module)
+
+
+def _lora_forward(layer: Any, inputs: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:
+    from weitiao.kernels.lora_linear import lora_linear
+
+    name = layer.active_adapters[0] if len(layer.active_adapters) == 1 else ""
+    if more or named or layer.disable_adapters or layer.merged or not _plain(layer, name):
+        return type(layer).forward(layer, inputs, *more, **named)  # type: ignore[no-any-return]
+    base = layer.base_layer
+    return lora_linear(
+        inputs, base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
+    )
+
+
+def _plain(layer: Any, name: str) -> bool:
+    """Whether a layer is the paper's formula: no dropout, no DoRA, no bias of the update, a frozen matrix."""
+    from torch import nn
+
+    if name not in layer.lora_A or name in layer.lora_variant or type(layer.base_layer) is not nn.Linear:
+        return False
+    base = layer.base_layer
+    frozen = not base.weight.requires_grad and (base.bias is None or not base.bias.requires_grad)
+    return frozen and isinstance(layer.lora_dropout[name], nn.Identity) and layer.lora_B[name].bias is None
