@@ -206,13 +206,13 @@ def token_loss(logits: torch.Tensor, labels: torch.Tensor, *, shifted: bool) -> 
     `shifted`: logits are about the next token (decoders). Logits where nothing is learned are left out before they are
     converted.
     """
-    from torch.nn import functional
+    from weitiao.kernels.cross_entropy import cross_entropy
 
     wanted = _next(labels) if shifted else labels
     learned = wanted != UNTRAINED
     if logits.ndim == 3:
         logits = logits[:, -labels.shape[1] :][learned]  # a learned prompt stands in front of the tokens
-    return functional.cross_entropy(logits.float(), wanted[learned], reduction="sum")
+    return cross_entropy(logits, wanted[learned])
 
 
 def losses(model: torch.nn.Module, batch: Batch, reader: Reader) -> list[tuple[float, int]]:
