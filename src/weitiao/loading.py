@@ -54,15 +54,15 @@ def load_for_training(ready: Preparation) -> Loaded:
     model = method.apply(plain, ready.pretrained.new_tokens).to(ready.device)
     if isinstance(ready.task, Examines):
         ready.task.examine(model)
-    autocast = partial(models.autocast, ready.device, ready.precision)
-    inference = Inference(model, ready.task, ready.reader, ready.device, autocast)
+    inference = Inference(model, ready.task, ready.reader, ready.device, ready.precision)
     train = ready.features["train"]
     lengths = data.column_array(train, "length")
     parts, times = (
         data.column_array(train, name) if name in train.column_names else None for name in ("part", "times")
     )
     training = Training(
-        model=model, settings=settings, loss=ready.task.loss, autocast=autocast, device=ready.device,
+        model=model, settings=settings, loss=ready.task.loss,
+        autocast=partial(models.autocast, ready.device, ready.precision), device=ready.device,
         order=lambda epoch: data.length_bucketed(
             lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
         ),

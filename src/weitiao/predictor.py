@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +42,7 @@ class Predictor:
                 model = artifact.load_model(trust_remote_code=trust_remote_code)
             model = model.to(found)
         self.artifact = artifact
-        self.inference = Inference(
-            model, artifact.task, artifact.reader, found, partial(models.autocast, found, precision)
-        )
+        self.inference = Inference(model, artifact.task, artifact.reader, found, precision)
 
     @property
     def task(self) -> str:

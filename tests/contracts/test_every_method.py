@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.method_samples import SAMPLED, sample_of
 from tests.samples import texts
 from weitiao import models, registry
 from weitiao.errors import RecipeError
+from weitiao.kernels import quickly
 from weitiao.methods.base import Detaches, Paced, TakesPart
 from weitiao.methods.parts import head_modules
 from weitiao.models.sizing import empty_model
@@ -97,8 +99,8 @@ class Case:
         real = self.inputs()["attention_mask"].bool()
         return found[real] if found.ndim == 3 and "decoder_input_ids" not in self.inputs() else found
 
-    def trained(self, model: nn.Module, steps: int = 2, rate: float = 1e-2) -> nn.Module:
-        """The model after some steps of the real loop towards arbitrary targets."""
+    def trained(self, model: nn.Module, steps: int = 2, rate: float = 1e-2, quick: str = "") -> nn.Module:
+        """The model after some steps of the real loop towards arbitrary targets; by the kernels in precision `quick`."""
         batch = Batch(inputs=self.inputs(), labels=None, targets=5.0, tokens=1, rows=[])
 
         def loss(outputs: Any, _: Batch) -> torch.Tensor:
@@ -109,13 +111,13 @@ class Case:
         method = self.method
         training = Training(
             model=model, settings=TrainingSettings(epochs=steps, learning_rate=rate, warmup=0.0, schedule="constant"),
-            order=lambda _: [torch.arange(5).numpy()], collate=lambda _: [batch], loss=loss, autocast=nullcontext,
-            device=torch.device("cpu"), paces=method.paces(model) if isinstance(method, Paced) else {},
+            order=lambda _: [torch.arange(5).numpy()], collate=lambda _: [batch], loss=loss,
+            autocast=partial(models.autocast, torch.device("cpu"), quick), device=torch.device("cpu"), paces=method.paces(model) if isinstance(method, Paced) else {},
             method=method if isinstance(method, TakesPart) else None,
         )  # fmt: skip
         torch.manual_seed(1)
-        for _ in itertools.islice(train_steps(training), steps):
-            pass
+        with quickly(model, quick, learns=True) if quick else nullcontext():
+            self.losses = [event.loss for event in itertools.islice(train_steps(training), steps)]
         return model.eval()
 
 
@@ -170,6 +172,23 @@ def test_only_what_is_meant_to_moves(
     moved = {name for name, p in model.named_parameters() if not torch.equal(p.detach(), before[name])}
     assert moved
     assert moved <= moving
+
+
+@pytest.mark.parametrize(("name", "options", "kind", "head"), CHOICES)
+def test_it_learns_the_same_by_the_kernels(
+    case: Callable[..., Case], name: str, options: dict[str, Any], kind: str, head: str
+) -> None:
+    """fp32: the same weights after two steps. bf16: the same loss but for rounding, and nothing frozen has moved."""
+    made = case(name, options, kind, head)
+    plain = made.trained(made.applied())
+    expected, losses = made.logits(plain), made.losses
+    assert_same(made.logits(made.trained(made.applied(), quick="fp32")), expected)
+    model = made.applied()
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+    made.trained(model, quick="bf16")
+    assert made.losses[0] == pytest.approx(losses[0], rel=0.05)
+    after = dict(model.named_parameters())
+    assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 @pytest.mark.parametrize(("name", "options", "kind", "head"), CHOICES)

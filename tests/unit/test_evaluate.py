@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,7 +116,7 @@ class Collected:
 
 
 def inference(task: Any) -> Inference:
-    return Inference(torch.nn.Identity(), task, None, torch.device("cpu"), nullcontext)  # type: ignore[arg-type]
+    return Inference(torch.nn.Identity(), task, None, torch.device("cpu"), "fp32")  # type: ignore[arg-type]
 
 
 def test_all_features_of_an_example_are_predicted_in_one_batch_and_with_its_example() -> None:

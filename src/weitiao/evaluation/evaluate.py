@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from weitiao import models
 from weitiao.data import column_array, in_length_order
+from weitiao.kernels import quickly
 from weitiao.records import Batch, Example, Prediction, Pretrained, Reader
 from weitiao.tasks.base import Scorer, Settles, Task
 
@@ -78,7 +78,7 @@ class Inference:
     task: Task
     reader: Reader
     device: torch.device
-    autocast: Callable[[], AbstractContextManager[Any]]
+    precision: str
 
     def predictions(
         self,
@@ -99,7 +99,7 @@ class Inference:
         self.model.eval()
         for chosen in in_length_order(lengths, BATCH, tokens=TOKENS, groups=rows, parts=parts):
             batch = self.task.collate(take(chosen), self.reader).to(self.device)
-            with torch.inference_mode(), self.autocast():
+            with torch.inference_mode(), models.autocast(self.device, self.precision):
                 predictions = self.task.predict(self.model, batch, self.reader, answers=answers)
             yield batch, list(dict.fromkeys(batch.rows)), predictions
 
@@ -113,8 +113,9 @@ class Inference:
         def take(chosen: np.ndarray) -> list[dict[str, Any]]:
             return take_rows(on.features, chosen)
 
-        for _, numbers, predictions in self.predictions(take, lengths, rows, parts=parts, answers=answers):
-            yield take_rows(on.examples, np.array(numbers)), numbers, predictions
+        with quickly(self.model, self.precision, learns=False):
+            for _, numbers, predictions in self.predictions(take, lengths, rows, parts=parts, answers=answers):
+                yield take_rows(on.examples, np.array(numbers)), numbers, predictions
 
 
 def untouched(pretrained: Pretrained, like: Inference, seed: int) -> Inference:

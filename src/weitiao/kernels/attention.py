@@ -22,10 +22,10 @@ AT_ONCE = 1 << 24  # probabilities computed again at once, in numbers: the rows 
 
 
 class _Attention(torch.autograd.Function):
-    """softmax(Q Kᵀ · scale + bias) V (Vaswani et al. 2017); query heads share key heads in groups (Ainslie et al. 2023)."""
+    """softmax(Q Kᵀ · scale + bias) V (Vaswani et al. 2017); queries share key heads in groups (Ainslie et al. 2023)."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         query: torch.Tensor,
         key: torch.Tensor,
@@ -50,7 +50,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, bias = ctx.saved_tensors
         for_query, for_key, for_value = (torch.empty_like(each) for each in (query, key, value))
         for_bias = torch.zeros_like(bias) if ctx.needs_input_grad[3] else None

@@ -12,7 +12,7 @@ AT_ONCE = 1 << 19  # logits converted to fp32 at once: what stays in a core's ca
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         total = logits.new_empty(len(logits), 1, dtype=torch.float32)
         for rows, wide in _widened(logits):
             highest = wide.amax(-1, keepdim=True)
@@ -22,7 +22,7 @@ class _CrossEntropy(torch.autograd.Function):
         return -likely.sum()
 
     @staticmethod
-    def backward(ctx: Any, above: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, above: torch.Tensor) -> tuple[torch.Tensor, None]:
         logits, wanted, total, likely = ctx.saved_tensors
         gradient = torch.empty_like(logits)
         for rows, wide in _widened(logits):

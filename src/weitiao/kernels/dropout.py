@@ -39,12 +39,12 @@ def _bits(chance: float, dtype: torch.dtype) -> np.int16:
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: torch.Tensor, chance: float) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, inputs: torch.Tensor, chance: float) -> torch.Tensor:
         ctx.kept, ctx.chance = keep_mask(tuple(inputs.shape), chance), chance
         return inputs * scaled(ctx.kept, chance, inputs.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         return gradient * scaled(ctx.kept, ctx.chance, gradient.dtype), None
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 class _LoraLinear(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         inputs: torch.Tensor,
         weight: torch.Tensor,
@@ -28,7 +28,7 @@ class _LoraLinear(torch.autograd.Function):
         return out.view(*inputs.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         rows, inner, weight, down, up = ctx.saved_tensors
         above = gradient.reshape(-1, gradient.shape[-1])
         through = torch.mm(above, up.to(above.dtype)).mul_(ctx.scale)

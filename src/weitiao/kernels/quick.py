@@ -49,9 +49,7 @@ def _halved(model: torch.nn.Module, learns: bool) -> Iterator[None]:
     import torch
 
     changed: list[tuple[torch.nn.Parameter, torch.Tensor | None]] = []
-    for parameter in model.parameters():
-        if parameter.dtype != torch.float32 or (learns and parameter.requires_grad):
-            continue
+    for parameter in _still(model, learns):
         whole = parameter.data
         half = whole.to(torch.bfloat16)
         changed.append((parameter, None if torch.equal(half.float(), whole) else whole))
@@ -61,6 +59,24 @@ def _halved(model: torch.nn.Module, learns: bool) -> Iterator[None]:
     finally:
         for parameter, kept in changed:
             parameter.data = parameter.data.float() if kept is None else kept
+
+
+def _still(model: torch.nn.Module, learns: bool) -> Iterator[torch.nn.Parameter]:
+    """Parameters that do not move, each once: matrices, and vectors of modules in which nothing does (a norm wants its
+    weight and its bias in one precision).
+    """  # fmt: skip
+    import torch
+
+    seen: set[int] = set()
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        some_move = learns and any(parameter.requires_grad for parameter in own)
+        for parameter in own:
+            moves = learns and parameter.requires_grad
+            if moves or (some_move and parameter.ndim < 2) or parameter.dtype != torch.float32 or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            yield parameter
 
 
 def _narrow_stream(model: torch.nn.Module, undo: ExitStack) -> None:

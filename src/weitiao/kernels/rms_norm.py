@@ -9,7 +9,7 @@ import torch
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         wide = inputs.float()
         size = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         inverse = torch.rsqrt(size * size / inputs.shape[-1] + epsilon)
@@ -18,7 +18,7 @@ class _RMSNorm(torch.autograd.Function):
         return normal.to(inputs.dtype) * weight.to(inputs.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         inputs, weight, inverse = ctx.saved_tensors
         narrow, width = inverse.to(inputs.dtype), inputs.shape[-1]
         for_weight = None
