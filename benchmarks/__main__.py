@@ -34,10 +34,12 @@ def main() -> None:
             print(f"{job.name:3} {job.title}\n    {', '.join(c.name for c in contenders)}")
         return
     if not given.data.is_dir():
-        print(f"skipped: there is no data folder {given.data}; name one with --data (docs/benchmarks.md says what it holds)")
+        print(f"skipped: there is no data folder {given.data}; name one with --data (see docs/benchmarks.md)")
         return
-    plan = Plan(given.data.resolve(), given.cache.resolve(), given.repeats, min(given.seeds, given.repeats), given.small,
-                given.threads)  # fmt: skip
+    plan = Plan(
+        data=given.data.resolve(), cache=given.cache.resolve(), repeats=given.repeats,
+        seeds=min(given.seeds, given.repeats), small=given.small, threads=given.threads,
+    )  # fmt: skip
     told = measure(plan, jobs)
     if not told["jobs"]:
         sys.exit("benchmarks: nothing was measured")

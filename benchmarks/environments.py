@@ -1,4 +1,4 @@
-"""The peers' environments: one each, made by pip from the pinned files in `peers/`, anew when such a file has changed."""
+"""The peers' environments: one each, made by pip from the pinned files in `peers/`, anew when such a file changes."""
 
 from __future__ import annotations
 

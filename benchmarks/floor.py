@@ -1,9 +1,9 @@
-"""How fast a job could be if it were matrix products and nothing else: its FLOPs by formula, and what this machine reaches.
+"""How fast a job could be if it were matrix products and nothing else: its FLOPs, and what this machine reaches.
 
 Counted is the work that is needed, not what a side does: real tokens without padding, logits where there are labels, a
-frozen body once. A product of (rows, k) with (k, n) is 2·rows·k·n FLOPs; the gradients of its input and of its weight are as
-many each. Attention is two products of L² pairs a row (half of them where it is causal), and twice that backwards.
-"""  # fmt: skip
+frozen body once. A product of (rows, k) with (k, n) is 2·rows·k·n FLOPs; the gradients of its input and of its weight
+are as many each. Attention is two products of L² pairs a row (half of them where it is causal), twice that backwards.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a job's rows hold, real tokens only: lengths of what is read, of what is written (seq2seq), tokens learned."""
+    """What a job's rows hold, real tokens only: lengths read, lengths written (seq2seq), tokens learned."""
 
     lengths: Sequence[int]
     targets: Sequence[int] = ()
@@ -61,7 +61,9 @@ class Work:
         return sum(product.flops for product in self.products) + self.attention
 
 
-def work(config: Config, counts: Counts, *, kind: str, moves: str, epochs: int = 1, rank: int = 0, labels: int = 2) -> Work:
+def work(
+    config: Config, counts: Counts, *, kind: str, moves: str, epochs: int = 1, rank: int = 0, labels: int = 2
+) -> Work:
     """Return the needed work of training; `kind` is encoder, masked, decoder or seq2seq, `moves` all, head or lora.
 
     A `ValueError` where that is not known. Embeddings, norms and activations are not matrix products: not counted.
@@ -234,7 +236,9 @@ def main(job_file: str, target: str) -> None:
         settings = {key: value for key, value in job["work"].items() if key not in ("labelled", "batch")}
         needed = work(config, counts, **settings, labels=max(2, len(job["labels"])))
         told["flops"] = needed.flops
-        told["gflops"], told["precision"] = measure(needed.products, max(1.0, len(counts.lengths) / job["work"]["batch"]))
+        told["gflops"], told["precision"] = measure(
+            needed.products, max(1.0, len(counts.lengths) / job["work"]["batch"])
+        )
     Path(target).write_text(json.dumps(told), encoding="utf-8")
 
 

@@ -213,8 +213,8 @@ _SEQ2SEQ = {"per_device_train_batch_size": 8, "learning_rate": 3e-4}
 
 SEQ2SEQ = Job(
     name="D2",
-    title="T5-small's shape with random weights (no package carries a pretrained text encoder-decoder), abstracts to one "
-    "sentence, batch 8, 1 epoch",
+    title="T5-small's shape with random weights (no package carries a pretrained one), abstracts to one sentence, "
+    "batch 8, 1 epoch",
     model="t5_shape",
     rows="abstracts",
     size=Size(400, 100),
@@ -263,8 +263,8 @@ PREDICTION = Job(
 
 
 def _generate(size: int, role: Role, dtype: str) -> Contender:
-    return Contender(f"generate-{size}-{dtype}", f"generate {{transformers}}, batches of {size} as they arrive, {dtype}",
-                     role, "generate_replies.py", "transformers",
+    says = f"generate {{transformers}}, batches of {size} as they arrive, {dtype}"
+    return Contender(f"generate-{size}-{dtype}", says, role, "generate_replies.py", "transformers",
                      {"batch_size": size, "dtype": dtype, "max_new_tokens": 64},
                      KEEP_MEMORY if role == "best" else {})  # fmt: skip
 
@@ -327,10 +327,8 @@ def chosen(names: str, peers: str) -> list[tuple[Job, tuple[Contender, ...]]]:
     `peers`; both are separated by commas, and an empty one stands for all. A `ValueError` names what is not there.
     """  # fmt: skip
     wanted, who = _words(names), _words(peers)
-    for each, there in ((wanted, [job.name for job in JOBS]), (who, sorted({c.name for j in JOBS for c in j.contenders}))):
-        for word in each:
-            if not any(name.startswith(word) for name in there):
-                raise ValueError(f"there is no '{word}'; there is: {', '.join(there)}")
+    _check(wanted, [job.name for job in JOBS])
+    _check(who, sorted({contender.name for job in JOBS for contender in job.contenders}))
     found = []
     for job in JOBS:
         if wanted and not job.name.startswith(tuple(wanted)):
@@ -339,6 +337,12 @@ def chosen(names: str, peers: str) -> list[tuple[Job, tuple[Contender, ...]]]:
         if len(sides) > 1 or who == ["weitiao"]:
             found.append((job, sides))
     return found
+
+
+def _check(words: list[str], there: list[str]) -> None:
+    for word in words:
+        if not any(name.startswith(word) for name in there):
+            raise ValueError(f"there is no '{word}'; there is: {', '.join(there)}")
 
 
 def _words(text: str) -> list[str]:

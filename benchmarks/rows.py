@@ -86,7 +86,7 @@ SPLIT_ALREADY = (intents,)
 def write(name: str, data: Path, folder: Path, train: int, held_out: int, length: Length) -> dict[str, Any]:
     """Write `train.jsonl` and `held_out.jsonl`; return their paths, the labels there are, and how many rows.
 
-    Raises `NoDataError` when there are too few. A text never stands in both, but where a data set's own splits have it so.
+    Raises `NoDataError` when there are too few. A text never stands in both, unless a data set's own splits have it so.
     """
     read = globals()[name]
     rows = list(read(data, length))

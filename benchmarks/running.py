@@ -42,7 +42,7 @@ class Plan:
 
 
 def measure(plan: Plan, chosen: Sequence[tuple[Job, tuple[Contender, ...]]]) -> dict[str, Any]:
-    """Measure jobs one after the other; return all that is known, ready for JSON. What fails is told, the rest goes on."""
+    """Measure jobs one after the other; return what is known, as JSON has it. What fails is told, the rest goes on."""
     told = {
         "date": time.strftime("%Y-%m-%d %H:%M"), "commit": machine.revision(), "small": plan.small,
         "repeats": plan.repeats, "seeds": plan.seeds, "threads": plan.threads, "machine": machine.facts(), "jobs": {},
@@ -64,13 +64,13 @@ def _job(plan: Plan, job: Job, contenders: tuple[Contender, ...]) -> dict[str, A
     if not plan.small:  # once, uncounted: files come into memory, modules are compiled
         few = _given(replace(plan, small=True), job)
         for contender in contenders:
-            _turn(plan, job, contender, pythons, few, 0, 0, scored=False)
+            _turn(plan, contender, pythons, few, 0, 0, scored=False)
     for repeat in range(plan.repeats):
         for contender in _order(contenders, repeat):
             seed = repeat % plan.seeds
-            run = _turn(plan, job, contender, pythons, given, repeat, seed, scored=repeat < plan.seeds)
+            run = _turn(plan, contender, pythons, given, repeat, seed, scored=repeat < plan.seeds)
             runs.append(run)
-            print(f"   {_line(run, job.unit, counted)}", flush=True)
+            print(f"   {_line(run)}", flush=True)
     after = _tool("floor", given, plan) if job.work else {}
     return {
         "title": job.title, "unit": job.unit, "score": job.score, "better": job.better, "rows": given["rows"],
@@ -89,13 +89,14 @@ def _order(contenders: tuple[Contender, ...], repeat: int) -> tuple[Contender, .
     return (*contenders[start:], *contenders[:start])
 
 
-def _line(run: Mapping[str, Any], unit: str, counted: Mapping[str, Any]) -> str:
+def _line(run: Mapping[str, Any]) -> str:
     head = f"{run['contender']:22} repeat {run['repeat']}, seed {run['seed']}"
     if "error" in run:
         return f"{head}: failed: {run['error'].splitlines()[-1]}"
     score = f", score {run['score']:.4f}" if "score" in run else ""
+    others = "" if run["others"] is None else f", others {run['others']:.2f} cores"
     return (f"{head}: {run['seconds']:.1f} s of work, {run['command_seconds']:.1f} s in all, "
-            f"{run['peak_memory'] / 1e9:.2f} GB{score}, others {run['others']:.2f} cores")  # fmt: skip
+            f"{run['peak_memory'] / 1e9:.2f} GB{score}{others}")  # fmt: skip
 
 
 # --- what a job needs
@@ -122,6 +123,7 @@ def _length(model: Path) -> rows.Length:
 
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.no_truncation()
+    tokenizer.no_padding()  # MiniLM's own file fills each text up to 128
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
@@ -150,8 +152,8 @@ def _pythons(plan: Plan, contenders: Sequence[Contender]) -> dict[str, str]:
 
 
 def _turn(
-    plan: Plan, job: Job, contender: Contender, pythons: Mapping[str, str], given: Mapping[str, Any], repeat: int,
-    seed: int, *, scored: bool,
+    plan: Plan, contender: Contender, pythons: Mapping[str, str], given: Mapping[str, Any], repeat: int, seed: int,
+    *, scored: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Run one side once, and score it where asked; what it leaves on disk is deleted."""
     told: dict[str, Any] = {"contender": contender.name, "repeat": repeat, "seed": seed}
@@ -174,7 +176,7 @@ def _turn(
 
 
 def _side(spec: Mapping[str, Any], output: Path, command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """Run a side's script on a job; return what it told, the seconds of the whole command, and how busy the others were."""
+    """Run a side's script on a job; return what it told, the whole command's seconds, and how busy the others were."""
     path = output / "job.json"
     path.write_text(json.dumps(spec), encoding="utf-8")
     before, start = machine.busy_seconds(), time.perf_counter()

@@ -104,7 +104,9 @@ def verdicts(job: Json) -> list[str]:
     peer, target = fastest(job), job["memory_target"]
     if target and peer and ratios(job, peer, "peak_memory"):
         part = 1 / statistics.median(ratios(job, peer, "peak_memory"))
-        told.append(f"at most {target:.2f} of the memory of `{peer}`: {'met' if part <= target else 'missed'}, {part:.2f}")
+        told.append(
+            f"at most {target:.2f} of the memory of `{peer}`: {'met' if part <= target else 'missed'}, {part:.2f}"
+        )
     return told
 
 
@@ -142,8 +144,8 @@ def page(told: Json) -> str:
     machine = told["machine"]
     bf16 = ", ".join(machine["bf16"]) or "no bf16 instructions"
     parts = [
-        f"Measured on {told['date']} at commit {told['commit']}: {machine['processor']}, {machine['cores']} cores ({bf16}), "
-        f"{machine['memory_gb']} GB, {machine['system']}; {told['repeats']} repeats, {told['seeds']} "
+        f"Measured on {told['date']} at commit {told['commit']}: {machine['processor']}, {machine['cores']} cores "
+        f"({bf16}), {machine['memory_gb']} GB, {machine['system']}; {told['repeats']} repeats, {told['seeds']} "
         f"{'seed' if told['seeds'] == 1 else 'seeds'}, threads {told['threads'] or 'as each side has them by default'}."
         + (" **With few rows, to see that all runs: these numbers say nothing.**" if told["small"] else "")
     ]  # fmt: skip
@@ -155,8 +157,8 @@ def page(told: Json) -> str:
 ({counted['precision']}), {counted['flops'] / 1e12:.2f} TFLOP needed." if job["gflops"] else ""  # fmt: skip
         parts.append(f"### {name}. {job['title']}")
         parts.append(
-            f"{job['rows']['train']:,} rows of {counted['tokens']:,} tokens, {job['rows']['held_out']:,} held out; score: "
-            f"{SCORE_WORDS[job['score']][0]}, {job['better']} is better.{floor}{busy}"
+            f"{job['rows']['train']:,} rows of {counted['tokens']:,} tokens, {job['rows']['held_out']:,} held out; "
+            f"score: {SCORE_WORDS[job['score']][0]}, {job['better']} is better.{floor}{busy}"
         )
         parts.append(table(job))
         found = verdicts(job)

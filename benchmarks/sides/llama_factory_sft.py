@@ -10,7 +10,8 @@ import told
 import torch
 
 # It imports torchvision, whose operators do not belong to this build of torch, and torchaudio; text needs neither.
-torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+for operator in ("nms", "qnms"):
+    torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 sys.modules["torchaudio"] = types.ModuleType("torchaudio")
 sys.modules["torchaudio"].__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)
 
@@ -21,8 +22,9 @@ def main() -> None:
     job = told.read_job()
     folder, model = Path(job["output"], "data"), Path(job["output"], "model")
     folder.mkdir()
-    rows = [dict(zip(("system", "instruction", "output"), (message["content"] for message in row["messages"]), strict=True))
-            for row in told.rows(job["train"])]  # fmt: skip
+    names = ("system", "instruction", "output")
+    said = [[message["content"] for message in row["messages"]] for row in told.rows(job["train"])]
+    rows = [dict(zip(names, contents, strict=True)) for contents in said]
     (folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     columns = {"prompt": "instruction", "response": "output", "system": "system"}
     (folder / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json", "columns": columns}}))

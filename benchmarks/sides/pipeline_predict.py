@@ -15,7 +15,9 @@ def main() -> None:
     classify(texts[:2], **options)
     clock = told.Clock()
     with clock.running():
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row])) if settings.get("sort") else range(len(texts))
+        order = (
+            sorted(range(len(texts)), key=lambda row: len(texts[row])) if settings.get("sort") else range(len(texts))
+        )
         found = classify([texts[row] for row in order], **options)
         answers = dict(zip(order, (each["label"] for each in found), strict=True))
     told.tell(job, seconds=clock.seconds, peak=clock.peak, packages=["transformers", "torch"],

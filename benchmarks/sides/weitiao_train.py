@@ -1,5 +1,7 @@
-"""Weitiao: a recipe, carried out by the public `train`. Seconds are from its events: from the start of the run, when the
-data are tokenised and the model is loaded, to the end of training, checkpoints included.
+"""Weitiao: a recipe, carried out by the public `train`.
+
+Seconds are from its events: from the start of the run, when the data are tokenised and the model is loaded, to the end
+of training, checkpoints included.
 """
 
 from pathlib import Path
