@@ -7,7 +7,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks import tables
 from benchmarks.jobs import chosen
@@ -40,17 +42,20 @@ def main() -> None:
         data=given.data.resolve(), cache=given.cache.resolve(), repeats=given.repeats,
         seeds=min(given.seeds, given.repeats), small=given.small, threads=given.threads,
     )  # fmt: skip
-    told = measure(plan, jobs)
+    target = (given.output or _default_output(plan)).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    told = measure(plan, jobs, lambda told: _write(told, target))
     if not told["jobs"]:
         sys.exit("benchmarks: nothing was measured")
     print(f"\n{tables.page(told)}")
-    target = given.output or _default_output(plan)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten: {target}")
     failed = sorted({run["contender"] for job in told["jobs"].values() for run in job["runs"] if "error" in run})
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
+
+
+def _write(told: Mapping[str, Any], target: Path) -> None:
+    target.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def _default_output(plan: Plan) -> Path:

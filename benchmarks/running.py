@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,13 @@ class Plan:
     threads: int | None = None  # None: each side's own default
 
 
-def measure(plan: Plan, chosen: Sequence[tuple[Job, tuple[Contender, ...]]]) -> dict[str, Any]:
-    """Measure jobs one after the other; return what is known, as JSON has it. What fails is told, the rest goes on."""
+def measure(
+    plan: Plan, chosen: Sequence[tuple[Job, tuple[Contender, ...]]], keep: Callable[[Mapping[str, Any]], None]
+) -> dict[str, Any]:
+    """Measure jobs one after the other; return what is known, as JSON has it, and `keep` it after each job.
+
+    What fails is told, the rest goes on.
+    """
     told = {
         "date": time.strftime("%Y-%m-%d %H:%M"), "commit": machine.revision(), "small": plan.small,
         "repeats": plan.repeats, "seeds": plan.seeds, "threads": plan.threads, "machine": machine.facts(), "jobs": {},
@@ -51,6 +56,7 @@ def measure(plan: Plan, chosen: Sequence[tuple[Job, tuple[Contender, ...]]]) -> 
         print(f"== {job.name}. {job.title}", flush=True)
         try:
             told["jobs"][job.name] = _job(plan, job, contenders)
+            keep(told)
         except (rows.NoDataError, SideFailedError) as error:
             print(f"   skipped: {error}", flush=True)
     return told

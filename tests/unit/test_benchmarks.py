@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -75,6 +76,30 @@ def test_jobs_and_peers_are_chosen_by_how_their_names_begin():
         chosen("X", "")
     with pytest.raises(ValueError, match=r"no 'axolotl'; there is: generate"):
         chosen("A", "axolotl")
+
+
+def command(*words: str, code: int = 0) -> str:
+    done = subprocess.run([sys.executable, *words], cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_command_line(tmp_path):
+    assert "llama-factory-best" in command("-m", "benchmarks", "--list", "--jobs", "B")
+    assert "there is no 'X'" in command("-m", "benchmarks", "--jobs", "X", code=1)
+    assert "0 is not a number from 1 on" in command("-m", "benchmarks", "--repeats", "0", code=2)
+    assert "skipped: there is no data folder" in command("-m", "benchmarks", "--data", str(tmp_path / "no"))
+    empty = ["--data", str(tmp_path), "--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "r.json")]
+    (tmp_path / "cache" / "models" / "minilm").mkdir(parents=True)
+    shutil.copy(tiny_bert(tmp_path / "bert") / "tokenizer.json", tmp_path / "cache" / "models" / "minilm")
+    told = command("-m", "benchmarks", "--jobs", "A", "--small", *empty, code=1)
+    assert "skipped: rt_polarity/sentence_polarity.zip is not in the data folder" in told
+    assert "nothing was measured" in told
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_the_process_that_measures_loads_no_torch():
+    command("-c", "import benchmarks.__main__, sys; assert not {'torch', 'transformers'} & set(sys.modules)")
 
 
 # --- rows
@@ -279,7 +304,9 @@ def test_sides_take_turns_with_caches_of_their_own_and_a_failure_ends_nothing(tm
     contenders = (stand_in("weitiao", log), stand_in("peer", log), stand_in("broken", log, fails=True))
     job = Job("Z", "turns", "minilm", "reviews", Size(1, 1), Size(1, 1), 8, "samples", "accuracy", "higher", contenders)
     plan = running.Plan(tmp_path, tmp_path / "cache", repeats=3, seeds=2, small=True)
-    told = running.measure(plan, [(job, contenders)])["jobs"]["Z"]
+    kept = []
+    told = running.measure(plan, [(job, contenders)], kept.append)["jobs"]["Z"]
+    assert kept[0]["jobs"]["Z"] == told
     lines = [line.split() for line in log.read_text().splitlines()]
     assert [(name, seed) for name, seed, *_ in lines] == [
         ("weitiao", "0"), ("peer", "0"), ("peer", "1"), ("weitiao", "1"), ("weitiao", "0"), ("peer", "0"),
