@@ -196,16 +196,21 @@ def _rate(shape: tuple[int, int, int], dtype: Any, seconds: float) -> float:
 
 
 def count(job: Mapping[str, Any]) -> Counts:
-    """Count the real tokens of a job's training rows, the same for all contenders."""
+    """Count the real tokens of the rows that are trained on or predicted for, the same for all contenders."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
-    with open(job["train"], encoding="utf-8") as lines:
+    with open(job[job["works_on"]], encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
 
     def lengths(texts: list[str]) -> list[int]:
         return [min(len(ids), job["max_length"]) for ids in tokenizer(texts)["input_ids"]]
 
+    if "reply" in rows[0]:
+        asked = [
+            tokenizer.apply_chat_template(row["messages"], tokenize=False, add_generation_prompt=True) for row in rows
+        ]
+        return Counts([len(ids) for ids in tokenizer(asked, add_special_tokens=False)["input_ids"]])
     if "messages" in rows[0]:
         found = [dialogue_tokens(tokenizer, row["messages"]) for row in rows]
         return Counts([len(ids) for ids, _ in found], labelled=sum(len(ids) - start for ids, start in found))

@@ -56,6 +56,11 @@ class Job:
     memory_target: float | None = None  # Weitiao's peak memory to the fastest peer's, at most
     first: Mapping[str, Any] | None = None  # a recipe that is trained beforehand, uncounted: the model to predict with
 
+    @property
+    def works_on(self) -> Literal["train", "held_out"]:
+        """The rows that are counted: those that are trained on, or predicted for."""
+        return "held_out" if self.first else "train"
+
 
 # glibc keeps freed memory instead of giving it back after each step; 11 to 17% faster for any side that does not do so
 # itself.

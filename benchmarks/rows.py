@@ -10,6 +10,7 @@ import json
 import random
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,17 @@ def reviews_to_predict(data: Path, length: Length) -> Iterable[Row]:
 
 
 def intents(data: Path, length: Length) -> Iterable[Row]:
-    """banking77's published training texts, then its test texts, each shuffled: {text, label}."""
+    """banking77's published training texts, then its test texts, one of each label in turn: {text, label}."""
     for name in ("train", "test"):
         with _there(data / "banking77" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             rows = [{"text": row["text"], "label": row["category"]} for row in csv.DictReader(file)]
         random.Random(0).shuffle(rows)
-        yield from rows
+        seen: Counter[str] = Counter()
+        turns = []
+        for row in rows:
+            seen[row["label"]] += 1
+            turns.append(seen[row["label"]])
+        yield from (rows[i] for i in sorted(range(len(rows)), key=turns.__getitem__))
 
 
 def instructions(data: Path, length: Length) -> Iterable[Row]:

@@ -80,7 +80,7 @@ def _job(plan: Plan, job: Job, contenders: tuple[Contender, ...]) -> dict[str, A
     after = _tool("floor", given, plan) if job.work else {}
     return {
         "title": job.title, "unit": job.unit, "score": job.score, "better": job.better, "rows": given["rows"],
-        "targets": dict(job.targets), "memory_target": job.memory_target, "epochs": (job.work or {}).get("epochs", 1),
+        "works_on": job.works_on, "targets": dict(job.targets), "memory_target": job.memory_target, "epochs": (job.work or {}).get("epochs", 1),
         "counted": counted, "gflops": [each["gflops"] for each in (counted, after) if "gflops" in each],
         "contenders": [
             {**asdict(c), "settings": dict(c.settings), "variables": dict(c.variables)} for c in contenders
@@ -119,7 +119,7 @@ def _given(plan: Plan, job: Job) -> dict[str, Any]:
     found = rows.write(job.rows, plan.data, folder, size.train, size.held_out, _length(model))
     given = {
         **found, "model": str(model), "max_length": job.max_length, "work": dict(job.work) if job.work else None,
-        "score": job.score,
+        "score": job.score, "works_on": job.works_on,
     }  # fmt: skip
     return {**given, "first": _first(plan, job, given)} if job.first else given
 

@@ -73,12 +73,7 @@ def floor_share(job: Json, name: str) -> float | None:
 
 def rate(job: Json, name: str) -> float:
     """Samples or real tokens a second of work, counted alike for all."""
-    rows = job["counted"]["tokens"] if job["unit"] == "tokens" else _samples(job)
-    return float(rows * job["epochs"] / median(job, name, "seconds"))
-
-
-def _samples(job: Json) -> int:
-    return int(job["rows"]["held_out"] if job["score"] in ("predicted_labels", "replies") else job["rows"]["train"])
+    return float(job["counted"][job["unit"]] * job["epochs"] / median(job, name, "seconds"))
 
 
 def says(job: Json, contender: Json) -> str:
@@ -128,7 +123,7 @@ def table(job: Json) -> str:
         reached = floor_share(job, name)
         ours = name == "weitiao"
         cells = [
-            f"**{label}**" if name == best else label, f"{rate(job, name):,.0f} {job['unit']}",
+            f"**{label}**" if name == best else label, f"{_short(rate(job, name))} {job['unit']}",
             "" if ours else f"{spread(ratios(job, name, 'seconds'))}",
             "" if ours else f"{spread(ratios(job, name, 'command_seconds'))}",
             f"{median(job, name, 'peak_memory') / 1e9:.2f} GB",
@@ -157,8 +152,8 @@ def page(told: Json) -> str:
 ({counted['precision']}), {counted['flops'] / 1e12:.2f} TFLOP needed." if job["gflops"] else ""  # fmt: skip
         parts.append(f"### {name}. {job['title']}")
         parts.append(
-            f"{job['rows']['train']:,} rows of {counted['tokens']:,} tokens, {job['rows']['held_out']:,} held out; "
-            f"score: {SCORE_WORDS[job['score']][0]}, {job['better']} is better.{floor}{busy}"
+            f"{counted['samples']:,} rows of {counted['tokens']:,} tokens{_held_out(job)}; score: "
+            f"{SCORE_WORDS[job['score']][0]}, {job['better']} is better.{floor}{busy}"
         )
         parts.append(table(job))
         found = verdicts(job)
@@ -175,6 +170,14 @@ def write(result: Path, target: Path) -> None:
     head, rest = text.split(BEGIN)
     measured = page(json.loads(result.read_text(encoding="utf-8")))
     target.write_text(f"{head}{BEGIN}\n\n{measured}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+def _held_out(job: Json) -> str:
+    return f", {job['rows']['held_out']:,} others held out" if job["works_on"] == "train" else " to predict for"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _cell(text: str) -> str:

@@ -248,7 +248,9 @@ def test_weitiao_as_a_side_and_its_score(reviews_folder, tmp_path, monkeypatch):
     assert 0 < result["seconds_in_steps"] <= result["seconds"]
     assert 10**8 < result["peak_at_end_of_work"] <= result["peak_memory"]
     assert result["versions"]["weitiao"]
-    assert result["tokens"] == 30 * floor.count({**job, "work": None}).tokens  # the harness counts what the loop saw
+    assert (
+        result["tokens"] == 30 * floor.count({**job, "works_on": "train", "work": None}).tokens
+    )  # the harness counts what the loop saw
     assert score.accuracy(job, result) == 1.0
     assert told.peak_memory() > 10**8
 
@@ -346,7 +348,8 @@ def measured():
     ]
     job = {
         "title": "a job", "unit": "tokens", "score": "accuracy", "better": "higher", "epochs": 2,
-        "rows": {"train": 100, "held_out": 50}, "targets": {"as it comes": 6, "best": 2}, "memory_target": 1 / 3,
+        "rows": {"train": 100, "held_out": 50}, "works_on": "train",
+        "targets": {"as it comes": 6, "best": 2}, "memory_target": 1 / 3,
         "counted": {"samples": 100, "tokens": 2000, "flops": 6e12, "precision": "bf16"}, "gflops": [900.0, 1100.0],
         "contenders": [{"name": n, "role": r, "says": "T {transformers}", "settings": {}} for n, r in contenders],
         "runs": [
@@ -382,7 +385,7 @@ def test_the_table_says_all_of_it(measured):
     deviation = statistics.stdev([0.9, 0.7])
     assert f"0.8000 ± {deviation:.4f} (2 seeds)" in row["trainer"]
     assert (
-        "T 5.23.0 | 42 tokens | 6.50 (6.00 to 7.00) | 4.17 (4.00 to 4.33) | 1.00 GB | 1.00 (1.00 to 1.00)"
+        "T 5.23.0 | 42.1 tokens | 6.50 (6.00 to 7.00) | 4.17 (4.00 to 4.33) | 1.00 GB | 1.00 (1.00 to 1.00)"
         in row["trainer"]
     )
     assert "40.0%" in row["weitiao"]
