@@ -80,8 +80,9 @@ def _job(plan: Plan, job: Job, contenders: tuple[Contender, ...]) -> dict[str, A
     after = _tool("floor", given, plan) if job.work else {}
     return {
         "title": job.title, "unit": job.unit, "score": job.score, "better": job.better, "rows": given["rows"],
-        "works_on": job.works_on, "targets": dict(job.targets), "memory_target": job.memory_target, "epochs": (job.work or {}).get("epochs", 1),
-        "counted": counted, "gflops": [each["gflops"] for each in (counted, after) if "gflops" in each],
+        "works_on": job.works_on, "targets": dict(job.targets), "memory_target": job.memory_target,
+        "epochs": (job.work or {}).get("epochs", 1), "counted": counted,
+        "gflops": [each["gflops"] for each in (counted, after) if "gflops" in each],
         "contenders": [
             {**asdict(c), "settings": dict(c.settings), "variables": dict(c.variables)} for c in contenders
         ],
@@ -135,7 +136,7 @@ def _length(model: Path) -> rows.Length:
 
 def _first(plan: Plan, job: Job, given: Mapping[str, Any]) -> str:
     """Train the run that all sides predict with, anew each time: it must be what this code makes."""
-    output = plan.cache / "first" / job.name
+    output = plan.cache / "first" / f"{job.name}-{given['rows']['train']}"  # the warm-up's stands beside it
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     spec = {**given, "settings": {"recipe": job.first}, "seed": 0, "output": str(output)}

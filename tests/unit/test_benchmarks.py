@@ -327,6 +327,16 @@ def test_sides_take_turns_with_caches_of_their_own_and_a_failure_ends_nothing(tm
     assert "failed: no such operator" in tables.table(told)
 
 
+def test_the_warm_up_leaves_the_run_that_is_predicted_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "_side", lambda *_: {})
+    plan = running.Plan(tmp_path, tmp_path / "cache", repeats=1, seeds=1, small=False)
+    [job] = [job for job in JOBS if job.name == "E1"]
+    whole = running._first(plan, job, {"rows": {"train": job.size.train}})
+    Path(whole).mkdir()
+    running._first(plan, job, {"rows": {"train": job.small.train}})
+    assert Path(whole).is_dir()
+
+
 # --- tables
 
 
