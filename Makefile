@@ -28,8 +28,8 @@ test: .venv/.test  ## all that must pass: lint, types, layers, tests
 test-slow: .venv/.test  ## tests that take minutes or need a real model
 	$(BIN)/python -m pytest -m slow
 
-bench: .venv/.test  ## measure against peers; prints ratios
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+bench: .venv/.test  ## measure against peers, hours long; BENCH="--jobs A --repeats 5" chooses (docs/benchmarks.md)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 fix: .venv/.test  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""Weitiao beside its peers, measured on one machine: see docs/benchmarks.md."""

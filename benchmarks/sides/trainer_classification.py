@@ -1,0 +1,36 @@
+"""The `transformers` Trainer on labelled texts; with `frozen_body` only pooler and head learn."""
+
+import told
+import torch
+import trained
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+
+def main() -> None:
+    job = told.read_job()
+    settings, labels, rows = job["settings"], job["labels"], told.rows(job["train"])
+    tokenizer = AutoTokenizer.from_pretrained(job["model"])
+    encoded = tokenizer([row["text"] for row in rows], truncation=True, max_length=job["max_length"])
+    train = Dataset.from_dict({**encoded, "labels": [labels.index(row["label"]) for row in rows]})
+    torch.manual_seed(job["seed"])
+    names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    model = AutoModelForSequenceClassification.from_pretrained(job["model"], **names, **settings.get("model", {}))
+    if settings.get("frozen_body"):
+        model.base_model.requires_grad_(False)
+        model.base_model.pooler.requires_grad_(True)  # part of the head, as on the other side
+    trainer = Trainer(
+        model, TrainingArguments(**trained.arguments(job)), train_dataset=train, processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )  # fmt: skip
+    trained.carry_out(job, trainer, tokenizer, ["transformers", "torch", "accelerate"])
+
+
+if __name__ == "__main__":
+    main()
