@@ -100,7 +100,7 @@ class Case:
         return found[real] if found.ndim == 3 and "decoder_input_ids" not in self.inputs() else found
 
     def trained(self, model: nn.Module, steps: int = 2, rate: float = 1e-2, quick: str = "") -> nn.Module:
-        """The model after some steps of the real loop towards arbitrary targets; by the kernels in precision `quick`."""
+        """The model after some steps of the real loop towards arbitrary targets; `quick`: by the kernels."""
         batch = Batch(inputs=self.inputs(), labels=None, targets=5.0, tokens=1, rows=[])
 
         def loss(outputs: Any, _: Batch) -> torch.Tensor:
@@ -110,9 +110,10 @@ class Case:
 
         method = self.method
         training = Training(
-            model=model, settings=TrainingSettings(epochs=steps, learning_rate=rate, warmup=0.0, schedule="constant"),
-            order=lambda _: [torch.arange(5).numpy()], collate=lambda _: [batch], loss=loss,
-            autocast=partial(models.autocast, torch.device("cpu"), quick), device=torch.device("cpu"), paces=method.paces(model) if isinstance(method, Paced) else {},
+            model=model, loss=loss, device=torch.device("cpu"), order=lambda _: [torch.arange(5).numpy()],
+            settings=TrainingSettings(epochs=steps, learning_rate=rate, warmup=0.0, schedule="constant"),
+            collate=lambda _: [batch], autocast=partial(models.autocast, torch.device("cpu"), quick),
+            paces=method.paces(model) if isinstance(method, Paced) else {},
             method=method if isinstance(method, TakesPart) else None,
         )  # fmt: skip
         torch.manual_seed(1)

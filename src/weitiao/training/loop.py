@@ -16,7 +16,7 @@ from weitiao.events import StepDone
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch, Pace
 from weitiao.tasks.vocabulary import forward
-from weitiao.training.optimizer import make_optimizer, rate_factor, trainable
+from weitiao.training.optimizer import clip, make_optimizer, rate_factor, trainable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,8 +73,6 @@ def train_steps(training: Training) -> Iterator[StepDone]:
 
 def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepDone:
     """One optimizer update; the loss is divided by the targets of the whole step, however it is cut."""
-    import torch
-
     start = time.perf_counter()
     batches = training.collate(rows)
     targets = sum(batch.targets for batch in batches) or 1.0  # windows of a long text may all hold nothing to learn
@@ -83,7 +81,7 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
     with _waiting(training, parameters):
         total = sum(_accumulate(training, batch.to(training.device), targets) for batch in batches)
         total += _penalty(training)
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), training.settings.clip_norm or math.inf))
+    norm = clip(training.optimizer, training.settings.clip_norm)
     if not (math.isfinite(norm) and math.isfinite(total)):
         raise _diverged(training, total, norm)
     rate = _rate(training)
