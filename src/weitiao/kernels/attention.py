@@ -18,6 +18,7 @@ from weitiao.kernels.dropout import keep_mask, scaled
 
 NAME = "weitiao"
 LONGEST = 1024  # tokens; above, skipping the future half pays more than the matrix products
+LANES = 32  # bf16 numbers in a vector: PyTorch's softmax is six times slower on rows that are no multiple of it
 AT_ONCE = 1 << 24  # probabilities computed again at once, in numbers: the rows of a batch go in parts
 
 
@@ -37,7 +38,7 @@ class _Attention(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(query, key, value, bias)
         ctx.scale, ctx.causal, ctx.chance = scale, causal, chance
-        ctx.kept = keep_mask((*query.shape[:3], key.shape[2]), chance) if chance else None
+        ctx.kept = keep_mask((*query.shape[:3], _padded(key.shape[2])), chance) if chance else None
         if ctx.kept is None:
             return functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=bias, is_causal=causal, scale=scale, enable_gqa=True
@@ -46,7 +47,7 @@ class _Attention(torch.autograd.Function):
         for rows in _parts(query, key):
             likely = _probabilities(query[rows], key[rows], _of(bias, rows), scale, causal)
             likely.mul_(_factor(ctx, rows, likely))
-            out[rows] = torch.bmm(likely, _flat(value[rows])).view(out[rows].shape)
+            out[rows] = torch.bmm(likely, _keys(value[rows])).view(out[rows].shape)
         return out
 
     @staticmethod
@@ -55,7 +56,7 @@ class _Attention(torch.autograd.Function):
         for_query, for_key, for_value = (torch.empty_like(each) for each in (query, key, value))
         for_bias = torch.zeros_like(bias) if ctx.needs_input_grad[3] else None
         for rows in _parts(query, key):
-            q, k, v = _grouped(query[rows], key.shape[1]), _flat(key[rows]), _flat(value[rows])
+            q, k, v = _grouped(query[rows], key.shape[1]), _keys(key[rows]), _keys(value[rows])
             above = _grouped(gradient[rows], key.shape[1])
             likely = _probabilities(query[rows], key[rows], _of(bias, rows), ctx.scale, ctx.causal)
             for_likely = torch.bmm(above, v.transpose(1, 2))
@@ -64,12 +65,12 @@ class _Attention(torch.autograd.Function):
                 factor = _factor(ctx, rows, likely)
                 for_likely.mul_(factor)
                 seen = likely * factor
-            for_value[rows] = torch.bmm(seen.transpose(1, 2), above).view(for_value[rows].shape)
+            for_value[rows] = _without_padding(torch.bmm(seen.transpose(1, 2), above), for_value[rows])
             scores = torch.ops.aten._softmax_backward_data(for_likely, likely, -1, likely.dtype)
             if for_bias is not None:
-                _add_to(for_bias, scores.view(*query[rows].shape[:3], -1), rows)
+                _add_to(for_bias, scores.view(*query[rows].shape[:3], -1)[..., : key.shape[2]], rows)
             for_query[rows] = _product(scores, k, ctx.scale).view(for_query[rows].shape)
-            for_key[rows] = _product(scores.transpose(1, 2), q, ctx.scale).view(for_key[rows].shape)
+            for_key[rows] = _without_padding(_product(scores.transpose(1, 2), q, ctx.scale), for_key[rows])
         return for_query, for_key, for_value, for_bias, None, None, None
 
 
@@ -96,13 +97,24 @@ def attention(
 def _parts(query: torch.Tensor, key: torch.Tensor) -> list[slice]:
     """The rows of a batch in parts, each with at most `AT_ONCE` probabilities, or one row."""
     rows, heads, queries, _ = query.shape
-    size = max(1, AT_ONCE // (heads * queries * key.shape[2]))
+    size = max(1, AT_ONCE // (heads * queries * _padded(key.shape[2])))
     return [slice(start, start + size) for start in range(0, rows, size)]
 
 
-def _flat(states: torch.Tensor) -> torch.Tensor:
-    """(rows, heads, tokens, width) -> (rows · heads, tokens, width)."""
-    return states.reshape(-1, *states.shape[2:])
+def _padded(tokens: int) -> int:
+    return -(-tokens // LANES) * LANES
+
+
+def _keys(states: torch.Tensor) -> torch.Tensor:
+    """(rows, heads, tokens, width) -> (rows · heads, tokens padded with zeros, width)."""
+    rows, heads, tokens, width = states.shape
+    filled = states.new_zeros(rows, heads, _padded(tokens), width)
+    filled[:, :, :tokens] = states
+    return filled.view(rows * heads, -1, width)
+
+
+def _without_padding(states: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return states.view(*like.shape[:2], -1, like.shape[-1])[:, :, : like.shape[2]]
 
 
 def _grouped(states: torch.Tensor, key_heads: int) -> torch.Tensor:
@@ -118,13 +130,14 @@ def _of(bias: torch.Tensor | None, rows: slice) -> torch.Tensor | None:
 def _probabilities(
     query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None, scale: float, causal: bool
 ) -> torch.Tensor:
-    """(rows · key heads, group · queries, keys)."""
-    scores = _product(_grouped(query, key.shape[1]), _flat(key).transpose(1, 2), scale)
-    whole = scores.view(*query.shape[:3], -1)
+    """(rows · key heads, group · queries, keys padded): none for what is padding."""
+    scores = _product(_grouped(query, key.shape[1]), _keys(key).transpose(1, 2), scale)
+    tokens, whole = key.shape[2], scores.view(*query.shape[:3], -1)
     if bias is not None:
-        whole.add_(bias)
+        whole[..., :tokens].add_(bias)
     if causal:
-        whole.add_(_future(query.shape[2], query.dtype))
+        whole[..., :tokens].add_(_future(tokens, query.dtype))
+    whole[..., tokens:] = -math.inf
     return torch.softmax(scores, -1)
 
 

@@ -46,7 +46,7 @@ def make_optimizer(
     )  # fmt: skip
 
 
-def clip(optimizer: torch.optim.AdamW, most: float | None) -> float:
+def clip(optimizer: torch.optim.Optimizer, most: float | None) -> float:
     """Have the next step scale the gradients so that their norm over all parameters is at most `most`; return the norm.
 
     As `clip_grad_norm_` does (Pascanu et al. 2013), but the fused optimizer scales them as it reads them, which saves
