@@ -66,17 +66,17 @@ def load_for_training(ready: Preparation) -> Loaded:
         order=lambda epoch: data.length_bucketed(
             lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
         ),
-        collate=partial(_micro_batches, ready),
+        collate=partial(_micro_batches, ready, lengths + models.heard(ready.pretrained)),
         paces=method.paces(model) if isinstance(method, Paced) else {},
         method=method if isinstance(method, TakesPart) else None,
     )  # fmt: skip
     return training, inference
 
 
-def _micro_batches(ready: Preparation, rows: np.ndarray) -> list[Batch]:
+def _micro_batches(ready: Preparation, lengths: np.ndarray, rows: np.ndarray) -> list[Batch]:
     """The rows of one step as padded micro-batches."""
-    size, train = int(ready.recipe.training.micro_batch_size), ready.features["train"]
+    most, train = int(ready.recipe.training.micro_batch_tokens), ready.features["train"]
     return [
         ready.task.collate(take_rows(train, part), ready.reader, training=True)
-        for part in data.micro_batches(rows, size)
+        for part in data.micro_batches(rows, lengths[rows], most)
     ]

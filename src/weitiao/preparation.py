@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from weitiao.tasks.base import Task
 
 CHECKPOINT_STEPS = 200  # `checkpoint_every: auto`
+CPU_TOKENS = 4096  # of a micro-batch: more are no quicker on a CPU (docs/log.md) and cost memory
 KEPT_CHECKPOINTS = 4  # the newest two, the best, and the one being written
 
 
@@ -293,12 +294,14 @@ def _steps(
     settings, train = recipe.training, features["train"]
     an_epoch = -(-len(train) // settings.batch_size)
     longest = int(data.column_array(train, "length").max())
+    positions = longest + models.heard(pretrained)
     per_example = models.activation_bytes(pretrained, longest, logits=task.head(pretrained.family).logits)
-    fits = max(1, int(models.free_memory(device) * 0.4 / per_example))
-    size = min(settings.batch_size, fits)
-    need = f"{size} examples of {longest} tokens need about {max(size * per_example / 1e9, 0.1):.1f} GB"
+    most = settings.batch_size * positions
+    fits = int(models.free_memory(device) * 0.4 / per_example) * positions
+    tokens = max(positions, min(most, fits, CPU_TOKENS if device.type == "cpu" else most))
+    need = f"they need about {max(tokens / positions * per_example / 1e9, 0.1):.1f} GB"
     return {
-        "training.micro_batch_size": (size, need),
+        "training.micro_batch_tokens": (tokens, need),
         "training.evaluate_every": (an_epoch, "once an epoch"),
         "training.checkpoint_every": (CHECKPOINT_STEPS, "beside the one at each evaluation"),
     }
@@ -366,7 +369,7 @@ def _facts(
         "task": recipe.task.name, "model": recipe.model.source, "family": pretrained.family,
         "method": recipe.method.name, "precision": settings.precision, "device": settings.device,
         "batch_size": settings.batch_size,
-        "micro_batch_size": settings.micro_batch_size, "steps": steps, "learning_rate": settings.learning_rate,
+        "micro_batch_tokens": settings.micro_batch_tokens, "steps": steps, "learning_rate": settings.learning_rate,
         "max_length": recipe.model.max_length, "columns": dict(recipe.data.columns), "labels": labels,
         "splits": {
             name: {"examples": len(splits[name]), "origin": splits.origin[name],

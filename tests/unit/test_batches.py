@@ -113,9 +113,13 @@ def test_times_say_how_often_a_row_comes():
     assert seen[0] != seen[1]
 
 
-@pytest.mark.parametrize("size", [1, 3, 8, 100])
-def test_micro_batches(size):
-    batch = np.arange(8)[::-1]
-    parts = micro_batches(batch, size)
-    assert np.array_equal(np.concatenate(parts), batch)
-    assert max(map(len, parts)) <= size
+@pytest.mark.parametrize("tokens", [1, 12, 30, 1000])
+def test_micro_batches(tokens):
+    batch, lengths = np.arange(8)[::-1], np.array([3, 9, 4, 4, 12, 1, 7, 5])
+    parts = micro_batches(batch, lengths, tokens)
+    assert sorted(np.concatenate(parts).tolist()) == sorted(batch.tolist())
+    of = dict(zip(batch.tolist(), lengths.tolist(), strict=True))
+    widths = [max(of[row] for row in part.tolist()) for part in parts]
+    assert all(len(part) * width <= tokens or len(part) == 1 for part, width in zip(parts, widths, strict=True))
+    assert widths == sorted(widths, reverse=True)
+    assert len(parts) == {1: 8, 12: 5, 30: 3, 1000: 1}[tokens]

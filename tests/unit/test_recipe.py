@@ -162,7 +162,7 @@ def test_a_misspelt_key_or_name_is_told_with_line_and_nearest(tmp_path: Path, te
         ("training: {learning_rate: 0}", "training.learning_rate: found 0"),
         ("training: {batch_size: 2.5}", "training.batch_size: found 2.5"),
         ("training: {batch_size: 0}", "training.batch_size: found 0"),
-        ("training: {micro_batch_size: 0}", "training.micro_batch_size: found 0"),
+        ("training: {micro_batch_tokens: 0}", "training.micro_batch_tokens: found 0"),
         ("training: {evaluate_every: 0}", "training.evaluate_every: found 0"),
         ("training: {checkpoint_every: -5}", "training.checkpoint_every: found -5"),
         ("training: {warmup: 1}", "training.warmup: found 1"),

@@ -276,7 +276,7 @@ def test_nothing_is_tokenized_twice(quick: Values, write: Write, monkeypatch: py
 
 
 def test_lora_with_dropout_in_small_pieces_resumes_bit_for_bit(quick: Values, tmp_path: Path, write: Write) -> None:
-    training = {"epochs": 1.5, "learning_rate": 1e-3, "batch_size": 8, "micro_batch_size": 3, "schedule": "cosine",
+    training = {"epochs": 1.5, "learning_rate": 1e-3, "batch_size": 8, "micro_batch_tokens": 40, "schedule": "cosine",
                 "evaluate_every": 4, "checkpoint_every": 3, "patience": None}  # fmt: skip
     data, method = {"train": write(rows_of())}, {"name": "lora", "rank": 4, "dropout": 0.1}
     found = []

@@ -107,6 +107,17 @@ def _groups(lengths: np.ndarray, groups: np.ndarray | None) -> tuple[list[np.nda
     return members, np.array([len(m) for m in members], np.int64), np.array([lengths[m].max() for m in members])
 
 
-def micro_batches(batch: np.ndarray, size: int) -> list[np.ndarray]:
-    """Cut a batch into parts of at most `size` rows, in order."""
-    return [batch[start : start + size] for start in range(0, len(batch), size)]
+def micro_batches(batch: np.ndarray, lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+    """Cut a batch into parts of at most `tokens` tokens, padding included, the longest rows first.
+
+    `lengths` (shape of `batch`) are its rows' tokens; a row that is longer by itself is a part of its own.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    parts: list[list[int]] = []
+    width = 0
+    for place in order.tolist():
+        if not parts or (len(parts[-1]) + 1) * width > tokens:
+            parts.append([])
+            width = max(1, int(lengths[place]))
+        parts[-1].append(place)
+    return [batch[part] for part in parts]

@@ -10,6 +10,7 @@ from weitiao.models.sizing import (
     activation_bytes,
     empty_model,
     free_memory,
+    heard,
 )
 from weitiao.models.tokens import positions_of
 
@@ -20,6 +21,7 @@ __all__ = [
     "empty_model",
     "family_of",
     "free_memory",
+    "heard",
     "load_model",
     "load_saved",
     "open_pretrained",

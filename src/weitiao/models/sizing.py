@@ -55,6 +55,13 @@ def activation_bytes(pretrained: Pretrained, tokens: int, *, logits: str = "exam
     return int(stacks * layers * per_layer * bytes_per_number / 2) + head
 
 
+def heard(pretrained: Pretrained) -> int:
+    """Return the positions that a speech model's encoder has for each example, whatever is said; 0 for text."""
+    if pretrained.reads != "speech":
+        return 0
+    return int(getattr(pretrained.config, "max_source_positions", None) or 1500)
+
+
 def _encoder_of_sound(config: Any, bytes_per_number: int) -> int:
     """What an encoder of sound keeps: all its positions, whatever is said, and its convolutions before them.
 

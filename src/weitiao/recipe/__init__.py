@@ -137,8 +137,8 @@ class TrainingSettings(Settings):
     """Clip the gradient to this global L2 norm; null: never."""
     batch_size: int = Field(32, ge=1)
     """Examples per optimizer step."""
-    micro_batch_size: AutoCount = "auto"
-    """Examples per forward and backward; gradients add up to `batch_size`. `auto`: as many as fit."""
+    micro_batch_tokens: AutoCount = "auto"
+    """Tokens per forward and backward, padding included; gradients add up to `batch_size`. `auto`: as many as fit."""
     evaluate_every: AutoCount = "auto"
     """Steps between evaluations on validation. `auto`: at the end of each epoch."""
     checkpoint_every: AutoCount = "auto"
