@@ -22,6 +22,7 @@ from weitiao.kernels.cross_entropy import cross_entropy
 from weitiao.kernels.dropout import dropout, keep_mask
 from weitiao.kernels.lora_linear import lora_linear
 from weitiao.kernels.rms_norm import rms_norm
+from weitiao.kernels.swiglu import swiglu
 from weitiao.tasks.vocabulary import forward
 
 PRECISIONS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -150,6 +151,13 @@ def test_rms_norm_is_llamas(dtype: torch.dtype) -> None:
     both(lambda x, w: rms_norm(x, w, 1e-5), theirs, inputs, weight, tolerance=PRECISIONS[dtype])
 
 
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_swiglu_is_the_formula(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    gate, up = (torch.randn(3, 5, 8, dtype=dtype, requires_grad=True) for _ in range(2))
+    both(swiglu, lambda g, u: functional.silu(g) * u, gate, up, tolerance=PRECISIONS[dtype])
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_lora_linear_is_the_formula(bias: bool) -> None:
     torch.manual_seed(0)
@@ -249,6 +257,16 @@ def test_a_norm_of_another_formula_is_left_alone() -> None:
     model = nn.Sequential(GemmaRMSNorm(8, eps=1e-6))  # scales by 1 + weight
     with quickly(model, "fp32", learns=True):
         assert "forward" not in vars(model[0])
+
+
+def test_a_gate_of_another_formula_is_left_alone() -> None:
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    for activation, quick in (("silu", True), ("gelu", False)):
+        layer: Any = LlamaMLP(LlamaConfig(hidden_size=8, intermediate_size=12, hidden_act=activation))
+        with quickly(nn.Sequential(layer), "fp32", learns=True):
+            assert ("forward" in vars(layer)) is quick
 
 
 def test_an_adapter_that_is_off_or_merged_is_off(tmp_path: Path) -> None:
