@@ -264,7 +264,9 @@ def test_a_gate_of_another_formula_is_left_alone() -> None:
     from transformers.models.llama.modeling_llama import LlamaMLP
 
     for activation, quick in (("silu", True), ("gelu", False)):
-        layer: Any = LlamaMLP(LlamaConfig(hidden_size=8, intermediate_size=12, hidden_act=activation))
+        layer: Any = LlamaMLP(
+            LlamaConfig(hidden_size=8, intermediate_size=12, num_attention_heads=2, hidden_act=activation)
+        )
         with quickly(nn.Sequential(layer), "fp32", learns=True):
             assert ("forward" in vars(layer)) is quick
 
