@@ -132,7 +132,7 @@ class RegularizationSettings(Settings):
     mixout: float = Field(0.0, ge=0, lt=1)
     """Chance p that an entry of a linear layer's pretrained weight is replaced by where it began, w0, in every pass:
     `(m w0 + (1 - m) w - p w0) / (1 - p)` with m drawn from Bernoulli(p), so the expected weight is w (Lee et al.
-    2020). The paper takes 0.7 to 0.9, with `dropout: 0`."""
+    2020, who take 0.7 to 0.9). It takes the place of `dropout`, which may then be 0."""
     r_drop: float = Field(0.0, ge=0)
     """Passes each batch twice, with dropout drawn twice: `(L1 + L2) / 2 + r_drop * (KL(P1, P2) + KL(P2, P1)) / 2` (Wu
     et al. 2021, who take 0.1 to 5). A step takes about twice the time. For tasks that give probabilities."""

@@ -89,6 +89,8 @@ def train_steps(training: Training) -> Iterator[StepDone | StepSkipped]:
 
 def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepDone | StepSkipped:
     """One optimizer update; the loss is divided by the targets of the whole step, however it is cut."""
+    import torch
+
     start = time.perf_counter()
     batches = training.collate(rows)
     targets = sum(batch.targets for batch in batches) or 1.0  # windows of a long text may all hold nothing to learn

@@ -54,8 +54,7 @@ def clip(optimizer: torch.optim.Optimizer, norm: torch.Tensor, most: float | Non
     """
     import torch
 
-    divisor = torch.clamp((norm + 1e-6) / most, min=1.0) if most else None
-    optimizer.grad_scale = divisor  # type: ignore[attr-defined]
+    optimizer.grad_scale = torch.clamp((norm + 1e-6) / most, min=1.0) if most else None  # type: ignore[attr-defined]
 
 
 def is_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
