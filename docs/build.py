@@ -59,7 +59,7 @@ def sections(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, typ
 
 
 def options(model: type[BaseModel], section: str = "") -> str:
-    """A table of a model's fields; those that are sections themselves lead to their own, by the name of the one above."""
+    """A table of a model's fields; one that is a section itself leads to its own."""
     rows = [
         (f"`{name}`", type_of(field), default(field), field.description or about(f"{section}.{name}".strip("."), field))
         for name, field in model.model_fields.items()
