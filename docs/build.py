@@ -44,17 +44,24 @@ def recipe() -> str:
         "same as JSON schema, for editors.\n",
         options(Recipe),
     ]
-    for name, field in Recipe.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Settings):
-            out += [f"## {name}\n", f"{summary(section)}\n", options(section)]
+    for name, section in sections(Recipe):
+        out += [f"{'#' * (2 + name.count('.'))} {name}\n", f"{prose(section)}\n", options(section, name)]
     return "\n".join(out)
 
 
-def options(model: type[BaseModel]) -> str:
-    """A table of a model's fields."""
+def sections(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[Settings]]]:
+    """Dotted name and class of each section, those inside of others behind them."""
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Settings):
+            yield f"{above}{name}", section
+            yield from sections(section, f"{above}{name}.")
+
+
+def options(model: type[BaseModel], section: str = "") -> str:
+    """A table of a model's fields; one that is a section itself leads to its own."""
     rows = [
-        (f"`{name}`", type_of(field), default(field), field.description or about(name, field))
+        (f"`{name}`", type_of(field), default(field), field.description or about(f"{section}.{name}".strip("."), field))
         for name, field in model.model_fields.items()
     ]
     return table(("key", "type", "default", "meaning"), rows) if rows else "No options.\n"
@@ -65,7 +72,7 @@ def about(name: str, field: FieldInfo) -> str:
     if field.annotation is Chosen:
         return f"The {name} by name, or `{{name: ..., option: ...}}`: see [components](components.md)."
     section = field.annotation
-    return f"{summary(section)} See [below](#{name})." if isinstance(section, type) else ""
+    return f"{summary(section)} See [below](#{name.replace('.', '')})." if isinstance(section, type) else ""
 
 
 def type_of(field: FieldInfo) -> str:

@@ -60,11 +60,66 @@ class StepDone(Event):
     steps: int  # planned in all
     epoch: float  # epochs done, fractional; a whole number after an epoch's last step
     loss: float  # per target, over this step
+    penalty: float = 0.0  # what is added to the loss: of a method, `training.regularization`
     learning_rate: float
     gradient_norm: float  # before clipping
     examples: int
     tokens: int
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSkipped(Event):
+    """A step whose gradients were dropped, see `training.recovery`; no `StepDone` tells of it."""
+
+    step: int  # counted from 1
+    steps: int  # planned in all
+    trouble: str  # `non-finite` or `spike`
+    loss: float  # per target
+    gradient_norm: float  # before clipping
+    layers: list[str] = field(default_factory=list)  # those whose gradients are not finite
+    weights: list[str] = field(default_factory=list)  # layers whose weights are not
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSpiked(Event):
+    """The loss of a step stood far above that of the steps before; told once for several in a row."""
+
+    step: int
+    loss: float
+    usual: float  # median of the steps before
+    skipped: bool  # whether its gradients were dropped
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledBack(Event):
+    """The run went back to a good state, see `training.recovery`."""
+
+    step: int  # where it went wrong
+    to_step: int  # the step of the checkpoint; 0: the start
+    trouble: str  # `non-finite` or `spike`
+    rate: float  # factor on the learning rate from now on
+    left: int  # roll-backs that may follow
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayersMeasured(Event):
+    """How the layers that move fared in a step, 25 measurements in a run at most."""
+
+    step: int
+    gradient_norms: dict[str, float]  # layer -> L2 norm of its gradient, before clipping
+    update_ratios: dict[str, float]  # layer -> norm of the update / norm of the weights, estimated from a sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayersUnwell(Event):
+    """Several measurements in a row showed the same trouble in some layers; each is told once."""
+
+    step: int
+    trouble: str  # `vanishing`, `exploding`, `dead`
+    layers: list[str]
+    problem: str
+    fix: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from weitiao import data
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import Run
 from weitiao.evaluation.assess import Measured
+from weitiao.evaluation.course import Course
 from weitiao.evaluation.summary import Curves, Elsewhere, Facts, Histogram, SplitFacts, recipe_rows
 from weitiao.models import peak_memory
 from weitiao.preparation import Preparation
@@ -42,6 +43,7 @@ def gather(run: Run, ready: Preparation, measured: Measured | None, also: Sequen
         splits=[_split(name, ready) for name in ready.splits],
         findings=ready.findings,
         curves=Curves.of(read_events(run.folder)),
+        course=Course.of(read_events(run.folder)),
         recipe=recipe_rows(recipe),
         recipe_yaml=recipe.to_yaml(),
         summary={"parameters": f"{parameters:,}", "trained": f"{trainable:,} ({trainable / parameters:.1%})"},

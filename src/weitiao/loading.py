@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from weitiao import data, models
 from weitiao.evaluation.evaluate import Inference, take_rows
 from weitiao.kernels import quickly
 from weitiao.methods.base import Paced, TakesPart
+from weitiao.methods.parts import body_parameters
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
-from weitiao.tasks.base import Examines
+from weitiao.tasks.base import Compares, Examines
+from weitiao.tasks.vocabulary import forward
+from weitiao.training.average import Average
 from weitiao.training.loop import Training
+from weitiao.training.mixout import Mixout
+from weitiao.training.penalty import Penalty
+from weitiao.training.r_drop import Agreement, TwoPasses
 from weitiao.training.range_test import range_test, suggested
 from weitiao.training.seeds import seed_everything
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 Loaded = tuple[Training, Inference]
+Run = Callable[[Any, Batch], Any]
+Loss = Callable[[Any, Batch], "torch.Tensor"]
 
 
 def with_rate(ready: Preparation) -> Preparation:
@@ -47,13 +57,11 @@ def _with_rate(ready: Preparation, rate: float, why: str) -> Preparation:
 
 def load_for_training(ready: Preparation) -> Loaded:
     """Load the model, apply the method, and put both into the loop and into evaluation; all draws are seeded."""
-    settings = ready.recipe.training
-    seed_everything(settings.seed)
-    plain = models.load_model(ready.pretrained, ready.task.head(ready.pretrained.family), seed=settings.seed)
-    method = ready.method
-    model = method.apply(plain, ready.pretrained.new_tokens).to(ready.device)
+    settings, method = ready.recipe.training, ready.method
+    model, pretrained = _model(ready)
     if isinstance(ready.task, Examines):
         ready.task.examine(model)
+    run, loss = _passes(ready, model, pretrained)
     inference = Inference(model, ready.task, ready.reader, ready.device, ready.precision)
     train = ready.features["train"]
     lengths = data.column_array(train, "length")
@@ -61,16 +69,52 @@ def load_for_training(ready: Preparation) -> Loaded:
         data.column_array(train, name) if name in train.column_names else None for name in ("part", "times")
     )
     training = Training(
-        model=model, settings=settings, loss=ready.task.loss,
+        model=model, settings=settings, forward=run, loss=loss, parts=_parts(ready, model, pretrained),
         autocast=partial(models.autocast, ready.device, ready.precision), device=ready.device,
         order=lambda epoch: data.length_bucketed(
             lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
         ),
         collate=partial(_micro_batches, ready, lengths + models.heard(ready.pretrained)),
         paces=method.paces(model) if isinstance(method, Paced) else {},
-        method=method if isinstance(method, TakesPart) else None,
+        fresh=lambda: _model(ready)[0],
     )  # fmt: skip
     return training, inference
+
+
+def _model(ready: Preparation) -> tuple[torch.nn.Module, set[str]]:
+    """The model at the start of training, all random numbers too, and the names of its pretrained body's parameters."""
+    seed = ready.recipe.training.seed
+    seed_everything(seed)
+    plain = models.load_model(ready.pretrained, ready.task.head(ready.pretrained.family), seed=seed)
+    body = body_parameters(plain)
+    model = ready.method.apply(plain, ready.pretrained.new_tokens).to(ready.device)
+    return model, {name for name, parameter in model.named_parameters() if id(parameter) in body}
+
+
+def _parts(ready: Preparation, model: torch.nn.Module, pretrained: set[str]) -> dict[str, TakesPart]:
+    """What takes part in each step, by name: the method, penalties, an average, where there are any."""
+    settings = ready.recipe.training
+    wanted = settings.regularization
+    parts: dict[str, TakesPart] = {}
+    if isinstance(ready.method, TakesPart):
+        parts["method"] = ready.method
+    if wanted.l1 or wanted.l2 or wanted.l2_sp:
+        parts["penalty"] = Penalty(wanted, model, pretrained)
+    if settings.ema is not None:
+        parts["average"] = Average(settings.ema, model)
+    return parts
+
+
+def _passes(ready: Preparation, model: torch.nn.Module, pretrained: set[str]) -> tuple[Run, Loss]:
+    """How a batch goes through the model, and the loss of what comes out."""
+    wanted, task = ready.recipe.training.regularization, ready.task
+    run: Run = forward
+    loss: Loss = task.loss
+    if wanted.mixout:
+        run = Mixout(wanted.mixout, model, pretrained, run)
+    if wanted.r_drop and isinstance(task, Compares):
+        run, loss = TwoPasses(run), Agreement(wanted.r_drop, loss, task.divergence)
+    return run, loss
 
 
 def _micro_batches(ready: Preparation, lengths: np.ndarray, rows: np.ndarray) -> list[Batch]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weitiao import models
+from weitiao.methods.parts import body_parameters
 from weitiao.records import Finding, Head, Pretrained
 from weitiao.sources import cache_folder
 from weitiao.sources.cache import write_synced
@@ -29,6 +30,7 @@ class Outline:
 
     parameters: int
     trainable: int
+    pretrained: int  # of those that move, the ones of the pretrained body
     findings: list[Finding]
 
 
@@ -40,7 +42,7 @@ def outline(pretrained: Pretrained, task: Task, method: Method) -> Outline:
     path = cache_folder() / "outlines" / f"{_key(pretrained, task, method)}.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return Outline(stored["parameters"], stored["trainable"], [Finding(**f) for f in stored["findings"]])
+        return Outline(**{**stored, "findings": [Finding(**found) for found in stored["findings"]]})
     except (OSError, ValueError, KeyError, TypeError):
         found = _look(pretrained, task, method)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,10 +53,15 @@ def outline(pretrained: Pretrained, task: Task, method: Method) -> Outline:
 def _look(pretrained: Pretrained, task: Task, method: Method) -> Outline:
     head = task.head(pretrained.family)
     findings = models.check_head(pretrained, head)
-    model = method.apply(models.empty_model(pretrained, head), pretrained.new_tokens)
-    parameters = sum(p.numel() for p in model.parameters())
+    plain: Any = models.empty_model(pretrained, head)
+    body = body_parameters(plain)
+    model = method.apply(plain, pretrained.new_tokens)
     findings += _untrained_tokens(pretrained, model, method)
-    return Outline(parameters, sum(p.numel() for p in model.parameters() if p.requires_grad), findings)
+    moving = [p for p in model.parameters() if p.requires_grad]
+    return Outline(
+        parameters=sum(p.numel() for p in model.parameters()), trainable=sum(p.numel() for p in moving),
+        pretrained=sum(p.numel() for p in moving if id(p) in body), findings=findings,
+    )  # fmt: skip
 
 
 def _untrained_tokens(pretrained: Pretrained, model: Any, method: Method) -> list[Finding]:

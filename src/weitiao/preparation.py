@@ -17,10 +17,11 @@ from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import RecipeError, RefusedError
 from weitiao.evaluation.evaluate import Labelled
-from weitiao.methods.base import Detaches, TakesPositions
-from weitiao.outline import outline
+from weitiao.methods.base import Detaches, TakesPart, TakesPositions
+from weitiao.outline import Outline, outline
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Head, Pretrained, Reader, SplitName
+from weitiao.tasks.base import Compares
 from weitiao.training.loop import planned_steps
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     _check_family(pretrained, task, method, recipe)
+    pretrained = _dropping(pretrained, recipe)
     pretrained = _beside_own_tokens(pretrained, task, method, recipe)
     length = _length(recipe, pretrained)
     pretrained = _reading_at_most(pretrained, recipe.model.max_length)
@@ -93,8 +95,10 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     refuse_errors(learned)
     _check_heads(task.head(pretrained.family), method, recipe)
     shape = outline(pretrained, task, method)
+    _check_regularization(recipe, task, method, shape)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
-    needed = disk_needed(**counts, models=max(1, len(task.head(pretrained.family).parts)))
+    averaged = recipe.training.ema is not None
+    needed = disk_needed(**counts, models=max(1, len(task.head(pretrained.family).parts)), averaged=averaged)
     values: dict[str, tuple[Any, str]] = {
         "training.device": (device.type if device.index is None else str(device), device_why),
         "training.precision": (precision, precision_why),
@@ -114,6 +118,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         *_cut(features, splits, task, int(recipe.model.max_length)),
         *_disk(recipe, needed),
         *_without_validation(recipe, splits),
+        *_without_dropout(recipe, pretrained, method),
     ]
     facts = _facts(recipe, pretrained, task, splits, features) | counts | {"disk_needed": needed}
     return Preparation(
@@ -212,6 +217,36 @@ def _check_heads(head: Head, method: Method, recipe: Recipe) -> None:
         raise RecipeError(f"'{method.name}' cannot be merged into the models of several heads", where=where, fix=fix)
 
 
+def _dropping(pretrained: Pretrained, recipe: Recipe) -> Pretrained:
+    """The model with the recipe's dropout in place of its own; raises where it has none of that kind."""
+    wanted = recipe.training.regularization
+    try:
+        config = models.with_dropout(pretrained.config, wanted.dropout, wanted.attention_dropout)
+    except RecipeError as error:
+        where = f"{recipe.origin(error.where)} ({error.where})"
+        raise RecipeError(error.problem, where=where, fix=error.fix) from None
+    return replace(pretrained, config=config)
+
+
+def _check_regularization(recipe: Recipe, task: Task, method: Method, shape: Outline) -> None:
+    """Raise a `RecipeError` where task or method cannot be regularized as the recipe asks."""
+    wanted, training = recipe.training.regularization, "training.regularization"
+    refused = []
+    for key in ("l2_sp", "mixout"):
+        if getattr(wanted, key) and not shape.pretrained:
+            refused.append((f"{training}.{key}", f"no pretrained weight moves with the method '{method.name}'",
+                            "Take full, layers or gradual; of an adapter, l2 keeps the change small."))  # fmt: skip
+    unlike = [one.name for one in (task, *(part.task for part in task.parts.values())) if not isinstance(one, Compares)]
+    if wanted.r_drop and unlike:
+        refused.append((f"{training}.r_drop", f"'{unlike[0]}' gives numbers, and no probabilities to compare",
+                        "Take it out; dropout, mixout and l2_sp work there."))  # fmt: skip
+    if recipe.training.ema is not None and isinstance(method, TakesPart):
+        refused.append(("training.ema", f"'{method.name}' takes weights out of the model, which an average would keep",
+                        "Take ema out, or another method, such as lora."))  # fmt: skip
+    for key, problem, fix in refused[:1]:
+        raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
 def _beside_own_tokens(pretrained: Pretrained, task: Task, method: Method, recipe: Recipe) -> Pretrained:
     """The model as it takes text beside a method's own tokens; raises where they leave too little room for it."""
     if not isinstance(method, TakesPositions):
@@ -296,6 +331,7 @@ def _steps(
     longest = int(data.column_array(train, "length").max())
     positions = longest + models.heard(pretrained)
     per_example = models.activation_bytes(pretrained, longest, logits=task.head(pretrained.family).logits)
+    per_example *= settings.regularization.passes
     most = settings.batch_size * positions
     fits = int(models.free_memory(device) * 0.4 / per_example) * positions
     tokens = max(positions, min(most, fits, CPU_TOKENS if device.type == "cpu" else most))
@@ -340,11 +376,21 @@ def _without_validation(recipe: Recipe, splits: Mapping[SplitName, Dataset]) -> 
     return [Finding("note", place, "there is no validation split: all epochs are run and the last weights are kept")]
 
 
-def disk_needed(parameters: int, trainable: int, models: int = 1) -> int:
-    """Bytes a run writes at most: checkpoints (weights and AdamW's two moments, fp32) and the artifact, which holds so
-    many whole `models`.
+def _without_dropout(recipe: Recipe, pretrained: Pretrained, method: Method) -> list[Finding]:
+    """Without any dropout the two passes of R-Drop are the same."""
+    wanted = recipe.training.regularization
+    own = getattr(method.options, "dropout", 0.0)
+    if not wanted.r_drop or wanted.mixout or own or any(models.dropouts(pretrained.config).values()):
+        return []
+    return [Finding("warning", "training.regularization.r_drop", "there is no dropout: both passes give the same",
+                    "Set training.regularization.dropout, or the method's own.")]  # fmt: skip
+
+
+def disk_needed(parameters: int, trainable: int, models: int = 1, *, averaged: bool = False) -> int:
+    """Bytes a run writes at most: checkpoints (weights and AdamW's two moments, fp32; the weights' average, too, where
+    they are `averaged`) and the artifact, which holds so many whole `models`.
     """  # fmt: skip
-    return KEPT_CHECKPOINTS * 12 * trainable + 4 * (models * parameters + trainable)
+    return KEPT_CHECKPOINTS * (16 if averaged else 12) * trainable + 4 * (models * parameters + trainable)
 
 
 def _disk(recipe: Recipe, needed: int) -> list[Finding]:

@@ -114,7 +114,7 @@ class Case:
             settings=TrainingSettings(epochs=steps, learning_rate=rate, warmup=0.0, schedule="constant"),
             collate=lambda _: [batch], autocast=partial(models.autocast, torch.device("cpu"), quick),
             paces=method.paces(model) if isinstance(method, Paced) else {},
-            method=method if isinstance(method, TakesPart) else None,
+            parts={"method": method} if isinstance(method, TakesPart) else {},
         )  # fmt: skip
         torch.manual_seed(1)
         with quickly(model, quick, learns=True) if quick else nullcontext():

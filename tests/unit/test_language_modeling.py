@@ -530,7 +530,7 @@ def test_a_resumed_run_draws_the_same_masks(models: Callable[[str], Pretrained],
     training, inference = load_for_training(ready)
     begun = [done.loss for _, done in zip(range(3), train_steps(training), strict=False)]
     score(inference, ready.labelled("validation"))
-    Checkpoints(tmp_path / "checkpoints").save(training, {}, best_step=0)
+    Checkpoints(tmp_path / "checkpoints").save(training, {})
     resumed, _ = load_for_training(ready)
     restore(resumed, Checkpoints(tmp_path / "checkpoints").newest())  # type: ignore[arg-type]
     assert begun + losses(resumed) == straight

@@ -38,7 +38,7 @@ def training_of(folder: Path, **options: Any) -> Training:
         model=model, settings=TrainingSettings(epochs=STEPS, learning_rate=1e-2, warmup=0.0, schedule="constant"),
         order=lambda _: [torch.arange(4).numpy()], collate=lambda _: [batch], autocast=torch.enable_grad,
         loss=lambda outputs, batch: nn.functional.cross_entropy(outputs.logits, batch.labels, reduction="sum"),
-        device=torch.device("cpu"), method=method,
+        device=torch.device("cpu"), parts={"method": method},
     )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def test_the_penalty_is_that_of_peft(folder: Path) -> None:
     inputs = training.collate(torch.arange(4).numpy())[0].inputs
     labels = torch.tensor([0, 1, 2, 0])
     without = nn.functional.cross_entropy(model.eval()(**inputs).logits, labels)
-    ours = training.method.penalty(model)  # type: ignore[union-attr]
+    ours = training.parts["method"].penalty(model)
     assert float(ours.detach()) > 0
     torch.testing.assert_close(model(**inputs, labels=labels).loss - without, ours)
     assert Adalora(AdaloraOptions(orth_reg_weight=0)).penalty(model) is None
@@ -81,7 +81,7 @@ def test_only_the_ranks_that_are_left_are_saved(folder: Path, tmp_path: Path) ->
     for name, p in training.model.named_parameters():  # as where step 4 was the best
         p.data.copy_(early[name])
     assert 2 * len(ranks(training.model)) < sum(ranks(training.model))
-    training.method.save(training.model, tmp_path)  # type: ignore[union-attr]
+    training.parts["method"].save(training.model, tmp_path)  # type: ignore[attr-defined]
     stored = load_file(tmp_path / "adapter_model.safetensors")
     assert sum(t.shape[0] for name, t in stored.items() if name.endswith("lora_A")) == sum(ranks(training.model))
 
@@ -93,7 +93,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, tmp_path: Path, stop: i
     first, checkpoints = training_of(folder), Checkpoints(tmp_path)
     for done in train_steps(first):
         if done.step == stop:
-            checkpoints.save(first, {}, best_step=stop)
+            checkpoints.save(first, {}, keep={stop})
             break
     second = training_of(folder)
     newest = checkpoints.newest()
@@ -102,7 +102,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, tmp_path: Path, stop: i
     assert [done.loss for done in train_steps(second)] == losses[stop:]
     for (name, one), other in zip(whole.model.named_parameters(), second.model.parameters(), strict=True):
         assert torch.equal(one, other), name
-    assert whole.method.state(whole.model).keys() == second.method.state(second.model).keys()  # type: ignore[union-attr]
+    assert whole.parts["method"].state(whole.model).keys() == second.parts["method"].state(second.model).keys()
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])

@@ -297,6 +297,35 @@ def heatmap(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
     return _svg(left + side + (room * 0.45 if named else 8), top + side + 8, parts, "confusion matrix", natural=True)
 
 
+def by_layer(layers: Sequence[str], steps: Sequence[int], rows: Sequence[Sequence[float | None]]) -> Markup:
+    """Draw a heat-map: a row a layer, the topmost above, a column a step; shaded by the logarithm of the value.
+
+    A cell without a value is left out, one of 0 is drawn in the colour of what is wrong.
+    """
+    pitch, left = max(6.0, min(15.0, 420 / max(len(layers), 1))), 152
+    logs = [math.log10(value) for row in rows for value in row if value]
+    low, span = (min(logs), max(max(logs) - min(logs), 1e-9)) if logs else (0.0, 1.0)
+    width = (WIDTH - 4 - left) / max(len(steps), 1)
+    parts = []
+    for i, (layer, row) in enumerate(zip(reversed(layers), reversed(rows), strict=True)):
+        name = clean(layer if len(layer) <= 24 else f"…{layer[-23:]}")
+        if pitch >= 11 or i % 2 == 0:
+            parts.append(_text(left - 6, (i + 1) * pitch - 3, name, kind="tick", anchor="end"))
+        for j, value in enumerate(row):
+            if value is not None:
+                shade = 0.08 + 0.92 * (math.log10(value) - low) / span if value else 1
+                told = f"{clean(layer)}, step {steps[j]:,}: {value:.3g}"
+                kind = "right" if value else "wrong"
+                parts.append(_box(left + j * width, i * pitch, width - 0.6, pitch - 0.6, kind, told,
+                                  fill_opacity=f"{shade:.2f}"))  # fmt: skip
+    base = len(layers) * pitch
+    if steps:
+        parts.append(_text(left, base + 14, f"{steps[0]:,}", kind="tick"))
+        parts.append(_text(left + width * len(steps), base + 14, f"{steps[-1]:,}", kind="tick", anchor="end"))
+    parts.append(_text(left + width * len(steps) / 2, base + 14, "step", kind="axis", anchor="middle"))
+    return _svg(WIDTH, base + 22, parts, "heat-map by layer and step")
+
+
 def _label_room(labels: Sequence[str]) -> float:
     return 16 + 6.2 * min(max((columns(clean(label)) for label in labels), default=0), 25)
 

@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from weitiao.evaluation import charts
+from weitiao.evaluation.course import Course
 from weitiao.evaluation.meanings import about
 from weitiao.evaluation.mistakes import Answer
 from weitiao.evaluation.page import page, write
@@ -177,9 +178,25 @@ def _panels(facts: Facts) -> list[tuple[str, str, Markup]]:
     primary = facts.scores.primary if facts.scores else None
     for name in dict.fromkeys(name for name in (primary, "log_loss", "loss") if name):
         panels += _evaluation_panel(curves, name, marked=name == primary)
+    panels += _layer_panels(facts.course) if facts.course else []
     if curves.steps:
         rate = charts.Line("learning rate", list(zip(curves.steps, curves.learning_rate, strict=True)), "other")
         panels.append(("Learning rate", "", charts.line_chart([rate], x_label="step")))
+    return panels
+
+
+def _layer_panels(course: Course) -> list[tuple[str, str, Markup]]:
+    """Heat-maps by layer and step, where there is anything to see."""
+    panels = []
+    for title, what, rows in (
+        ("Gradient by layer", "its norm before clipping", course.gradient_norms),
+        ("Update by layer", "its size as a share of the weights'", course.update_ratios),
+    ):
+        there = [value for row in rows for value in row if value]
+        if there:
+            low, high = (charts.number(float(f"{end:.2g}")) for end in (min(there), max(there)))
+            told = f"{what}; from {low} to {high}, darker is more"
+            panels.append((title, told, charts.by_layer(course.layers, course.steps, rows)))
     return panels
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from weitiao.evaluation.compare import Comparison
+from weitiao.evaluation.course import Course
 from weitiao.evaluation.mistakes import Answer
 from weitiao.metrics.words import spoken, written
 from weitiao.records import Finding, Scores
@@ -191,6 +192,7 @@ class Facts:
     max_length: int | None = None  # tokens the model reads
     findings: list[Finding] = field(default_factory=list)
     curves: Curves | None = None
+    course: Course | None = None
     recipe: list[RecipeRow] = field(default_factory=list)
     recipe_yaml: str = ""
     summary: dict[str, str] = field(default_factory=dict)  # a few more facts for the head: ``{"trained": "22.7 M"}``

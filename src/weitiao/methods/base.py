@@ -10,6 +10,8 @@ from weitiao.recipe import Settings
 from weitiao.records import Family, Pace
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import torch
     from transformers import PreTrainedModel
 
@@ -19,7 +21,7 @@ class Method(Protocol):
 
     What only some methods have is a protocol of its own below: small weights apart from the model's (`Detaches`),
     tokens of its own before the text (`TakesPositions`), parameters that move otherwise than the rest (`Paced`), a part
-    in each step (`TakesPart`).
+    in each step (`TakesPart`, which not only methods have).
     """
 
     name: ClassVar[str]
@@ -81,7 +83,7 @@ class Paced(Protocol):
 
 @runtime_checkable
 class TakesPart(Protocol):
-    """A method that takes part in each step of training, and keeps a state over them."""
+    """What takes part in each step of training, and keeps a state over them: a method, a penalty, an average."""
 
     def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
         """Return what is added to the loss of a whole step, a scalar, if anything is."""
@@ -90,7 +92,18 @@ class TakesPart(Protocol):
         """Do what is to be done after update `step` (from 1) of `steps`; the gradients are still there."""
 
     def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-        """Return what a checkpoint has to keep of the method beside the weights that move."""
+        """Return what a checkpoint has to keep of it beside the weights that move."""
 
     def restore(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Put back what `state` gave."""
+        """Put back what `state` gave; with nothing, be as at the start of training, where the model then stands."""
+
+
+@runtime_checkable
+class StandsFor(TakesPart, Protocol):
+    """A part of the steps whose weights are measured and kept in place of those that move: an average."""
+
+    def in_place(self, model: torch.nn.Module) -> AbstractContextManager[None]:
+        """Have the model hold them for as long as a `with` lasts."""
+
+    def put(self, model: torch.nn.Module) -> None:
+        """Have the model hold them for good."""

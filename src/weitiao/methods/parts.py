@@ -34,6 +34,12 @@ def head_prefixes(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(f"{name}." for name in head_modules(model))
 
 
+def body_parameters(model: PreTrainedModel) -> set[int]:
+    """The ``id`` of each parameter of the pretrained body, which a method may wrap but does not copy."""
+    heads = head_prefixes(model)
+    return {id(p) for name, p in model.named_parameters() if not name.startswith(heads)}
+
+
 def head_paces(model: PreTrainedModel, rate: float) -> dict[str, Pace]:
     """Give the parameters of the head a rate of their own; none where it is a language model's, which was pretrained.
 

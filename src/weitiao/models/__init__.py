@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weitiao.models.device import autocast, peak_memory, resolve_device, resolve_precision
+from weitiao.models.dropout import dropouts, with_dropout
 from weitiao.models.family import family_of
 from weitiao.models.load import check_head, load_model, load_saved, open_pretrained, open_reader
 from weitiao.models.quiet import quiet
@@ -18,6 +19,7 @@ __all__ = [
     "activation_bytes",
     "autocast",
     "check_head",
+    "dropouts",
     "empty_model",
     "family_of",
     "free_memory",
@@ -31,4 +33,5 @@ __all__ = [
     "quiet",
     "resolve_device",
     "resolve_precision",
+    "with_dropout",
 ]

@@ -117,6 +117,60 @@ class DataSettings(Settings):
     """Seed of splits and samples. `training.seed` when absent; set it to train with several seeds on one split."""
 
 
+class RegularizationSettings(Settings):
+    """What keeps training from fitting its examples too closely, beside `weight_decay` and early stopping. Each is off
+    at 0 or `null`."""
+
+    l1: float = Field(0.0, ge=0)
+    """Adds `l1 * sum |w|` over the matrices that move (Tibshirani 1996): weights that matter little go to 0."""
+    l2: float = Field(0.0, ge=0)
+    """Adds `l2 / 2 * sum w^2` over the matrices that move. Unlike `weight_decay` it passes through AdamW's scaling
+    (Loshchilov & Hutter 2019). With `l2_sp` only over what is new, such as a head."""
+    l2_sp: float = Field(0.0, ge=0)
+    """Adds `l2_sp / 2 * sum (w - w0)^2` over the pretrained matrices that move, w0 being where they began (Li et al.
+    2018, L2-SP): the model stays near what it knew."""
+    mixout: float = Field(0.0, ge=0, lt=1)
+    """Chance p that an entry of a linear layer's pretrained weight is replaced by where it began, w0, in every pass:
+    `(m w0 + (1 - m) w - p w0) / (1 - p)` with m drawn from Bernoulli(p), so the expected weight is w (Lee et al.
+    2020, who take 0.7 to 0.9). It takes the place of `dropout`, which may then be 0."""
+    r_drop: float = Field(0.0, ge=0)
+    """Passes each batch twice, with dropout drawn twice: `(L1 + L2) / 2 + r_drop * (KL(P1, P2) + KL(P2, P1)) / 2` (Wu
+    et al. 2021, who take 0.1 to 5). A step takes about twice the time. For tasks that give probabilities."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Dropout of hidden states, in place of the one that the model's config has."""
+    attention_dropout: float | None = Field(None, ge=0, lt=1)
+    """Dropout of attention probabilities, in place of the one that the model's config has."""
+
+    @property
+    def passes(self) -> int:
+        """How often a batch goes through the model in a step."""
+        return 2 if self.r_drop else 1
+
+
+class RecoverySettings(Settings):
+    """What happens when a step goes wrong: its loss or gradient is not finite, or its loss spikes.
+
+    A skipped step drops its gradients; the data and the schedule go on. A roll-back returns to the newest checkpoint
+    that was due by plan (before the first: to the start), and the learning rate is multiplied by `rate` for the rest of
+    the run. Each is an event, and told in the report.
+    """
+
+    non_finite: Literal["roll-back", "skip", "stop"] = "roll-back"
+    """On a loss or gradient that is not finite. `skip`: skip the step, up to `skips` in a row. `roll-back`: after these
+    roll back, up to `roll_backs` times. After that, or with `stop` at once, the run ends with an error."""
+    spike: Literal["record", "skip", "roll-back"] = "record"
+    """On a loss spike. `record`: only tell. `skip` and `roll-back` as above, but after them the step is taken."""
+    spike_threshold: float = Field(10.0, gt=0)
+    """A loss spikes where it is over `median + spike_threshold * max(1.4826 MAD, 0.05)` of the last 64 steps' losses,
+    of at least 16; MAD: the median distance from the median, times 1.4826 a robust standard deviation."""
+    skips: int = Field(3, ge=0)
+    """Steps in a row that are skipped at most."""
+    roll_backs: int = Field(2, ge=0)
+    """Roll-backs of a run at most."""
+    rate: float = Field(0.5, gt=0, le=1)
+    """Factor on the learning rate after each roll-back."""
+
+
 class TrainingSettings(Settings):
     """How long and how to optimise."""
 
@@ -135,6 +189,12 @@ class TrainingSettings(Settings):
     """Decoupled weight decay (AdamW); none on norms and biases."""
     clip_norm: float | None = Field(1.0, gt=0)
     """Clip the gradient to this global L2 norm; null: never."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Measure and keep an average of the weights over the steps in place of the last ones: `a <- d a + (1 - d) w` after
+    each update (Polyak & Juditsky 1992), with `d = min(ema, (1 + t) / (10 + t))` at update t, so that it does not cling
+    to the start. 0.99 to 0.9999; null: no average."""
+    regularization: RegularizationSettings = RegularizationSettings()
+    recovery: RecoverySettings = RecoverySettings()
     batch_size: int = Field(32, ge=1)
     """Examples per optimizer step."""
     micro_batch_tokens: AutoCount = "auto"

@@ -151,3 +151,11 @@ class Settles(Protocol):
 
     def saved(self, model: torch.nn.Module) -> Task:
         """Change the model in place (a unit into its last layer); return the task that reads it so."""
+
+
+@runtime_checkable
+class Compares(Protocol):
+    """A task whose models give probabilities, so that two passes over a batch can be compared."""
+
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """Return ``(KL(P1, P2) + KL(P2, P1)) / 2`` of two passes' outputs, summed as the loss is, a scalar in fp32."""

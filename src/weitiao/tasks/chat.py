@@ -30,7 +30,7 @@ from weitiao.tasks.inputs import place
 from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.rendering import Turns, render, render_prompt
 from weitiao.tasks.replies import HEADS, is_asked, known_losses, room_of, stops_of, written
-from weitiao.tasks.sequences import UNTRAINED, padded, token_loss
+from weitiao.tasks.sequences import UNTRAINED, padded, token_divergence, token_loss
 
 if TYPE_CHECKING:
     import torch
@@ -213,6 +213,11 @@ class Chat(Packs):
         if batch.labels is None:
             raise ValueError("a batch without labels has no loss")
         return token_loss(outputs.logits, batch.labels, shifted="labels" not in batch.inputs)
+
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """Symmetric divergence of two passes, summed over the tokens that carry loss."""
+        assert batch.labels is not None
+        return token_divergence(one.logits, other.logits, batch.labels, shifted="labels" not in batch.inputs)
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

@@ -35,7 +35,7 @@ from weitiao.tasks.masking import Masking
 from weitiao.tasks.next_token import NextToken
 from weitiao.tasks.packing import Packs
 from weitiao.tasks.segmenting import Chinese, has_chinese, jieba_is_there
-from weitiao.tasks.sequences import token_loss
+from weitiao.tasks.sequences import token_divergence, token_loss
 
 if TYPE_CHECKING:
     import torch
@@ -226,6 +226,11 @@ class LanguageModeling(Packs):
         """Cross-entropy summed over the labels."""
         assert batch.labels is not None
         return token_loss(outputs.logits, batch.labels, shifted=self.objective.shifted)
+
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """Symmetric divergence of two passes, summed over the tokens that carry loss."""
+        assert batch.labels is not None
+        return token_divergence(one.logits, other.logits, batch.labels, shifted=self.objective.shifted)
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

@@ -240,6 +240,13 @@ class MultiTask:
         name, batch = self._apart(batch)
         return self.parts[name].task.loss(outputs, batch)
 
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """That of the task that the batch is of."""
+        name, batch = self._apart(batch)
+        task = self.parts[name].task
+        assert isinstance(task, base.Compares)
+        return task.divergence(one, other, batch)
+
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True
     ) -> list[Prediction]:

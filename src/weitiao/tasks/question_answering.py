@@ -28,6 +28,7 @@ from weitiao.records import (
 from weitiao.tasks import answer_checks as checks
 from weitiao.tasks import base
 from weitiao.tasks.answers import Place, find, right_answers, texts_of_answers
+from weitiao.tasks.divergence import divergence
 from weitiao.tasks.inputs import check_text, padded, token_count
 from weitiao.tasks.windows import IGNORED, check_tokenizer, full_length, labels_of, none_at, windows_of
 
@@ -231,6 +232,16 @@ class QuestionAnswering:
             functional.nll_loss(logs, labels, ignore_index=IGNORED, reduction="sum")
             for logs, labels in zip((start, end), batch.labels.unbind(-1), strict=True)
         ]
+        return (both[0] + both[1]) / 2
+
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """Symmetric divergence of two passes, the mean of start's and end's, over the windows that are learned."""
+        assert batch.labels is not None
+        ends = zip(
+            *(_log_probabilities(outputs, batch.inputs["attention_mask"]) for outputs in (one, other)), strict=True
+        )
+        learned = (batch.labels != IGNORED).unbind(-1)
+        both = [divergence(p[rows], q[rows]) for (p, q), rows in zip(ends, learned, strict=True)]
         return (both[0] + both[1]) / 2
 
     def predict(

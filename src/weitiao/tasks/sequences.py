@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weitiao.errors import ModelError
 from weitiao.records import Batch, Reader
 from weitiao.tasks.chat_template import surrounding
+from weitiao.tasks.divergence import divergence
 
 if TYPE_CHECKING:
     import torch
@@ -209,10 +210,19 @@ def token_loss(logits: torch.Tensor, labels: torch.Tensor, *, shifted: bool) -> 
     from weitiao.kernels.cross_entropy import cross_entropy
 
     wanted = _next(labels) if shifted else labels
-    learned = wanted != UNTRAINED
-    if logits.ndim == 3:
-        logits = logits[:, -labels.shape[1] :][learned]  # a learned prompt stands in front of the tokens
-    return cross_entropy(logits, wanted[learned])
+    return cross_entropy(_learned(logits, wanted), wanted[wanted != UNTRAINED])
+
+
+def token_divergence(one: torch.Tensor, other: torch.Tensor, labels: torch.Tensor, *, shifted: bool) -> torch.Tensor:
+    """Return the symmetric divergence of two passes' logits, summed over the same tokens as `token_loss`."""
+    wanted = _next(labels) if shifted else labels
+    logs = [_learned(logits, wanted).float().log_softmax(-1) for logits in (one, other)]
+    return divergence(*logs)
+
+
+def _learned(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The logits at the tokens that are learned, (n, vocabulary); a learned prompt may stand in front of the tokens."""
+    return logits if logits.ndim == 2 else logits[:, -wanted.shape[1] :][wanted != UNTRAINED]
 
 
 def losses(model: torch.nn.Module, batch: Batch, reader: Reader) -> list[tuple[float, int]]:

@@ -31,7 +31,7 @@ from weitiao.records import (
 from weitiao.tasks import base
 from weitiao.tasks.generation import GenerationOptions, decoded, generation_config, ready, room_for, until
 from weitiao.tasks.inputs import check_text, place
-from weitiao.tasks.sequences import UNTRAINED, stacked, token_loss
+from weitiao.tasks.sequences import UNTRAINED, stacked, token_divergence, token_loss
 from weitiao.tasks.speech_prompt import check_whisper, published_generation, with_prompt
 
 if TYPE_CHECKING:
@@ -223,6 +223,11 @@ class SpeechToText:
         if batch.labels is None:
             raise ValueError("a batch without texts has no loss")
         return token_loss(outputs.logits, batch.labels, shifted=False)
+
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """Symmetric divergence of two passes, summed over the tokens that carry loss."""
+        assert batch.labels is not None
+        return token_divergence(one.logits, other.logits, batch.labels, shifted=False)
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

@@ -35,7 +35,7 @@ from weitiao.tasks.generation import GenerationOptions, decoded, generate, gener
 from weitiao.tasks.inputs import place
 from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.prompts import check_prompt, closed, prompt_roles
-from weitiao.tasks.sequences import losses, padded, prompt_of, target_ids, token_loss
+from weitiao.tasks.sequences import losses, padded, prompt_of, target_ids, token_divergence, token_loss
 
 if TYPE_CHECKING:
     import torch
@@ -281,6 +281,11 @@ class Text2TextGeneration(Packs):
         if batch.labels is None:
             raise ValueError("a batch without targets has no loss")
         return token_loss(outputs.logits, batch.labels, shifted="labels" not in batch.inputs)
+
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """Symmetric divergence of two passes, summed over the tokens that carry loss."""
+        assert batch.labels is not None
+        return token_divergence(one.logits, other.logits, batch.labels, shifted="labels" not in batch.inputs)
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

@@ -28,6 +28,7 @@ from weitiao.records import (
     SplitName,
 )
 from weitiao.tasks import base
+from weitiao.tasks.divergence import divergence
 from weitiao.tasks.inputs import check_text, padded, place, texts_of, token_count, tokenized
 
 if TYPE_CHECKING:
@@ -202,6 +203,19 @@ class TextClassification:
         return functional.cross_entropy(
             logits, batch.labels, weight=weights, label_smoothing=smoothing, reduction="sum"
         )
+
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """Symmetric divergence of two passes, by label when multi-label; classes weigh as in the loss."""
+        import torch
+        from torch.nn.functional import logsigmoid
+
+        logits = [outputs.logits.float() for outputs in (one, other)]
+        if self.known.multi_label:
+            p, q = (torch.stack([logsigmoid(each), logsigmoid(-each)], -1) for each in logits)
+            return divergence(p, q)
+        assert batch.labels is not None
+        p, q = (each.log_softmax(-1) for each in logits)
+        return divergence(p, q, None if self.known.weights is None else p.new_tensor(self.known.weights)[batch.labels])
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

@@ -34,7 +34,7 @@ from weitiao.tasks.inputs import check_text, place, place_of
 from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.prompts import check_prompt, fill, prompt_roles
 from weitiao.tasks.replies import HEADS, is_asked, known_losses, room_of, stops_of, written
-from weitiao.tasks.sequences import UNTRAINED, encode_pairs, padded, target_ids, token_loss
+from weitiao.tasks.sequences import UNTRAINED, encode_pairs, padded, target_ids, token_divergence, token_loss
 from weitiao.tasks.sequences import prompt_ids as tokens_of
 
 if TYPE_CHECKING:
@@ -222,6 +222,11 @@ class TextGeneration(Packs):
         if batch.labels is None:
             raise ValueError("a batch without labels has no loss")
         return token_loss(outputs.logits, batch.labels, shifted=True)
+
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """Symmetric divergence of two passes, summed over the tokens that carry loss."""
+        assert batch.labels is not None
+        return token_divergence(one.logits, other.logits, batch.labels, shifted=True)
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

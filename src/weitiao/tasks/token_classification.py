@@ -41,6 +41,7 @@ from weitiao.tasks.annotations import (
     units_of_tokens,
 )
 from weitiao.tasks.decoding import best_tags, rules
+from weitiao.tasks.divergence import divergence
 from weitiao.tasks.inputs import padded, place_of, token_count
 from weitiao.tasks.pieces import Window, characters_spaced, decided, full_length, spaced, windows_of
 from weitiao.tasks.windows import check_tokenizer
@@ -359,6 +360,13 @@ class TokenClassification:
             logits.flatten(0, 1), batch.labels.flatten(), ignore_index=UNLEARNED, reduction="sum",
             weight=None if weights is None else logits.new_tensor(weights),
         )  # fmt: skip
+
+    def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
+        """Symmetric divergence of two passes over the pieces that carry a label; tags weigh as in the loss."""
+        assert batch.labels is not None
+        learned, known = batch.labels != UNLEARNED, self._weights()
+        p, q = (outputs.logits[learned].float().log_softmax(-1) for outputs in (one, other))
+        return divergence(p, q, None if known is None else p.new_tensor(known)[batch.labels[learned]])
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

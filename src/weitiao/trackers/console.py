@@ -10,11 +10,15 @@ from weitiao.events import (
     Evaluated,
     Event,
     Found,
+    LayersUnwell,
+    LossSpiked,
     Measuring,
     Resumed,
+    RolledBack,
     RunFinished,
     RunStarted,
     StepDone,
+    StepSkipped,
     Stopped,
     Writing,
 )
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 COUNTED = ("parameters", "trainable")
+LAYERS = 4  # named in a line
 SETTINGS = ("steps", "batch_size", "learning_rate")
 
 
@@ -213,6 +218,17 @@ def _told(event: Event) -> str:
     if isinstance(event, Resumed):
         damaged = f"; damaged and passed over: {', '.join(event.skipped)}" if event.skipped else ""
         return f"resumed from step {event.step} ({event.checkpoint}){damaged}"
+    if isinstance(event, StepSkipped):
+        where = f" ({', '.join(event.layers)})" if 0 < len(event.layers) <= LAYERS else ""
+        return f"step {event.step} skipped: loss {event.loss:.4g}, gradient norm {event.gradient_norm:.4g}{where}"
+    if isinstance(event, LossSpiked):
+        return f"loss spike at step {event.step}: {event.loss:.4g}, usually {event.usual:.4g}"
+    if isinstance(event, RolledBack):
+        back = f"step {event.to_step}" if event.to_step else "the start"
+        return f"rolled back from step {event.step} to {back}, learning rate x {event.rate:g}; {event.left} left"
+    if isinstance(event, LayersUnwell):
+        where = ", ".join(event.layers[:LAYERS]) + (", ..." if len(event.layers) > LAYERS else "")
+        return f"warning: {sentences(where, event.problem, event.fix)}"
     if isinstance(event, Stopped):
         return f"stopped after step {event.step}: {event.reason}; best step {event.best_step}"
     if isinstance(event, Measuring):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weitiao.errors import RecipeError
-from weitiao.events import Evaluated, Event, Resumed, RunStarted, StepDone
+from weitiao.events import Evaluated, Event, LayersMeasured, Resumed, RunStarted, StepDone
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -45,6 +45,10 @@ class TensorBoard:
         elif isinstance(event, Evaluated):
             for name, value in event.scores.items():
                 self._open().add_scalar(f"{event.split}/{name}", value, event.step, walltime=event.time)
+        elif isinstance(event, LayersMeasured):
+            for what in ("gradient_norms", "update_ratios"):
+                for layer, value in getattr(event, what).items():
+                    self._open().add_scalar(f"{what}/{layer}", value, event.step, walltime=event.time)
         elif isinstance(event, RunStarted):
             rows = "\n".join(f"|{key}|{value}|" for key, value in event.summary.items())
             self._open().add_text("run", f"| | |\n|---|---|\n{rows}", walltime=event.time)

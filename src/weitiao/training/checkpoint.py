@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import RunError
+from weitiao.methods.base import StandsFor
 from weitiao.training.optimizer import load_optimizer_state, optimizer_state, trainable
 
 if TYPE_CHECKING:
@@ -31,13 +33,14 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `folder`: the newest two, and the one of the best step."""
+    """The checkpoints of one run, in `folder`: the newest two, and those that are asked to be kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, training: Training, extra: dict[str, Any], *, best_step: int) -> Path:
-        """Publish a checkpoint of `training`; `extra` is JSON the caller wants back. Older ones are pruned after.
+    def save(self, training: Training, extra: dict[str, Any], *, keep: Collection[int] = ()) -> Path:
+        """Publish a checkpoint of `training`; `extra` is JSON the caller wants back. Older ones are pruned after, but
+        those of the steps `keep`.
 
         Raises `RunError` when the disk is full or not writable; what was published before stays intact.
         """
@@ -53,7 +56,7 @@ class Checkpoints:
         except (OSError, _safetensor_error()) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise _unwritable(error, self.newest()) from error
-        self._prune({training.step, best_step})
+        self._prune({training.step, *keep})
         return target
 
     def newest(self) -> Checkpoint | None:
@@ -75,6 +78,12 @@ class Checkpoints:
         folder = self.folder / f"step-{step:08d}"
         return _opened(folder) if folder.exists() and _damage(folder) is None else None
 
+    def drop_after(self, step: int) -> None:
+        """Remove those of later steps: the run has gone back."""
+        for folder in self.folder.glob("step-*"):
+            if int(folder.name.removeprefix("step-")) > step:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def clear(self) -> None:
         """Remove all: the run has its artifact."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -92,15 +101,30 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     from safetensors.torch import load_file
 
     restore_weights(training.model, checkpoint)
+    training.optimizer.state.clear()
     load_optimizer_state(training.optimizer, training.model, load_file(checkpoint.folder / "optimizer.safetensors"))
-    if training.method:
-        training.method.restore(training.model, load_file(checkpoint.folder / "method.safetensors"))
+    for name, part in training.parts.items():
+        part.restore(training.model, _part(checkpoint, name))
     states = load_file(checkpoint.folder / "random.safetensors")
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and training.device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], training.device)
     position = json.loads((checkpoint.folder / STATE).read_text())["position"]
     training.step, training.epoch, training.batch = position["step"], position["epoch"], position["batch"]
+
+
+def restart(training: Training, fresh: torch.nn.Module) -> None:
+    """Put all back to the start, of which `fresh` holds the weights."""
+    import torch
+
+    weights = trainable(fresh)
+    with torch.no_grad():
+        for name, parameter in trainable(training.model).items():
+            parameter.copy_(weights[name])
+    training.optimizer.state.clear()
+    for part in training.parts.values():
+        part.restore(training.model, {})
+    training.step = training.epoch = training.batch = 0
 
 
 def restore_weights(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
@@ -114,6 +138,22 @@ def restore_weights(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
             parameter.copy_(weights[name])
 
 
+def restore_result(training: Training, checkpoint: Checkpoint) -> None:
+    """Put back the weights, and what stands for them in the end."""
+    restore_weights(training.model, checkpoint)
+    for name, part in training.parts.items():
+        if isinstance(part, StandsFor):
+            part.restore(training.model, _part(checkpoint, name))
+
+
+def _part(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
+    """What a part of the step had to keep; nothing where it kept nothing."""
+    from safetensors.torch import load_file
+
+    file = checkpoint.folder / f"{name}.safetensors"
+    return load_file(file) if file.exists() else {}
+
+
 def _write(folder: Path, training: Training, extra: dict[str, Any]) -> None:
     import torch
     from safetensors.torch import save_file
@@ -125,8 +165,10 @@ def _write(folder: Path, training: Training, extra: dict[str, Any]) -> None:
     save_file(weights, folder / "weights.safetensors")
     save_file(optimizer_state(training.optimizer, training.model), folder / "optimizer.safetensors")
     save_file(random, folder / "random.safetensors")
-    if training.method:
-        save_file(training.method.state(training.model), folder / "method.safetensors")
+    for name, part in training.parts.items():
+        kept = part.state(training.model)
+        if kept:
+            save_file(kept, folder / f"{name}.safetensors")
     files = sorted(folder.glob("*.safetensors"))
     for file in files:
         _sync(file)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from weitiao.errors import Interrupted
-from weitiao.events import CheckpointSaved, Evaluated, Event, Resumed, StepDone, Stopped
+from weitiao.events import CheckpointSaved, Evaluated, Event, Resumed, RolledBack, StepDone, StepSkipped, Stopped
+from weitiao.methods.base import StandsFor
 from weitiao.records import Scores
-from weitiao.training.checkpoint import Checkpoints, restore, restore_weights
-from weitiao.training.loop import Training, train_steps
+from weitiao.training.checkpoint import Checkpoints, restart, restore, restore_result
+from weitiao.training.loop import Training, diverged, train_steps
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Progress:
     best_score: float | None = None
     best_loss: float | None = None  # at the best step, where the task measures one
     not_better: int = 0  # evaluations since the score last rose
+    good_step: int = 0  # of the newest checkpoint that was due by plan: where a roll-back goes
 
     def take(self, scores: Scores, step: int) -> bool:
         """Note an evaluation; True when it is the best so far.
@@ -59,25 +61,32 @@ def fit(
     found, skipped = checkpoints.newest_with_skipped()
     if found:
         restore(training, found)
-        progress = Progress(**found.state)
+        _remember(training, progress, found.state)
     if found or skipped:
         name = found.folder.name if found else "no checkpoint: from the start"
         yield Resumed(step=training.step, checkpoint=name, skipped=skipped)
     reason = _reason(training, progress)
     for event in () if reason else train_steps(training):
+        yield from training.tell()
         yield event
+        if isinstance(event, StepSkipped) and training.recovery.due:
+            yield _rolled_back(training, checkpoints, progress, event)
+            continue
         due = _evaluation_due(event, training)
         if due and evaluate:
             yield _evaluated(training, evaluate, progress)
         reason = _reason(training, progress)
-        if due or reason or stop.is_set() or _checkpoint_due(event, training):
-            yield _saved(training, checkpoints, progress)
+        planned = due or bool(reason) or _checkpoint_due(event, training)
+        if planned or stop.is_set():
+            yield _saved(training, checkpoints, progress, planned=planned)
         if reason:
             break
         if stop.is_set():
             yield Stopped(step=training.step, reason="interrupted", best_step=progress.best_step)
             raise Interrupted(f"stopped at step {training.step} of {training.steps}; its checkpoint is saved")
     best = _restore_best(training, checkpoints, progress) if evaluate else training.step
+    for part in _standing_for(training):
+        part.put(training.model)
     if evaluate and best != progress.best_step:
         reason += f"; the checkpoint of the best step {progress.best_step} is damaged, the last weights are kept"
     yield Stopped(step=training.step, reason=reason, best_step=best)
@@ -92,18 +101,21 @@ def _reason(training: Training, progress: Progress) -> str:
     return ""
 
 
-def _evaluation_due(event: StepDone, training: Training) -> bool:
+def _evaluation_due(event: StepDone | StepSkipped, training: Training) -> bool:
     """At the planned steps, and always after the last one."""
     return event.step % int(training.settings.evaluate_every) == 0 or event.step == training.steps
 
 
-def _checkpoint_due(event: StepDone, training: Training) -> bool:
+def _checkpoint_due(event: StepDone | StepSkipped, training: Training) -> bool:
     return event.step % int(training.settings.checkpoint_every) == 0
 
 
 def _evaluated(training: Training, evaluate: Callable[[], Scores], progress: Progress) -> Evaluated:
     start = time.perf_counter()
-    scores = evaluate()
+    with ExitStack() as stack:
+        for part in _standing_for(training):
+            stack.enter_context(part.in_place(training.model))
+        scores = evaluate()
     better = progress.take(scores, training.step)
     return Evaluated(
         split="validation", step=training.step, primary=scores.primary, best=better,
@@ -111,9 +123,47 @@ def _evaluated(training: Training, evaluate: Callable[[], Scores], progress: Pro
     )  # fmt: skip
 
 
-def _saved(training: Training, checkpoints: Checkpoints, progress: Progress) -> CheckpointSaved:
-    path = checkpoints.save(training, asdict(progress), best_step=progress.best_step)
+def _standing_for(training: Training) -> list[StandsFor]:
+    """What is measured and kept in place of the weights that move."""
+    return [part for part in training.parts.values() if isinstance(part, StandsFor)]
+
+
+def _saved(training: Training, checkpoints: Checkpoints, progress: Progress, *, planned: bool) -> CheckpointSaved:
+    """Save; only where it was `planned` a roll-back may go there: when a run is stopped must not change its course."""
+    if planned:
+        progress.good_step = training.step
+    state = {"progress": asdict(progress), "recovery": training.recovery.state()}
+    path = checkpoints.save(training, state, keep={progress.best_step, progress.good_step})
     return CheckpointSaved(step=training.step, path=path.name)
+
+
+def _remember(training: Training, progress: Progress, state: Mapping[str, Any]) -> None:
+    """Take over what `_saved` wrote into a checkpoint."""
+    training.recovery.restore(state["recovery"])
+    for name, value in state["progress"].items():
+        setattr(progress, name, value)
+
+
+def _rolled_back(training: Training, checkpoints: Checkpoints, progress: Progress, skipped: StepSkipped) -> RolledBack:
+    """Go back to the newest checkpoint that was due by plan, or to the start, with one roll-back more on the account.
+
+    Raises a `RunError` where neither is there any more.
+    """
+    recovery = training.recovery
+    done = recovery.roll_backs + 1
+    good = checkpoints.at(progress.good_step) if progress.good_step else None
+    if good:
+        restore(training, good)
+        _remember(training, progress, good.state)
+    elif training.fresh and not progress.good_step:
+        restart(training, training.fresh())
+        _remember(training, progress, {"progress": asdict(Progress()), "recovery": {}})
+    else:
+        raise diverged(training, skipped)
+    recovery.roll_backs = done
+    checkpoints.drop_after(training.step)
+    return RolledBack(step=skipped.step, to_step=training.step, trouble=skipped.trouble, rate=recovery.rate,
+                      left=recovery.settings.roll_backs - done)  # fmt: skip
 
 
 def _restore_best(training: Training, checkpoints: Checkpoints, progress: Progress) -> int:
@@ -123,7 +173,7 @@ def _restore_best(training: Training, checkpoints: Checkpoints, progress: Progre
     best = checkpoints.at(progress.best_step)
     if best is None:
         return training.step
-    restore_weights(training.model, best)
+    restore_result(training, best)
     return best.step
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weitiao.errors import RunError
-from weitiao.events import StepDone
+from weitiao.events import Event, LossSpiked, StepDone, StepSkipped
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch, Pace
 from weitiao.tasks.vocabulary import forward
+from weitiao.training.health import Health, gradient_norms
 from weitiao.training.optimizer import clip, make_optimizer, rate_factor, trainable
+from weitiao.training.recovery import Recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,17 +41,29 @@ class Training:
     autocast: Callable[[], AbstractContextManager[Any]]
     device: torch.device
     paces: Mapping[str, Pace] = field(default_factory=dict)  # parameters that move otherwise than the rest, by name
-    method: TakesPart | None = None  # takes part in each step
+    parts: Mapping[str, TakesPart] = field(default_factory=dict)  # what takes part in each step, by name
+    forward: Callable[[Any, Batch], Any] = forward  # model, batch -> outputs
+    fresh: Callable[[], torch.nn.Module] | None = None  # makes the model as it was at the start, random numbers too
     rate: Callable[[int], float] | None = None  # learning rate at a step; None: as the settings say
     step: int = 0  # updates done
     epoch: int = 0  # epochs done
     batch: int = 0  # steps done in the current epoch
     optimizer: torch.optim.Optimizer = field(init=False)
     steps: int = field(init=False)  # updates planned
+    health: Health = field(init=False)
+    recovery: Recovery = field(init=False)
+    told: list[Event] = field(init=False)  # of the last step, see `tell`
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.model, self.settings, self.paces)
         self.steps = planned_steps(len(self.order(0)), self.settings)
+        self.health, self.recovery = Health(self.model, self.steps), Recovery(self.settings.recovery)
+        self.told = []
+
+    def tell(self) -> list[Event]:
+        """Return what else there is to tell of the last step, once."""
+        told, self.told = self.told, []
+        return told
 
 
 def planned_steps(steps_per_epoch: int, settings: TrainingSettings) -> int:
@@ -57,50 +71,62 @@ def planned_steps(steps_per_epoch: int, settings: TrainingSettings) -> int:
     return max(1, math.ceil(round(steps_per_epoch * settings.epochs, 6)))  # 100 * 1.1 is a little over 110
 
 
-def train_steps(training: Training) -> Iterator[StepDone]:
-    """Train on to the planned number of steps, yielding after each update; `training` then stands at the next."""
+def train_steps(training: Training) -> Iterator[StepDone | StepSkipped]:
+    """Train on to the planned number of steps, yielding after each; `training` then stands at the next.
+
+    Where `training.recovery` asks for a roll-back, whoever takes the events puts `training` back before the next one.
+    """
+    epoch, order = -1, list[np.ndarray]()
     while training.step < training.steps:
-        order = training.order(training.epoch)
-        for rows in order[training.batch :]:
-            done = _update(training, rows, len(order))
-            training.step, training.batch = training.step + 1, training.batch + 1
-            if training.batch == len(order):
-                training.epoch, training.batch = training.epoch + 1, 0
-            yield done
-            if training.step == training.steps:
-                return
+        if training.epoch != epoch:
+            epoch, order = training.epoch, training.order(training.epoch)
+        done = _update(training, order[training.batch], len(order))
+        training.step, training.batch = training.step + 1, training.batch + 1
+        if training.batch == len(order):
+            training.epoch, training.batch = training.epoch + 1, 0
+        yield done
 
 
-def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepDone:
+def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepDone | StepSkipped:
     """One optimizer update; the loss is divided by the targets of the whole step, however it is cut."""
+    import torch
+
     start = time.perf_counter()
     batches = training.collate(rows)
     targets = sum(batch.targets for batch in batches) or 1.0  # windows of a long text may all hold nothing to learn
     training.model.train()
     parameters = trainable(training.model)
-    with _waiting(training, parameters):
+    waiting = _waiting(training)
+    with _left_out(waiting, parameters):
         total = sum(_accumulate(training, batch.to(training.device), targets) for batch in batches)
-        total += _penalty(training)
-    norm = clip(training.optimizer, training.settings.clip_norm)
-    if not (math.isfinite(norm) and math.isfinite(total)):
-        raise _diverged(training, total, norm)
+        penalty = math.fsum(_penalty(training, part) for part in training.parts.values())
+    moving = list(parameters.values())
+    norms = gradient_norms(moving)
+    whole = torch.linalg.vector_norm(norms)
+    norm = float(whole)
+    skipped = _judged(training, total, penalty, norm, parameters)
+    if skipped:
+        training.optimizer.zero_grad(set_to_none=True)
+        return skipped
+    clip(training.optimizer, whole, training.settings.clip_norm)
     rate = _rate(training)
     for group in training.optimizer.param_groups:
         group["lr"] = rate * group["pace"]
-    training.optimizer.step()
-    if training.method:
-        training.method.after_step(training.model, training.step + 1, training.steps)
+    with _measured(training, moving, norms, waiting):
+        training.optimizer.step()
+    for part in training.parts.values():
+        part.after_step(training.model, training.step + 1, training.steps)
     training.optimizer.zero_grad(set_to_none=True)
     return StepDone(
         step=training.step + 1, steps=training.steps, epoch=training.epoch + (training.batch + 1) / steps_per_epoch,
-        loss=total, learning_rate=rate, gradient_norm=norm, examples=len(rows),
+        loss=total, penalty=penalty, learning_rate=rate, gradient_norm=norm, examples=len(rows),
         tokens=sum(batch.tokens for batch in batches), seconds=time.perf_counter() - start,
     )  # fmt: skip
 
 
 def _accumulate(training: Training, batch: Batch, targets: float) -> float:
     with training.autocast():
-        outputs = forward(training.model, batch)
+        outputs = training.forward(training.model, batch)
     loss = training.loss(outputs, batch) / targets
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
@@ -109,36 +135,83 @@ def _accumulate(training: Training, batch: Batch, targets: float) -> float:
 def _rate(training: Training) -> float:
     if training.rate:
         return training.rate(training.step)
-    return float(training.settings.learning_rate) * rate_factor(training.step, training.steps, training.settings)
+    factor = rate_factor(training.step, training.steps, training.settings) * training.recovery.rate
+    return float(training.settings.learning_rate) * factor
+
+
+def _waiting(training: Training) -> list[str]:
+    """The parameters that do not move yet."""
+    return [name for name, pace in training.paces.items() if training.step < round(pace.start * training.steps)]
 
 
 @contextmanager
-def _waiting(training: Training, parameters: Mapping[str, torch.nn.Parameter]) -> Iterator[None]:
+def _left_out(waiting: Iterable[str], parameters: Mapping[str, torch.nn.Parameter]) -> Iterator[None]:
     """Leave out of a step's gradients what does not move yet: no graph is kept for it, and AdamW passes it over."""
-    waiting = [
-        parameters[name] for name, pace in training.paces.items() if training.step < round(pace.start * training.steps)
-    ]
-    for parameter in waiting:
-        parameter.requires_grad_(False)
+    for name in waiting:
+        parameters[name].requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in waiting:
-            parameter.requires_grad_(True)
+        for name in waiting:
+            parameters[name].requires_grad_(True)
 
 
-def _penalty(training: Training) -> float:
-    """What the method adds to the loss of a whole step, its gradient included."""
-    penalty = training.method.penalty(training.model) if training.method else None
+def _penalty(training: Training, part: TakesPart) -> float:
+    """What a part adds to the loss of a whole step, its gradient included."""
+    penalty = part.penalty(training.model)
     if penalty is None:
         return 0.0
     penalty.backward()  # type: ignore[no-untyped-call]
     return float(penalty.detach())
 
 
-def _diverged(training: Training, loss: float, norm: float) -> RunError:
+@contextmanager
+def _measured(
+    training: Training, parameters: Sequence[torch.nn.Parameter], norms: torch.Tensor, waiting: Sequence[str]
+) -> Iterator[None]:
+    """Watch an update layer by layer, where it is time."""
+    health, step = training.health, training.step + 1
+    health.seen(norms, step)
+    if not health.due(step):
+        yield
+        return
+    health.before(parameters)
+    yield
+    training.told += health.after(parameters, norms, step, waiting)
+
+
+def _judged(
+    training: Training, loss: float, penalty: float, norm: float, parameters: Mapping[str, torch.nn.Parameter]
+) -> StepSkipped | None:
+    """Return what tells that the step is not to be taken; None where it is. Raises a `RunError` at the end of means."""
+    finite = all(map(math.isfinite, (loss, penalty, norm)))
+    layers, weights = ([], []) if finite else training.health.broken(parameters)
+    verdict = training.recovery.judge(loss, penalty + norm, sound=not weights)
+    skipped = StepSkipped(
+        step=training.step + 1, steps=training.steps, trouble=verdict.trouble or "", loss=loss, gradient_norm=norm,
+        layers=layers, weights=weights,
+    )  # fmt: skip
+    if verdict.action == "stop":
+        raise diverged(training, skipped)
+    if verdict.usual is not None and training.recovery.in_a_row == 1:
+        dropped = verdict.action != "take"
+        training.told.append(LossSpiked(step=skipped.step, loss=loss, usual=verdict.usual, skipped=dropped))
+    return None if verdict.action == "take" else skipped
+
+
+def diverged(training: Training, skipped: StepSkipped) -> RunError:
+    """The error of a run that cannot be saved: where it went wrong, and what was tried."""
+    recovery, all_layers = training.recovery, len(training.health.layers)
+    tried = [f"{count} {what}{'s' if count > 1 else ''}" for count, what in
+             ((recovery.in_a_row - 1, "skipped step"), (recovery.roll_backs, "roll-back")) if count > 0]  # fmt: skip
+    after = f" after {' and '.join(tried)}" if tried else ""
+    where = [f"the {what} of {', '.join(found[:3])}{', ...' if len(found) > 3 else ''} are not finite"
+             for what, found in (("weights", skipped.weights), ("gradients", skipped.layers))
+             if 0 < len(found) < all_layers]  # fmt: skip
+    told = f" ({where[0]})" if where else ""
     return RunError(
-        f"step {training.step + 1}: loss {loss:.4g}, gradient norm {norm:.4g}: training has diverged",
+        f"step {skipped.step}: loss {skipped.loss:.4g}, gradient norm {skipped.gradient_norm:.4g}{told}: "
+        f"training has diverged{after}",
         where="training",
         fix="Lower training.learning_rate (a third is a good next try), or use precision: fp32.",
     )

@@ -34,7 +34,7 @@ def make_optimizer(
     groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in moving.items():
         pace = paces.get(name, Pace())
-        decays = _decays(name, parameter) if pace.decays is None else pace.decays
+        decays = is_matrix(name, parameter) if pace.decays is None else pace.decays
         groups.setdefault((pace.rate, decays), []).append(parameter)
     rate = float(settings.learning_rate)
     return torch.optim.AdamW(
@@ -46,22 +46,18 @@ def make_optimizer(
     )  # fmt: skip
 
 
-def clip(optimizer: torch.optim.Optimizer, most: float | None) -> float:
-    """Have the next step scale the gradients so that their norm over all parameters is at most `most`; return the norm.
+def clip(optimizer: torch.optim.Optimizer, norm: torch.Tensor, most: float | None) -> None:
+    """Have the next step scale the gradients, whose norm over all parameters is `norm`, so that it is at most `most`.
 
     As `clip_grad_norm_` does (Pascanu et al. 2013), but the fused optimizer scales them as it reads them, which saves
     a pass over all of them.
     """
     import torch
 
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    total = torch.nn.utils.get_total_norm(gradients)
-    divisor = torch.clamp((total + 1e-6) / most, min=1.0).float() if most else None
-    optimizer.grad_scale = divisor  # type: ignore[attr-defined]
-    return float(total)
+    optimizer.grad_scale = torch.clamp((norm + 1e-6) / most, min=1.0) if most else None  # type: ignore[attr-defined]
 
 
-def _decays(name: str, parameter: torch.nn.Parameter) -> bool:
+def is_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
     """Norm weights and biases are vectors; T5's relative position bias is a matrix of biases."""
     return parameter.ndim >= 2 and "bias" not in name.rsplit(".", 2)[-1] and "attention_bias" not in name
 

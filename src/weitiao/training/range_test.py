@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import islice
 
 from weitiao.errors import RunError
+from weitiao.events import StepDone
+from weitiao.recipe import RecoverySettings
 from weitiao.training.loop import Training, train_steps
 
 STEPS = 60
@@ -23,13 +25,16 @@ def range_test(training: Training, usual: float, steps: int = STEPS) -> tuple[li
     Returns the rates and the loss of each update, until it breaks away. The model is spoilt afterwards.
     """
     low, ratio = usual / SPAN, SPAN**2
-    settings = training.settings.model_copy(update={"learning_rate": low})
+    recovery = RecoverySettings(non_finite="stop")
+    settings = training.settings.model_copy(update={"learning_rate": low, "recovery": recovery})
     test = replace(training, settings=settings, rate=lambda step: low * ratio ** (step / max(steps - 1, 1)))
     test.steps = steps
     rates: list[float] = []
     losses: list[float] = []
     try:
         for done in islice(train_steps(test), steps):
+            if not isinstance(done, StepDone):
+                break
             rates.append(done.learning_rate)
             losses.append(done.loss)
             smooth = smoothed(losses)
