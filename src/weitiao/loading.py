@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from weitiao import data, models
 from weitiao.evaluation.evaluate import Inference, take_rows
-from weitiao.methods.base import Paced, TakesPart
+from weitiao.methods.base import Paced, StartsFromData, TakesPart
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
 from weitiao.tasks.base import Examines
+from weitiao.tasks.vocabulary import forward
 from weitiao.training.loop import Training
 from weitiao.training.range_test import range_test, suggested
 from weitiao.training.seeds import seed_everything
@@ -43,8 +46,11 @@ def _with_rate(ready: Preparation, rate: float, why: str) -> Preparation:
     return replace(ready, recipe=recipe, facts=ready.facts | {"learning_rate": rate})
 
 
-def load_for_training(ready: Preparation) -> Loaded:
-    """Load the model, apply the method, and put both into the loop and into evaluation; all draws are seeded."""
+def load_for_training(ready: Preparation, *, fresh: bool = True) -> Loaded:
+    """Load the model, apply the method, and put both into the loop and into evaluation; all draws are seeded.
+
+    Where it is not `fresh`, the weights that move will come from a checkpoint.
+    """
     settings = ready.recipe.training
     seed_everything(settings.seed)
     plain = models.load_model(ready.pretrained, ready.task.head(ready.pretrained.family), seed=settings.seed)
@@ -68,7 +74,21 @@ def load_for_training(ready: Preparation) -> Loaded:
         paces=method.paces(model) if isinstance(method, Paced) else {},
         method=method if isinstance(method, TakesPart) else None,
     )  # fmt: skip
+    if fresh and isinstance(method, StartsFromData):
+        method.start_from(model, _endless(training), partial(_run, training))
     return training, inference
+
+
+def _endless(training: Training) -> Iterator[Batch]:
+    """The batches of a training, epoch after epoch."""
+    for epoch in count():
+        for rows in training.order(epoch):
+            yield from (batch.to(training.device) for batch in training.collate(rows))
+
+
+def _run(training: Training, batch: Batch) -> Any:
+    with training.autocast():
+        return forward(training.model, batch)
 
 
 def _micro_batches(ready: Preparation, rows: np.ndarray) -> list[Batch]:
