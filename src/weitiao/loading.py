@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from weitiao import data, models
 from weitiao.evaluation.evaluate import Inference, take_rows
 from weitiao.kernels import quickly
-from weitiao.methods.base import Paced, TakesPart
+from weitiao.methods.base import Method, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
@@ -55,8 +56,11 @@ def _with_rate(ready: Preparation, rate: float, why: str) -> Preparation:
     return replace(ready, recipe=recipe, facts=ready.facts | {"learning_rate": rate})
 
 
-def load_for_training(ready: Preparation) -> Loaded:
-    """Load the model, apply the method, and put both into the loop and into evaluation; all draws are seeded."""
+def load_for_training(ready: Preparation, *, fresh: bool = True) -> Loaded:
+    """Load the model, apply the method, and put both into the loop and into evaluation; all draws are seeded.
+
+    Where it is not `fresh`, the weights that move will come from a checkpoint.
+    """
     settings, method = ready.recipe.training, ready.method
     model, pretrained = _model(ready)
     if isinstance(ready.task, Examines):
@@ -76,8 +80,10 @@ def load_for_training(ready: Preparation) -> Loaded:
         ),
         collate=partial(_micro_batches, ready, lengths + models.heard(ready.pretrained)),
         paces=method.paces(model) if isinstance(method, Paced) else {},
-        fresh=lambda: _model(ready)[0],
+        fresh=lambda: _begin(training, method, _model(ready)[0]),
     )  # fmt: skip
+    if fresh:
+        _begin(training, method, model)
     return training, inference
 
 
@@ -115,6 +121,25 @@ def _passes(ready: Preparation, model: torch.nn.Module, pretrained: set[str]) ->
     if wanted.r_drop and isinstance(task, Compares):
         run, loss = TwoPasses(run), Agreement(wanted.r_drop, loss, task.divergence)
     return run, loss
+
+
+def _begin(training: Training, method: Method, model: torch.nn.Module) -> torch.nn.Module:
+    """Let a method that starts from the data look at it."""
+    if isinstance(method, StartsFromData):
+        method.start_from(model, _endless(training), partial(_run, training, model))
+    return model
+
+
+def _endless(training: Training) -> Iterator[Batch]:
+    """The batches of a training, epoch after epoch."""
+    for epoch in count():
+        for rows in training.order(epoch):
+            yield from (batch.to(training.device) for batch in training.collate(rows))
+
+
+def _run(training: Training, model: torch.nn.Module, batch: Batch) -> Any:
+    with training.autocast():
+        return forward(model, batch)
 
 
 def _micro_batches(ready: Preparation, lengths: np.ndarray, rows: np.ndarray) -> list[Batch]:

@@ -66,7 +66,8 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
         if ready.digest != found.digest:
             raise RunError("its data, model or recipe is not what it was", where=f"run {found.id}",
                            fix="Put the files back as they were, or train anew.")  # fmt: skip
-        return _carry_out(found, ready, load_for_training(ready), trackers)
+        fresh = Checkpoints(found.checkpoints).newest() is None
+        return _carry_out(found, ready, load_for_training(ready, fresh=fresh), trackers)
 
 
 def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[Tracker]) -> Run:

@@ -19,7 +19,7 @@ from tests.samples import texts
 from weitiao import models, registry
 from weitiao.errors import RecipeError
 from weitiao.kernels import quickly
-from weitiao.methods.base import Detaches, Paced, TakesPart
+from weitiao.methods.base import Detaches, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import head_modules
 from weitiao.models.sizing import empty_model
 from weitiao.recipe import ModelSettings, TrainingSettings
@@ -83,7 +83,13 @@ class Case:
     def applied(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(5)
-            return self.method.apply(self.plain()).eval()
+            model = self.method.apply(self.plain()).eval()
+            if isinstance(self.method, StartsFromData):
+                self.method.start_from(model, itertools.repeat(self.batch()), lambda batch: model(**batch.inputs))
+            return model
+
+    def batch(self) -> Batch:
+        return Batch(inputs=self.inputs(), labels=None, targets=5.0, tokens=1, rows=[])
 
     def inputs(self) -> dict[str, torch.Tensor]:
         tokenizer = self.pretrained.tokenizer
@@ -101,7 +107,7 @@ class Case:
 
     def trained(self, model: nn.Module, steps: int = 2, rate: float = 1e-2, quick: str = "") -> nn.Module:
         """The model after some steps of the real loop towards arbitrary targets; `quick`: by the kernels."""
-        batch = Batch(inputs=self.inputs(), labels=None, targets=5.0, tokens=1, rows=[])
+        batch = self.batch()
 
         def loss(outputs: Any, _: Batch) -> torch.Tensor:
             logits = outputs.logits.float()

@@ -17,10 +17,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Trains the recipe in argv[1]; with argv[2:] it kills itself without warning at that place.
+# Trains the recipe in argv[1], or goes on with its run; with argv[2:] it kills itself without warning at that place.
 DRIVER = """
 import os, signal, sys
-from weitiao import Recipe, train
+from weitiao import Recipe, resume, train
 from weitiao.events import StepDone
 
 def die():
@@ -46,17 +46,21 @@ if sys.argv[2] == "report":
     import weitiao.results as results
     results.save_artifact = lambda *a, **k: die()
 
-train(Recipe.read(sys.argv[1]), trackers=[Killer()])
+recipe = Recipe.read(sys.argv[1])
+if "resume" in sys.argv:
+    resume(recipe.output, trackers=[Killer()])
+else:
+    train(recipe, trackers=[Killer()])
 """
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, recipe_values: Callable[..., dict[str, Any]]) -> Callable[[str], Path]:
-    def write(name: str) -> Path:
+def recipe(tmp_path: Path, recipe_values: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
+    def write(name: str, **changes: Any) -> Path:
         values = recipe_values(
             output=str(tmp_path / name), evaluation={"bootstrap": 0, "baselines": False},
             training={"epochs": 3, "learning_rate": 1e-3, "batch_size": 8, "seed": 7, "checkpoint_every": 4,
-                      "evaluate_every": 5, "patience": 50},
+                      "evaluate_every": 5, "patience": 50}, **changes,
         )  # fmt: skip
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(values))
@@ -106,6 +110,45 @@ def test_killed_anywhere_and_resumed_is_bit_identical(
         assert resumed.returncode == 0, resumed.stderr
         assert outcome(tmp_path / name) == undisturbed, place
         assert not (tmp_path / name / "checkpoints").exists()
+
+
+STATEFUL = {
+    "adalora": {"name": "adalora", "rank": 2, "init_rank": 4, "dropout": 0.1, "delta_t": 2, "tfinal": 0.2},
+    "eva": {"name": "lora", "rank": 2, "dropout": 0.1, "start": "eva"},
+}
+
+
+@pytest.mark.parametrize("method", STATEFUL)
+def test_so_is_a_method_with_a_state_or_a_start_of_its_own(
+    recipe: Callable[..., Path], tmp_path: Path, method: str
+) -> None:
+    """Killed before the first checkpoint, twice while ranks go, and after the last step."""
+    whole = drive(recipe("whole", method=STATEFUL[method]))
+    assert whole.returncode == 0, whole.stderr
+    path = recipe("killed", method=STATEFUL[method])
+    assert drive(path, "step", "2").returncode == -signal.SIGKILL
+    for place in (("step", "7"), ("step", "14"), ("report", "")):
+        again = drive(path, *place, "resume")
+        assert again.returncode == -signal.SIGKILL, again.stderr
+        assert not (tmp_path / "killed" / "artifact").exists()
+    resumed = command("train", "--resume", str(tmp_path / "killed"), "--quiet")
+    assert resumed.returncode == 0, resumed.stderr
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    assert adapter(tmp_path / "killed") == adapter(tmp_path / "whole")
+    assert lowest_rank(tmp_path / "whole") < 4
+
+
+def adapter(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {file.name: file.read_bytes() for file in (run / "artifact" / "adapter").iterdir()}
+    config = json.loads(found["adapter_config.json"])
+    return found | {"adapter_config.json": config | {"target_modules": sorted(config["target_modules"])}}  # PEFT's set
+
+
+def lowest_rank(run: Path) -> int:
+    from safetensors.torch import load_file
+
+    stored = load_file(run / "artifact" / "adapter" / "adapter_model.safetensors")
+    return min(len(tensor) for name, tensor in stored.items() if "lora_A" in name)
 
 
 def test_truncated_newest_checkpoint_falls_back_and_says_so(

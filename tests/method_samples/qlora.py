@@ -3,7 +3,10 @@ from importlib.util import find_spec
 from tests.method_samples.lora import trainable
 
 OPTIONS = {"rank": 4}
-VARIANTS = [{"rank": 4, "bits": 8}, {"rank": 4, "quant_type": "fp4", "double_quant": False, "bias": "lora_only"}]
+VARIANTS = [
+    {"rank": 4, "bits": 8, "start": "eva"},
+    {"rank": 4, "quant_type": "fp4", "double_quant": False, "bias": "lora_only"},
+]
 STARTS_UNCHANGED = False  # the base is rounded
 HERE = find_spec("bitsandbytes") is not None  # its extra
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 AVERAGES = ("exp_avg_ipt", "exp_avg_unc")  # PEFT's names: how much a weight matters, and how unsure that is
+COURSE = ("total_step", "tinit", "tfinal")  # PEFT's names: all steps, and those of the first and last phase
 UNKNOWN = 10**9  # steps, until the first is done
 
 
@@ -130,28 +131,33 @@ class Adalora(OnPeft):
         tuner.update_and_allocate(step)
 
     def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-        """The averages of importance, and which ranks are left."""
+        """The averages of importance, which ranks are left, and when they go."""
         import torch
 
-        allocator, pattern = _tuner(model).rankallocator, _config(model).rank_pattern or {}
+        allocator, config = _tuner(model).rankallocator, _config(model)
+        pattern = config.rank_pattern or {}
         kept = {f"{what}/{name}": t for what in AVERAGES for name, t in getattr(allocator, what).items()}
         left = {f"left/{name}": torch.tensor(mask) for name, mask in pattern.items()}
-        return {name: tensor.detach().contiguous().clone() for name, tensor in {**kept, **left}.items()}
+        course = {"course": torch.tensor([getattr(config, name) for name in COURSE])}
+        return {name: tensor.detach().contiguous().clone() for name, tensor in {**kept, **left, **course}.items()}
 
     def restore(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         """Put them back."""
         import torch
 
-        allocator, left = _tuner(model).rankallocator, {}
+        allocator, config, left = _tuner(model).rankallocator, _config(model), {}
         allocator.reset_ipt()
         for key, tensor in tensors.items():
             what, _, name = key.partition("/")
-            if what == "left":
+            if what == "course":
+                for option, value in zip(COURSE, tensor.tolist(), strict=True):
+                    setattr(config, option, value)
+            elif what == "left":
                 left[name] = tensor.tolist()
             else:
                 getattr(allocator, what)[name] = tensor.clone()
                 allocator.ipt[name] = torch.zeros_like(tensor)
-        _config(model).rank_pattern = left or None
+        config.rank_pattern = left or None
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
         """Write the adapter in PEFT's own format, with the ranks that are left: the weights' own, which may be those of

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from weitiao.recipe import Settings
-from weitiao.records import Family, Pace
+from weitiao.records import Batch, Family, Pace
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -20,8 +20,9 @@ class Method(Protocol):
     """Which weights move. Made from its `Options`: ``Method(options)``.
 
     What only some methods have is a protocol of its own below: small weights apart from the model's (`Detaches`),
-    tokens of its own before the text (`TakesPositions`), parameters that move otherwise than the rest (`Paced`), a part
-    in each step (`TakesPart`, which not only methods have).
+    tokens of its own before the text (`TakesPositions`), weights that begin where the training data says
+    (`StartsFromData`), parameters that move otherwise than the rest (`Paced`), a part in each step (`TakesPart`, which
+    not only methods have).
     """
 
     name: ClassVar[str]
@@ -71,6 +72,19 @@ class TakesPositions(Protocol):
     @property
     def positions(self) -> int:
         """How many."""
+
+
+@runtime_checkable
+class StartsFromData(Protocol):
+    """A method of which some weights begin where the training data says."""
+
+    def start_from(self, model: torch.nn.Module, batches: Iterable[Batch], run: Callable[[Batch], Any]) -> None:
+        """Set these weights of the model that `apply` gave; what moves and its shapes stay as they are.
+
+        `batches` come on the model's device in the order of the training, epoch after epoch without end; ``run(batch)``
+        gives the model's outputs, in the recipe's precision. Called once, before the first step: a run that goes on
+        from a checkpoint has its weights from there. Raises a `RecipeError` where the data does not do.
+        """
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from weitiao.errors import RecipeError
 from weitiao.methods.depth import block_names
+from weitiao.methods.lora_eva import check_ranks, start_from_inputs
 from weitiao.methods.lora_starts import save_as_update, start_from_weights
 from weitiao.methods.on_peft import (
     ALL_LINEAR,
@@ -22,7 +23,7 @@ from weitiao.methods.on_peft import (
     target_names,
 )
 from weitiao.recipe import Settings
-from weitiao.records import Family, Pace
+from weitiao.records import Batch, Family, Pace
 
 if TYPE_CHECKING:
     import torch
@@ -49,10 +50,11 @@ class LoraOptions(Settings):
     arXiv:2312.03732)."""
     dora: bool = False
     """DoRA: each row's length is learned apart from its direction (Liu et al. 2024, arXiv:2402.09353)."""
-    start: Literal["default", "gaussian", "pissa", "olora"] = "default"
+    start: Literal["default", "gaussian", "pissa", "olora", "eva"] = "default"
     """How A and B begin. `default`: A uniform, B zero; `gaussian`: A normal, B zero; `pissa`: the matrix's largest
     singular vectors (Meng et al. 2024, arXiv:2404.02948); `olora`: its QR decomposition (Büyükakyüz 2024,
-    arXiv:2406.01775)."""
+    arXiv:2406.01775); `eva`: A the directions in which the layer's inputs vary most, over the first batches of the
+    training data, B zero (Paischer et al. 2024, arXiv:2410.07170; every layer keeps its rank)."""
     lora_plus: float | None = Field(None, gt=0)
     """LoRA+: how many times A's learning rate B has; 16 in the paper (Hayou et al. 2024, arXiv:2402.12354).
     `training.learning_rate` is the geometric mean of both, and the head's."""
@@ -69,10 +71,11 @@ class Lora(OnPeft):
 
     With `dora` ``m (W + s B A) / |W + s B A|``, the norm taken of each row and m at first ``|W|``. The starts `pissa`
     and `olora` take ``s B A`` out of W, so that the sum is W; the adapter is saved as ``s (B A - B_0 A_0)``, an
-    ordinary one of twice the rank for the W that was. A new head (and pooler) is trained whole; a language model's
-    matrix over the vocabulary stays as it is, but for the rows of new tokens. Trainable parameters: r (d_in + d_out)
-    for each adapted matrix, with `dora` another d_out, d for each new token (twice where embeddings and the
-    vocabulary's matrix are two), plus biases as chosen and the head.
+    ordinary one of twice the rank for the W that was. The start `eva` makes A the principal directions of what goes
+    into the layer, found in at most 100 micro-batches without their padding. A new head (and pooler) is trained whole;
+    a language model's matrix over the vocabulary stays as it is, but for the rows of new tokens. Trainable parameters:
+    r (d_in + d_out) for each adapted matrix, with `dora` another d_out, d for each new token (twice where embeddings
+    and the vocabulary's matrix are two), plus biases as chosen and the head.
     """
 
     name: ClassVar[str] = "lora"
@@ -112,7 +115,14 @@ class Lora(OnPeft):
         wrapped = super().apply(model, new_tokens)
         if self.options.start in ("pissa", "olora"):
             start_from_weights(wrapped, self.options.start)
+        if self.options.start == "eva":
+            check_ranks(wrapped)
         return wrapped
+
+    def start_from(self, model: torch.nn.Module, batches: Iterable[Batch], run: Callable[[Batch], Any]) -> None:
+        """Set A from what goes into its layers, where `eva` is the start."""
+        if self.options.start == "eva":
+            start_from_inputs(model, batches, run)
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
         """Write the adapter in PEFT's own format, for the base as it was before."""

@@ -24,7 +24,7 @@ def start_from_weights(model: torch.nn.Module, kind: str) -> None:
     """Let ``s B A`` begin as the part of W that `kind` (pissa, olora) takes, and take it out of W."""
     import torch
 
-    for name, layer in _lora_layers(model):
+    for name, layer in lora_layers(model):
         a, b, scale = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER], layer.scaling[ADAPTER]
         base = layer.get_base_layer().weight
         rank = a.weight.shape[0]
@@ -50,7 +50,7 @@ def save_as_update(model: torch.nn.Module, folder: Path) -> None:
 
     file = folder / "adapter_model.safetensors"
     tensors = load_file(file)
-    for name, layer in _lora_layers(model):
+    for name, layer in lora_layers(model):
         a, b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
         tensors[a] = torch.cat([tensors[a], layer.lora_A[ADAPTER].start])
         tensors[b] = torch.cat([tensors[b], -layer.lora_B[ADAPTER].start], dim=1)
@@ -71,7 +71,8 @@ def _doubled(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lora_layers(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+def lora_layers(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """Name and layer of each matrix with LoRA beside it."""
     from peft.tuners.lora import LoraLayer
 
     yield from ((name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer))

@@ -35,7 +35,7 @@ class QloraOptions(LoraOptions):
     def _fits_a_quantised_base(self) -> Self:
         if self.start in ("pissa", "olora"):
             raise ValueError(f"the start `{self.start}` changes the base before it is rounded: its adapter would not "
-                             "fit the original any more; take `default` or `gaussian`")  # fmt: skip
+                             "fit the original any more; take `default`, `gaussian` or `eva`")  # fmt: skip
         if self.bits == 8 and (self.quant_type, self.double_quant) != ("nf4", True):
             raise ValueError("`quant_type` and `double_quant` are about 4 bits")
         return self
