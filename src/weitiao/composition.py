@@ -192,6 +192,10 @@ class _Given:
         """Raise a `ModelError` where there is none."""
         if isinstance(self.method, Detaches) and self.adapter.is_dir():
             return
+        whole = self.artifact.folder.parent
+        if (whole / "adapter" / BASE).exists():
+            raise ModelError("is one of several tasks that share an adapter", where=f"run {self.name}",
+                             fix=f"Name the whole: {whole}.")  # fmt: skip
         combined = (self.artifact.folder / "weitiao" / COMBINED).exists()
         problem = "was combined of others" if combined else f"was trained with '{self.method.name}'"
         raise ModelError(f"{problem}: its weights are in the model, there is no adapter", where=f"run {self.name}",
@@ -243,7 +247,10 @@ def _alike(one: _Given) -> dict[str, Any]:
     task, recipe = one.artifact.task, one.artifact.recipe
     head = task.head(one.artifact.reader.family)
     facts = {"task": task.name, "labels": head.config.get("id2label"), "head": head}
-    options = {"options of the task": task.options.model_dump(mode="json")}
+    chosen = task.options.model_dump(mode="json")
+    for name in task.parts:  # the data of several tasks is among their options
+        chosen["tasks"][name].pop("data")
+    options = {"options of the task": chosen}
     method = {"method": recipe.method.name, "options of the method": recipe.method.options.model_dump(mode="json")}
     return facts | options | method
 
@@ -405,8 +412,10 @@ def _published(output: Path) -> Iterator[Path]:
 
 
 def _tell(folder: Path, name: str, artifact: Artifact, how: str, made: Mapping[str, Any]) -> None:
-    """Write what it was made from, a card that says so, and no scores."""
+    """Write what it was made from, a card that says so, and no scores; into each model of several tasks, too."""
     card = write_card(name, artifact.recipe, artifact.task, artifact.reader.family, None, "", [], combined=how)
     (folder / "README.md").write_text(card, encoding="utf-8")
     write_json(folder / "weitiao" / "scores.json", {})
     write_json(folder / "weitiao" / COMBINED, made)
+    for part in artifact.task.parts:
+        _tell(folder / part, part, open_artifact(folder / part), how, made)

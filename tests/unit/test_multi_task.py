@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.samples import reviews
-from weitiao import load, train
+from weitiao import data, load, train
 from weitiao.data import in_length_order, length_bucketed
 from weitiao.errors import DataError, RecipeError
 from weitiao.loading import load_for_training
@@ -89,6 +89,22 @@ def test_each_task_is_cut_by_its_own_label(values: dict[str, Any]) -> None:
         assert sorted(Counter(part["train"]["label"][:]).values(), reverse=True) == shares
         test = Counter(part["test"]["label"][:])
         assert max(test.values()) - min(test.values()) <= 1
+
+
+def test_a_run_may_be_resumed_where_only_the_way_of_reading_is_newer(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run keeps of its data stands for the rows: of each task, prepared, joined, cut."""
+    two = values["task"]["tasks"]["two"]
+    two["data"] = {"train": two["data"], "label_separator": "|"}  # its labels are written anew
+    first = prepare(Recipe(**values))
+    assert prepare(Recipe(**values)).digest == first.digest
+    for module, name in ((data.table, "READER"), (data.labels, "VERSION"), (data.joined, "VERSION")):
+        monkeypatch.setattr(module, name, "next")
+        assert prepare(Recipe(**values)).digest == first.digest
+    path = Path(two["data"]["train"])
+    path.write_text(path.read_text().replace("visit 5", "visit five"))
+    assert prepare(Recipe(**values)).digest != first.digest
 
 
 def test_what_is_told_of_the_data_names_the_task(values: dict[str, Any]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from weitiao import sources
 from weitiao.data import table as module
+from weitiao.data.arrow import rows_digest
 from weitiao.data.columns import choose_columns
 from weitiao.data.labels import label_codes, label_counts, lines_where, rename
 from weitiao.data.table import open_table
@@ -67,10 +70,48 @@ def test_read_once_and_again_when_changed(tmp_path, monkeypatch):
 
 def test_damaged_cache_is_read_anew(tmp_path):
     path = csv_file(tmp_path / "a.csv", [f"text {i},pos" for i in range(3000)])
-    table = open_table(str(path))
-    cached = sources.cache_folder() / "tables" / f"{table.digest}.arrow"
+    before = cached_tables()
+    digest = open_table(str(path)).digest
+    (cached,) = cached_tables() - before
     cached.write_bytes(cached.read_bytes()[:-5000])
     assert open_table(str(path)).dataset.num_rows == 3000
+    assert open_table(str(path)).digest == digest
+
+
+def cached_tables():
+    return set((sources.cache_folder() / "tables").glob("*.arrow"))
+
+
+def test_the_digest_is_of_the_rows_and_a_new_reader_only_reads_them_anew(tmp_path, monkeypatch):
+    path = csv_file(tmp_path / "a.csv", [f"text {i},pos" for i in range(3000)])
+    first, before = open_table(str(path)), cached_tables()
+    monkeypatch.setattr(module, "READER", "next")
+    monkeypatch.setattr(module, "FIRST_ROWS", 7)  # cut into other batches
+    assert open_table(str(path)).digest == first.digest
+    assert len(cached_tables() - before) == 1
+    csv_file(path, [f"text {i},{'neg' if i == 2999 else 'pos'}" for i in range(3000)])
+    assert open_table(str(path)).digest != first.digest
+
+
+ROWS = {"text": ["a", "bc", None, "", "é"], "n": [1, 2, 3, None, 5], "labels": [["x"], [], None, ["y", "z"], ["x"]],
+        "x": [0.5, 1.0, 2.0, float("nan"), None], "o": [{"bytes": b"1", "path": None}] * 5}  # fmt: skip
+
+
+def test_the_digest_of_rows_sees_each_value_and_not_how_they_are_cut():
+    from datasets import Dataset
+
+    def found(rows, cuts=()):
+        table = pa.table(rows)
+        parts = [table.slice(start, end - start) for start, end in itertools.pairwise([0, *cuts, 5])]
+        return rows_digest(Dataset(pa.concat_tables(parts)))
+
+    whole = found(ROWS)
+    assert found(ROWS, [1, 3]) == found(ROWS, [2]) == whole
+    changes = {"text": ["ab", "c", None, "", "é"], "n": [1, 2, 3, 4, 5], "labels": [["x"], [], [], ["y", "z"], ["x"]],
+               "x": [0.5, 1.0, 2.0, None, None], "o": [{"bytes": b"2", "path": None}] * 5}  # fmt: skip
+    assert len({whole, *(found(ROWS | {name: values}) for name, values in changes.items())}) == 6
+    assert found(ROWS | {"text": ["a", "bc", "", "", "é"]}) != whole
+    assert found({"other": ROWS["text"]}) != found({"text": ROWS["text"]})
 
 
 def test_notes_survive_the_cache(tmp_path):

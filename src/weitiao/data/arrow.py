@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from weitiao.errors import DataError
 
@@ -75,6 +76,29 @@ def open_arrow(path: Path, fingerprint: str) -> Dataset:
     from datasets.table import MemoryMappedTable
 
     return Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=fingerprint)
+
+
+def rows_digest(dataset: Dataset) -> str:
+    """Return what stands for the names and values of a whole table, however it is cut into batches and by whichever
+    version of Arrow it was written.
+    """  # fmt: skip
+    sums = {name: (hashlib.sha256(), hashlib.sha256()) for name in dataset.column_names}
+    for batch in dataset.data.table.to_batches():
+        for name, values in zip(batch.schema.names, batch.columns, strict=True):
+            lengths, content = sums[name]
+            if pa.types.is_string(values.type):
+                lengths.update(pc.fill_null(pc.binary_length(values), -1).to_numpy().astype("<i8").tobytes())
+                content.update(_text_bytes(values))
+            else:
+                content.update("".join(f"{value!r}\n" for value in values.to_pylist()).encode("utf-8", "surrogatepass"))
+    return digest(*(f"{name} {one.hexdigest()} {other.hexdigest()}" for name, (one, other) in sums.items()))
+
+
+def _text_bytes(values: pa.Array) -> memoryview:
+    """The texts of a column one after the other, as they lie in memory."""
+    offsets = np.frombuffer(values.buffers()[1], dtype=np.int32)[values.offset : values.offset + len(values) + 1]
+    content = values.buffers()[2]
+    return memoryview(content if content is not None else b"")[int(offsets[0]) : int(offsets[-1])]
 
 
 def row_numbers(dataset: Dataset) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from weitiao import sources
-from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, write_arrow
+from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, rows_digest, write_arrow
 from weitiao.data.columns import ChosenColumns
 from weitiao.data.splits import Splits, fingerprint
 from weitiao.records import FILE, LINE, SPLITS, SplitName
@@ -45,11 +45,12 @@ def join(parts: Mapping[str, Splits]) -> Splits:
 
 
 def _joined(datasets: Mapping[str, Dataset]) -> Dataset:
-    key = digest(VERSION, *(f"{name} {fingerprint(dataset)}" for name, dataset in datasets.items()))
+    parts = [f"{name} {fingerprint(dataset)}" for name, dataset in datasets.items()]
+    key = digest(VERSION, *parts)
     cached = sources.cache_folder() / "tables" / f"{key}.arrow"
     if not is_whole(cached):
         write_arrow(cached, _rows(datasets), SCHEMA)
-    return open_arrow(cached, fingerprint=key)
+    return open_arrow(cached, fingerprint=digest(rows_digest(open_arrow(cached, fingerprint=key)), *parts))
 
 
 def _rows(datasets: Mapping[str, Dataset]) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weitiao import sources
-from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, write_arrow
+from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, rows_digest, write_arrow
 from weitiao.data.columns import check_column, file_columns
 from weitiao.data.formats.encoding import text_lines
 from weitiao.data.table import Table
@@ -91,7 +91,7 @@ def _prepared(
         batches = _prepare(table, names, group, separator, known, numbers)
         first = next(batches)
         write_arrow(cached, chain([first], batches), first.schema)
-    return open_arrow(cached, fingerprint=key)
+    return open_arrow(cached, fingerprint=digest(rows_digest(open_arrow(cached, fingerprint=key)), table.sounds))
 
 
 def _prepare(

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from weitiao import sources
 from weitiao.data import audio, dialogue
-from weitiao.data.arrow import digest, is_whole, metadata, open_arrow, write_arrow
+from weitiao.data.arrow import digest, is_whole, metadata, open_arrow, rows_digest, write_arrow
 from weitiao.data.formats.base import Format, Layout
 from weitiao.data.formats.detect import files_of, format_of, splits_in
 from weitiao.data.formats.encoding import shortened
@@ -24,7 +24,7 @@ from weitiao.records import FILE, LINE, SPLITS, Finding, SplitName
 if TYPE_CHECKING:
     from datasets import Dataset
 
-READER = "4"  # raise when a format or the table's layout changes: what is cached is read anew
+READER = "4"  # raise when a format or the table's layout changes: what is cached is read anew. Digests are of the rows
 FIRST_ROWS, MOST_ROWS = 1_000, 10_000  # rows of a batch
 BATCH_BYTES = 32 << 20
 
@@ -39,7 +39,8 @@ class Table:
     dataset: Dataset
     name: str  # the file's or folder's name, for messages
     notes: list[Finding]
-    digest: str  # of content, reader and options
+    digest: str  # of the rows, and of the sounds that they name
+    sounds: str = ""  # digest of these alone
 
     @property
     def columns(self) -> list[str]:
@@ -82,15 +83,12 @@ def open_table(
     cached = sources.cache_folder() / "tables" / f"{key}.arrow"
     if not is_whole(cached):
         _write(cached, reading)
-    if layout is not None:  # what was read counts, not whether its columns were named or told
-        with cached.open("rb") as file:
-            key = digest(hashlib.file_digest(file, "sha256").hexdigest())
     notes = [Finding("note", reading.name, note) for note in json.loads(metadata(cached)[b"weitiao.notes"])]
-    dataset = open_arrow(cached, fingerprint=key)
+    dataset, sounds = open_arrow(cached, fingerprint=key), ""
     if layout == "audio" and (column := audio.audio_column(dataset.column_names, reading.named)):
-        key = digest(key, audio.files_digest(dataset, column))  # a sound that changed makes other examples
-        dataset = open_arrow(cached, fingerprint=key)
-    return Table(dataset, reading.name, notes, key)
+        sounds = audio.files_digest(dataset, column)  # a sound that changed makes other examples
+    content = digest(rows_digest(dataset), sounds)  # what was read counts, not how
+    return Table(open_arrow(cached, fingerprint=content), reading.name, notes, content, sounds)
 
 
 def laid_out(layout: Layout | None, named: Named) -> dict[str, str | list[str]]:
@@ -157,7 +155,7 @@ class _Reading:
         return f"{self.source.name}/{_common(self.source, self.files)}"
 
     def digest(self) -> str:
-        """Digest of all that the table's content hangs on."""
+        """Digest of all that the table's content hangs on: its name in the cache."""
         options: list[Any] = [self.limit, *sorted(self.without)]
         if self.layout is not None:
             options += [self.layout, sorted(self.named.items())]

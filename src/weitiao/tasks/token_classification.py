@@ -225,7 +225,10 @@ class TokenClassification:
     def units(self, example: Mapping[str, Any]) -> Units:
         """Return what of an example gets tags; a plain text is cut as the training tokens were."""
         known = self.known
-        if known.form == "text":
+        role = "text" if known.form == "text" else "tokens"
+        if example.get(role) is None:  # of several tasks, each has its own roles
+            raise DataError(f"has no {role}", where=place_of(example), fix=f"The model was trained on {role}.")
+        if role == "text":
             return units_of_text(str(example["text"]))
         tokens = example["tokens"]
         if isinstance(tokens, str) and "tags" not in example:
