@@ -441,12 +441,15 @@ def test_every_reference_in_the_schema_leads_somewhere() -> None:
 
 
 def test_every_setting_has_a_description() -> None:
-    for name, field in Recipe.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and hasattr(inner, "model_fields"):
-            for option, setting in inner.model_fields.items():
-                if name not in ("task", "method"):
-                    assert setting.description, f"{name}.{option}"
+    def look(section: type, path: str) -> None:
+        for name, field in section.model_fields.items():  # type: ignore[attr-defined]
+            inner = field.annotation
+            if isinstance(inner, type) and hasattr(inner, "model_fields"):
+                look(inner, f"{path}{name}.")
+            elif path:
+                assert field.description, f"{path}{name}"
+
+    look(Recipe, "")
 
 
 def shipped() -> list[Path]:

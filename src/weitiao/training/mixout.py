@@ -6,7 +6,6 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from weitiao.kernels.dropout import keep_mask
 from weitiao.training.optimizer import trainable
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ class Mixout:
 def mix(weight: torch.Tensor, began: torch.Tensor, chance: float) -> torch.Tensor:
     """Return ``weight`` with entries replaced by those of ``began``, each with `chance`; the expected value stays."""
     import torch
+
+    from weitiao.kernels.dropout import keep_mask
 
     if weight.device.type == "cpu":
         kept = torch.from_numpy(keep_mask(tuple(weight.shape), chance))

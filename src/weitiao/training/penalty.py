@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import TYPE_CHECKING
 
 from weitiao.training.optimizer import is_matrix, trainable
 
 if TYPE_CHECKING:
     from collections.abc import Container
+
+    import torch
 
     from weitiao.recipe import RegularizationSettings
 
@@ -33,13 +33,15 @@ class Penalty:
 
     def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
         """Return the sum of all, a scalar in fp32; a matrix that waits for its turn to move is left out."""
+        from weitiao.kernels.weight_sizes import weight_sizes
+
         moving = trainable(model)
         matrices = {name: moving[name] for name in self.names if name in moving}
         factors = [self.settings.l2_sp if name in self.began else self.settings.l2 for name in matrices]
         if not matrices or not (self.settings.l1 or any(factors)):
             return None
         began = [self.began.get(name) for name in matrices]
-        return _Sizes.apply(self.settings.l1, factors, began, *matrices.values())  # type: ignore[no-any-return, no-untyped-call]
+        return weight_sizes(list(matrices.values()), self.settings.l1, factors, began)
 
     def after_step(self, model: torch.nn.Module, step: int, steps: int) -> None:
         """Nothing is to be done."""
@@ -50,36 +52,3 @@ class Penalty:
 
     def restore(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         """Nothing is to be put back."""
-
-
-class _Sizes(torch.autograd.Function):
-    """``sum_i l1 |w_i| + f_i / 2 (w_i - w0_i)^2``; its gradient is written down, which takes a third of the time."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, l1: float, factors: list[float], began: list[torch.Tensor | None], *weights: torch.Tensor
-    ) -> torch.Tensor:
-        ctx.l1, ctx.factors, ctx.began = l1, factors, began
-        ctx.save_for_backward(*weights)
-        total = torch.zeros((), device=weights[0].device)
-        for weight, factor, start in zip(weights, factors, began, strict=True):
-            if factor:
-                total += factor / 2 * torch.linalg.vector_norm(_moved(weight, start), dtype=torch.float32).square()
-            if l1:
-                total += l1 * torch.linalg.vector_norm(weight, 1, dtype=torch.float32)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        found = []
-        for weight, factor, start in zip(ctx.saved_tensors, ctx.factors, ctx.began, strict=True):
-            by_size = _moved(weight, start) * (factor * gradient) if factor else None
-            if ctx.l1:
-                signs = weight.sign().mul_(ctx.l1 * gradient)
-                by_size = signs if by_size is None else by_size.add_(signs)
-            found.append(by_size)
-        return (None, None, None, *found)
-
-
-def _moved(weight: torch.Tensor, start: torch.Tensor | None) -> torch.Tensor:
-    return weight if start is None else weight - start
