@@ -188,8 +188,9 @@ def _same(forward: Callable[[Any], Any], module: torch.nn.Module, width: int, dt
     """Whether both give the same but for rounding, for a few rows of numbers."""
     import torch
 
-    probe = torch.linspace(-2, 3, 3 * width).view(3, -1).to(dtype)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    probe = torch.linspace(-2, 3, 3 * width).view(1, 3, -1).to(dtype)
+    bf16 = torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)  # as it will run: an adapter is fp32
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), bf16:
         ours, theirs = forward(probe).float(), module(probe).float()
     return bool((ours - theirs).abs().max() <= 0.02 * theirs.abs().max())
 
