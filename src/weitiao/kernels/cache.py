@@ -1,4 +1,4 @@
-"""Keys and values of what has been read, in room that is kept ahead: `transformers`' own cache copies all at each token."""
+"""Keys and values of what was read, in room that is kept ahead: `transformers`' own cache copies all at each token."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from transformers.cache_utils import DynamicLayer
 AHEAD = 64  # tokens of room made at once, at least
 
 
-class _RoomyLayer(DynamicLayer):
+class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
     """`keys` and `values`, (rows, heads, tokens, width), are the filled part of longer tensors.
 
     Whatever puts others in their place (beams in another order, rows that leave) is seen, and room is made anew.
     """
+
+    keys: torch.Tensor | None
+    values: torch.Tensor | None
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,8 +15,8 @@ Linear = Callable[[torch.Tensor], torch.Tensor]
 
 
 def packed_linear(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear | None:
-    """Return ``inputs -> inputs @ weight.T + bias`` in bf16 with a copy of `weight` (out, in) in that layout; None where
-    this PyTorch, CPU or shape has none. It has no gradient.
+    """Return ``inputs -> inputs @ weight.T + bias`` in bf16 with a copy of `weight` (out, in) in that layout, without a
+    gradient; None where this PyTorch, CPU or shape has none.
     """  # fmt: skip
     matrix = weight.detach().to(torch.bfloat16).contiguous()
     try:

@@ -22,8 +22,8 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
     another `quickly` of the same model.
 
     With `precision` bf16 weights that do not move are held in bf16 meanwhile, instead of being converted at every use:
-    the frozen ones, or all where nothing `learns`; there matrices are held as the CPU's matrix units read them. After it
-    they are the fp32 numbers they were.
+    the frozen ones, or all where nothing `learns`; there matrices are held as the CPU's matrix units read them. After
+    it they are the fp32 numbers they were.
     """
     if getattr(model, MARK, False) or any(p.device.type != "cpu" for p in model.parameters()):
         yield

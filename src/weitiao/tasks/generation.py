@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,7 @@ def generate(
 
 
 def _written(model: Any, inputs: dict[str, torch.Tensor], config: GenerationConfig) -> list[list[int]]:
-    """`generated` with a cache that grows in place, sequences leaving the batch as they end where the rest can go on."""
+    """`generated` with a cache that grows in place; sequences leave the batch as they end where the rest can go on."""
     from weitiao.kernels.cache import roomy_cache
 
     cache = roomy_cache(_base(model))
@@ -120,7 +120,7 @@ def _written(model: Any, inputs: dict[str, torch.Tensor], config: GenerationConf
 
 
 def _may_shrink(model: Any, config: GenerationConfig) -> bool:
-    """Whether each token hangs on its own sequence alone: nothing is drawn, no beams, no rule about where a text begins."""
+    """Whether a token hangs on its own sequence alone: nothing drawn, no beams, no rule about where a text begins."""
     plain = not config.do_sample and config.num_beams == 1 and not config.begin_suppress_tokens
     return plain and not _base(model).config.is_encoder_decoder and config.max_new_tokens > ROUND
 
@@ -138,9 +138,7 @@ def _shrinking(
     while numbers and left:
         some.max_new_tokens = min(ROUND, left)
         with torch.inference_mode():
-            ids = model.generate(
-                input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=some
-            )
+            ids = model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=some)
         if cache.get_seq_length() != ids.shape[1] - 1:
             return None
         left -= some.max_new_tokens
@@ -156,7 +154,7 @@ def _shrinking(
     return found
 
 
-def generated(model: Any, inputs: dict[str, torch.Tensor], config: GenerationConfig) -> list[list[int]]:
+def generated(model: Any, inputs: Mapping[str, Any], config: GenerationConfig) -> list[list[int]]:
     """Generate for inputs that are padded and on the model's device; what is not text (sound) may be among them."""
     import torch
 
