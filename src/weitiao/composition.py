@@ -301,7 +301,8 @@ def _beside_others(one: _Given, device: str, known: dict[str, list[torch.Tensor]
             there.append(parameter.data)
         else:
             parameter.data = same
-    return Predictor(one.artifact, device=device, model=model)
+    exact = "fp32" if found.type == "cpu" else "auto"  # on a CPU bf16 would be a copy for each adapter
+    return Predictor(one.artifact, device=device, precision=exact, model=model)
 
 
 def _take_generation_config(plain: Any, folder: Path) -> None:

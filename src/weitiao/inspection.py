@@ -42,6 +42,7 @@ class Evaluation:
     """A run measured on a file."""
 
     measured: Measured
+    precision: str  # what was computed in, and why
     report: Path | None = None  # where the report was written
 
     @property
@@ -127,9 +128,15 @@ def _sound(recipe: Recipe) -> tuple[Preparation, list[str]]:
     raise DataError("\n".join(errors))
 
 
-def load(run: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:
-    """Load a run (id or folder) or an artifact folder, ready to predict."""
-    return predictor.load(artifact_folder(run), device=device, trust_remote_code=trust_remote_code)
+def load(
+    run: str | Path, *, device: str = "auto", precision: str = "auto", trust_remote_code: bool = False
+) -> Predictor:
+    """Load a run (id or folder) or an artifact folder, ready to predict.
+
+    `precision` is fp32, bf16, or auto: what it was trained and measured in, where this machine multiplies that
+    natively, else fp32.
+    """
+    return predictor.load(artifact_folder(run), device=device, precision=precision, trust_remote_code=trust_remote_code)
 
 
 def evaluate(
@@ -138,15 +145,16 @@ def evaluate(
     *,
     columns: Mapping[str, str | list[str]] | None = None,
     device: str = "auto",
+    precision: str = "auto",
     report: str | Path | None = None,
 ) -> Evaluation:
     """Measure a run on a labelled file: scores with intervals, beside the baselines where its data is at hand.
 
-    With `report`, the same is written there as one HTML file.
+    `device` and `precision` are those of `load`. With `report`, the same is written there as one HTML file.
     """
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise RunError("the folder does not exist", where=f"--report {report}", fix="Make it, or name another.")
-    loaded = load(run, device=device)
+    loaded = load(run, device=device, precision=precision)
     artifact = loaded.artifact
     recipe = artifact.recipe
     names = recipe.data.label_names and str(recipe.base / recipe.data.label_names)
@@ -164,9 +172,9 @@ def evaluate(
         measured = assess(loaded.inference, on, recipe.evaluation, recipe.data_seed, rivals)
     measured.notes.extend(_notes(splits, trained))
     if report is None:
-        return Evaluation(measured)
+        return Evaluation(measured, loaded.precision_told)
     write_report(evaluation_facts(artifact, source, measured), Path(report))
-    return Evaluation(measured, Path(report))
+    return Evaluation(measured, loaded.precision_told, Path(report))
 
 
 def _trained_on(artifact: Artifact) -> data.Splits | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from weitiao.artifacts.artifact import Artifact, open_artifact
 from weitiao.data.dialogue import with_messages
 from weitiao.errors import DataError
 from weitiao.evaluation.evaluate import Inference
+from weitiao.kernels import halve, quickly
 from weitiao.records import FILE, LINE, Column, Prediction
 
 if TYPE_CHECKING:
@@ -31,18 +33,26 @@ class Predictor:
     """  # fmt: skip
 
     def __init__(
-        self, artifact: Artifact, *, device: str = "auto", trust_remote_code: bool = False,
+        self, artifact: Artifact, *, device: str = "auto", precision: str = "auto", trust_remote_code: bool = False,
         model: torch.nn.Module | None = None,
     ) -> None:  # fmt: skip
-        """`model` is the artifact's where it has been loaded already."""
+        """`model` is the artifact's where it has been loaded already. `precision` is fp32, bf16 or auto: as the
+        artifact was trained and measured, where this machine multiplies bf16 natively, else fp32.
+        """  # fmt: skip
         found, _ = models.resolve_device(device)
-        precision = "fp32" if found.type == "cpu" else artifact.recipe.training.precision
+        chosen, why = models.prediction_precision(precision, artifact.recipe.training.precision, found)
+        self._as_loaded = ExitStack()  # never closed: the model computes by the kernels for as long as it is there
         with models.quiet():
             if model is None:
                 model = artifact.load_model(trust_remote_code=trust_remote_code)
             model = model.to(found)
+            if chosen == "bf16" and found.type == "cpu":
+                halve(model)
+            self._as_loaded.enter_context(quickly(model, chosen, learns=False))
         self.artifact = artifact
-        self.inference = Inference(model, artifact.task, artifact.reader, found, precision)
+        self._columns = [column for column in artifact.columns if not column.target]
+        self.inference = Inference(model, artifact.task, artifact.reader, found, chosen)
+        self.precision_told = f"{chosen}: {why}"
 
     @property
     def task(self) -> str:
@@ -50,9 +60,14 @@ class Predictor:
         return self.artifact.task.name
 
     @property
+    def precision(self) -> str:
+        """What it computes in: fp32 or bf16."""
+        return self.inference.precision
+
+    @property
     def columns(self) -> list[Column]:
         """The roles an example has: those the model was trained on, but for the targets."""
-        return [column for column in self.artifact.columns if not column.target]
+        return self._columns
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Return one prediction an example, in order."""
@@ -123,7 +138,9 @@ def _sound(value: Any, column: Column) -> Any:
     return value if isinstance(value, Mapping | bytes) else _value(value, column)
 
 
-def load(folder: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> Predictor:
+def load(
+    folder: str | Path, *, device: str = "auto", precision: str = "auto", trust_remote_code: bool = False
+) -> Predictor:
     """Load the artifact in a folder."""
     artifact = open_artifact(Path(folder), trust_remote_code=trust_remote_code)
-    return Predictor(artifact, device=device, trust_remote_code=trust_remote_code)
+    return Predictor(artifact, device=device, precision=precision, trust_remote_code=trust_remote_code)

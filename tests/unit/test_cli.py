@@ -37,6 +37,7 @@ class FakePredictor:
         Column("text_pair", ("text_pair",), required=False),
     ]
     task = "text-classification"
+    precision_told = "fp32: as it was trained and measured"
 
     def __init__(self, **columns: str) -> None:
         columns = columns or {"text": "review", "label": "stars"}
@@ -132,20 +133,22 @@ class Fake:
         return SimpleNamespace(recipe=resolved, findings=self.findings, facts=facts)
 
     def evaluate(
-        self, run: str, data: str, *, columns: dict[str, str] | None = None, report: Path | None = None
-    ) -> Any:
+        self, run: str, data: str, *, columns: dict[str, str] | None = None, precision: str = "auto",
+        report: Path | None = None,
+    ) -> Any:  # fmt: skip
         self._asked("evaluate", run, data, columns=columns)
         return SimpleNamespace(
             scores=SCORES,
             comparisons=[],
             notes=["so many texts"],
             warnings=["all alike"],
+            precision="fp32: as it was trained and measured",
             report=report,
             to_dict=lambda: {"split": data},
         )
 
-    def load(self, run: str) -> FakePredictor:
-        self._asked("load", run)
+    def load(self, run: str, *, precision: str = "auto") -> FakePredictor:
+        self._asked("load", run, precision=precision)
         return self.predictor
 
     def list_runs(self, folder: Path = Path("runs")) -> list[FakeRun]:

@@ -306,7 +306,7 @@ def test_no_checkpoint_left_undamaged_is_told(quick: Values) -> None:
 def test_a_best_step_that_is_lost_is_told(quick: Values, monkeypatch: pytest.MonkeyPatch) -> None:
     from weitiao.training.checkpoint import Checkpoints
 
-    training = {"epochs": 2, "learning_rate": 1e-9, "batch_size": 16, "evaluate_every": 2, "seed": 7}
+    training = {"epochs": 2, "learning_rate": 1e-9, "batch_size": 16, "evaluate_every": 2, "seed": 3}
     monkeypatch.setattr(Checkpoints, "at", lambda *_: None)  # the score never changes: the first step is the best
     watcher = Watcher()
     train(quick(training=training), trackers=[watcher])

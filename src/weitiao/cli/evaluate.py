@@ -19,6 +19,7 @@ def evaluate(
     columns: options.Columns = None,
     classes: Annotated[bool, typer.Option("--classes", help="Also show each class's scores.")] = False,
     report: Annotated[Path | None, typer.Option("--report", help="Also write a report there, one HTML file.")] = None,
+    precision: options.Precision = "auto",
     json_: options.Json = False,
 ) -> None:
     """Measure a run's model on a labelled file.
@@ -31,11 +32,11 @@ def evaluate(
     from weitiao import run as runs
     from weitiao.cli import show
 
-    evaluation = runs.evaluate(run, data, columns=options.columns(columns) or None, report=report)
+    evaluation = runs.evaluate(run, data, columns=options.columns(columns) or None, precision=precision, report=report)
     if json_:
         show.as_json(evaluation.to_dict())
         return
-    typer.echo(f"{evaluation.scores.examples:,} examples of {data}")
+    typer.echo(f"{evaluation.scores.examples:,} examples of {data}, computed in {evaluation.precision}")
     show.scores(evaluation.scores)
     if classes:
         typer.echo("")

@@ -13,6 +13,13 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe: --set training.epochs=5"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision", metavar="auto|fp32|bf16",
+        help="Compute in it; auto: as trained and measured where this machine multiplies that natively, else fp32.",
+    ),
+]  # fmt: skip
 Columns = Annotated[
     list[str] | None,
     typer.Option(

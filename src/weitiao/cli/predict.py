@@ -47,6 +47,7 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write the probability of every label.")
     ] = False,
+    precision: options.Precision = "auto",
 ) -> None:
     """Predict for a text, a file or standard input.
 
@@ -66,7 +67,7 @@ def predict(
     from_file = input_ != "-" and inputs.is_file(input_)
     if output is not None or format_ is not None:
         outputs.choose_form(format_, output, "csv")  # a wrong name ends it before the model is loaded
-    predictor = runs.load(run)
+    predictor = runs.load(run, precision=precision)
     if input_ != "-" and (not from_file or (_reads_sounds(predictor) and not inputs.is_table(input_))):
         _one(predictor, input_, output, format_)
         return
@@ -80,7 +81,7 @@ def predict(
     predicted = predict_rows(predictor, rows, named, batch_size, probabilities)
     number = outputs.write(predicted if output else outputs.flushing(predicted, batch_size), form, output)
     if output:
-        typer.echo(f"{number:,} rows in {output}", err=True)
+        typer.echo(f"{number:,} rows in {output}, computed in {predictor.precision_told}", err=True)
 
 
 def predict_rows(

@@ -4,6 +4,6 @@ Each kernel is a pure function with a parity test against what it stands for (`t
 """
 
 from weitiao.kernels.allocator import keep_freed_memory
-from weitiao.kernels.quick import quickly
+from weitiao.kernels.quick import halve, quickly
 
-__all__ = ["keep_freed_memory", "quickly"]
+__all__ = ["halve", "keep_freed_memory", "quickly"]

@@ -1,8 +1,11 @@
-"""Attention for training on a CPU: PyTorch's fused kernel forward, matrix products backward.
+"""Attention on a CPU. In training: PyTorch's fused kernel forward, matrix products backward.
 
 PyTorch's fused kernel (2.13) is quick forward and four to ten times slower backward than matrix products on rows of up
 to a thousand tokens. So backward computes the probabilities again and multiplies; nothing of size (rows, heads, tokens,
 tokens) is kept between the two, but a mask of one byte a number where attention has dropout.
+
+For inference that kernel gets shapes it is quick with: keys filled up to whole vectors, for what is over is computed
+number by number; and no key head twice where queries share it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from weitiao.kernels.dropout import keep_mask, scaled
 NAME = "weitiao"
 LONGEST = 1024  # tokens; above, skipping the future half pays more than the matrix products
 LANES = 32  # bf16 numbers in a vector: PyTorch's softmax is six times slower on rows that are no multiple of it
+VECTOR = 16  # keys that the fused kernel takes at once
+LEFT_OVER = 6  # keys over whole vectors from which on filling up pays
 AT_ONCE = 1 << 24  # probabilities computed again at once, in numbers: the rows of a batch go in parts
 
 
@@ -92,6 +97,32 @@ def attention(
     """
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     return _Attention.apply(query, key, value, bias, scale, causal, chance)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def read(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    *,
+    scale: float | None = None,
+    causal: bool = False,
+) -> torch.Tensor:
+    """Return the same as `attention`, without a gradient and without dropout."""
+    rows, heads, queries, width = query.shape
+    if queries == 1 and heads > key.shape[1] and (bias is None or bias.shape[1] == 1):
+        grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], width)
+        found = functional.scaled_dot_product_attention(grouped, key, value, attn_mask=bias, scale=scale)
+        return found.reshape(query.shape)
+    over = -key.shape[2] % VECTOR
+    if queries > 1 and 0 < over <= VECTOR - LEFT_OVER and (bias is None or bias.shape[-1] == key.shape[2]):
+        if bias is None and not causal:  # a causal query never sees what comes after the last one
+            bias = query.new_zeros(1, 1, 1, key.shape[2])
+        key, value = (functional.pad(each, (0, 0, 0, over)) for each in (key, value))
+        bias = None if bias is None else functional.pad(bias, (0, over), value=torch.finfo(bias.dtype).min)
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias, is_causal=causal, scale=scale, enable_gqa=heads > key.shape[1]
+    )
 
 
 def _parts(query: torch.Tensor, key: torch.Tensor) -> list[slice]:
@@ -176,7 +207,8 @@ def attend(
     """`attention` as `transformers` calls it (`AttentionInterface`); its own function where ours does not fit."""
     tokens = key.shape[2]
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-    if not _fits(query, key, value, tokens) or any(more.get(name) is not None for name in ("softcap", "s_aux")):
+    learns = _learns(query, key, value)
+    if not _fits(query, key, value, learns) or any(more.get(name) is not None for name in ("softcap", "s_aux")):
         return _theirs()(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal,
             position_bias=position_bias, **more,
@@ -188,16 +220,23 @@ def attend(
         query, key, value = (each.to(wanted) for each in (query, key, value))
     bias = None if bias is None else bias[..., :tokens].to(query.dtype)
     with torch.autocast("cpu", enabled=False):
-        out = attention(query, key, value, bias, scale=scaling, causal=causal, chance=dropout)
+        if learns:
+            out = attention(query, key, value, bias, scale=scaling, causal=causal, chance=dropout)
+        else:
+            out = read(query, key, value, bias, scale=scaling, causal=causal)
     return out.transpose(1, 2).contiguous(), None
 
 
-def _fits(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, tokens: int) -> bool:
-    """Only training has a backward to win, and a generated token has one query."""
-    learns = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
-    square = query.shape[2] == tokens or query.shape[2] > 1
+def _learns(*states: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and any(each.requires_grad for each in states)
+
+
+def _fits(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, learns: bool) -> bool:
+    """In training, rows short enough for matrix products backward; a generated token has one query, and no backward."""
+    tokens = key.shape[2]
     same = query.shape[-1] == value.shape[-1] and query.dtype in (torch.float32, torch.bfloat16)
-    return bool(learns and square and same and query.device.type == "cpu" and tokens <= LONGEST)
+    right = not learns or (tokens <= LONGEST and (query.shape[2] == tokens or query.shape[2] > 1))
+    return same and right and query.device.type == "cpu"
 
 
 def _together(

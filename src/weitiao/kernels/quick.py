@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -21,7 +22,8 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
     another `quickly` of the same model.
 
     With `precision` bf16 weights that do not move are held in bf16 meanwhile, instead of being converted at every use:
-    the frozen ones, or all where nothing `learns`. After it they are the fp32 numbers they were.
+    the frozen ones, or all where nothing `learns`; there matrices are held as the CPU's matrix units read them. After
+    it they are the fp32 numbers they were.
     """
     if getattr(model, MARK, False) or any(p.device.type != "cpu" for p in model.parameters()):
         yield
@@ -30,26 +32,68 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
     object.__setattr__(model, MARK, True)
     with ExitStack() as undo:
         undo.callback(object.__setattr__, model, MARK, False)
+        packed = _packed(model) if precision == "bf16" and not learns else {}
         if precision == "bf16":
-            undo.enter_context(_halved(model, learns))
+            undo.enter_context(_halved(model, learns, without={id(module.weight) for module in packed}))
             _narrow_stream(model, undo)
-        if learns:
-            undo.enter_context(_own_attention(model))
+        undo.enter_context(_own_attention(model))
         for module in model.modules():
-            forward = None if "forward" in vars(module) else _quick_forward(module)
+            forward = None if "forward" in vars(module) else packed.get(module) or _quick_forward(module)
             if forward is not None:
                 module.forward = forward
                 undo.callback(vars(module).pop, "forward", None)
         yield
 
 
+def halve(model: torch.nn.Module) -> None:
+    """Hold all of a model's fp32 weights in bf16 from now on."""
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.dtype == torch.float32:
+            parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def _packed(model: torch.nn.Module) -> dict[torch.nn.Module, Callable[..., Any]]:
+    """Linear layers -> their forward with the matrix laid out beforehand. Not those whose matrix others read as well:
+    an embedding's, or one that an adapter is beside.
+    """  # fmt: skip
+    from torch import nn
+
+    from weitiao.kernels.packed_linear import packed_linear
+
+    owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
+    found: dict[nn.Module, Callable[..., Any]] = {}
+    for name, module in model.named_modules():
+        if type(module) is nn.Linear and owners[id(module.weight)] == 1 and not name.endswith("base_layer"):
+            multiply = packed_linear(module.weight, module.bias)
+            if multiply is not None:
+                found[module] = partial(_without_gradient, module, multiply)
+    return found
+
+
+def _without_gradient(
+    module: torch.nn.Module, multiply: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor
+) -> torch.Tensor:
+    import torch
+
+    if torch.is_grad_enabled():
+        return type(module).forward(module, inputs)  # type: ignore[no-any-return]
+    return multiply(inputs)
+
+
 @contextmanager
-def _halved(model: torch.nn.Module, learns: bool) -> Iterator[None]:
-    """Hold what does not move in bf16; where that loses digits, the fp32 numbers are kept beside it and put back."""
+def _halved(model: torch.nn.Module, learns: bool, without: set[int]) -> Iterator[None]:
+    """Hold what does not move in bf16; where that loses digits, the fp32 numbers are kept beside it and put back.
+
+    Parameters in `without`, by their `id`, stay: they are in another form beside.
+    """
     import torch
 
     changed: list[tuple[torch.nn.Parameter, torch.Tensor | None]] = []
     for parameter in _still(model, learns):
+        if id(parameter) in without:
+            continue
         whole = parameter.data
         half = whole.to(torch.bfloat16)
         changed.append((parameter, None if torch.equal(half.float(), whole) else whole))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weitiao.models.device import autocast, peak_memory, resolve_device, resolve_precision
+from weitiao.models.device import autocast, peak_memory, prediction_precision, resolve_device, resolve_precision
 from weitiao.models.dropout import dropouts, with_dropout
 from weitiao.models.family import family_of
 from weitiao.models.load import check_head, load_model, load_saved, open_pretrained, open_reader
@@ -30,6 +30,7 @@ __all__ = [
     "open_reader",
     "peak_memory",
     "positions_of",
+    "prediction_precision",
     "quiet",
     "resolve_device",
     "resolve_precision",

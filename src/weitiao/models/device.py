@@ -57,6 +57,22 @@ def resolve_precision(wanted: str, device: torch.device) -> tuple[Precision, str
     return ("bf16" if native else "fp32"), why
 
 
+def prediction_precision(wanted: str, trained: str, device: torch.device) -> tuple[Precision, str]:
+    """Return the precision to predict in and why; a `RecipeError` for a `wanted` that there is not.
+
+    `auto` is the one that the model was trained and measured in where this machine multiplies it natively, else fp32.
+    """
+    if wanted not in ("auto", "fp32", "bf16"):
+        raise RecipeError(f"unknown precision '{wanted}'", where="--precision", fix="There is: auto, fp32, bf16.")
+    if wanted != "auto":
+        precision, why = resolve_precision(wanted, device)
+        return precision, why.replace("as the recipe says", "as asked for")
+    if trained != "bf16":
+        return "fp32", "as it was trained and measured"
+    native, why = _native_bf16(device)
+    return ("bf16", f"as it was trained and measured, and {why}") if native else ("fp32", why)
+
+
 def _native_bf16(device: torch.device) -> tuple[bool, str]:
     import torch
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig
 
-BATCH = 32  # sequences generated together, at most; each beam is one
+BATCH = 64  # sequences generated together, at most; each beam is one
 TOKENS = 16384  # tokens of a batch, new ones and padding included, at most
+ROUND = 16  # tokens generated before sequences that have ended leave the batch
 
 # What belongs to an architecture and not to somebody's taste: kept of the model's own configuration.
 STRUCTURE = (
@@ -97,12 +99,62 @@ def generate(
     with ready(model, config, options):
         for numbers in _batches(rows, options, reader):
             inputs = _inputs([rows[i] for i in numbers], model, reader)
-            for i, ids in zip(numbers, generated(model, inputs, config), strict=True):
+            for i, ids in zip(numbers, _written(model, inputs, config), strict=True):
                 found[i] = ids
     return found
 
 
-def generated(model: Any, inputs: dict[str, torch.Tensor], config: GenerationConfig) -> list[list[int]]:
+def _written(model: Any, inputs: dict[str, torch.Tensor], config: GenerationConfig) -> list[list[int]]:
+    """`generated` with a cache that grows in place; sequences leave the batch as they end where the rest can go on."""
+    from weitiao.kernels.cache import roomy_cache
+
+    cache = roomy_cache(_base(model))
+    if cache is None:
+        return generated(model, inputs, config)
+    if _may_shrink(model, config):
+        found = _shrinking(model, inputs, config, cache)
+        if found is not None:
+            return found
+        cache = roomy_cache(_base(model))
+    return generated(model, {**inputs, "past_key_values": cache}, config)
+
+
+def _may_shrink(model: Any, config: GenerationConfig) -> bool:
+    """Whether a token hangs on its own sequence alone: nothing drawn, no beams, no rule about where a text begins."""
+    plain = not config.do_sample and config.num_beams == 1 and not config.begin_suppress_tokens
+    return plain and not _base(model).config.is_encoder_decoder and config.max_new_tokens > ROUND
+
+
+def _shrinking(
+    model: Any, inputs: dict[str, torch.Tensor], config: GenerationConfig, cache: Any
+) -> list[list[int]] | None:
+    """Generate `ROUND` tokens at a time; None where the model reads more than it is given (virtual tokens)."""
+    import torch
+
+    width, stops = inputs["input_ids"].shape[1], config.eos_token_id
+    ids, mask, numbers = inputs["input_ids"], inputs["attention_mask"], list(range(len(inputs["input_ids"])))
+    found: list[list[int]] = [[] for _ in numbers]
+    some, left = copy.deepcopy(config), config.max_new_tokens
+    while numbers and left:
+        some.max_new_tokens = min(ROUND, left)
+        with torch.inference_mode():
+            ids = model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=some)
+        if cache.get_seq_length() != ids.shape[1] - 1:
+            return None
+        left -= some.max_new_tokens
+        said = ids[:, width:].tolist()
+        for number, row in zip(numbers, said, strict=True):
+            found[number] = until(row, stops)
+        going = [at for at, row in enumerate(said) if len(found[numbers[at]]) == len(row)]
+        if len(going) < len(numbers):
+            kept = torch.tensor(going, dtype=torch.long, device=ids.device)
+            cache.batch_select_indices(kept)
+            ids, mask, numbers = ids[kept], mask[kept], [numbers[at] for at in going]
+        mask = torch.cat([mask, mask.new_ones(len(mask), ids.shape[1] - mask.shape[1])], dim=1)
+    return found
+
+
+def generated(model: Any, inputs: Mapping[str, Any], config: GenerationConfig) -> list[list[int]]:
     """Generate for inputs that are padded and on the model's device; what is not text (sound) may be among them."""
     import torch
 

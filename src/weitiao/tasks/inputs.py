@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from weitiao.errors import DataError
 from weitiao.records import FILE, LINE, Example, Reader, SplitName
@@ -37,12 +40,25 @@ def texts_of(examples: Mapping[str, list[Any]]) -> list[list[str]]:
 
 
 def padded(features: Sequence[Mapping[str, Any]], reader: Reader) -> dict[str, torch.Tensor]:
-    """Pad the model's inputs to the longest on the right: tensors of shape (features, tokens)."""
+    """Pad the model's inputs to the longest on the right: tensors of shape (features, tokens).
+
+    As the tokenizer pads, without its Python loop over every feature.
+    """
     import torch
 
-    names = [name for name in reader.tokenizer.model_input_names if name in features[0]]
-    inputs = reader.tokenizer.pad([{n: f[n] for n in names} for f in features], return_tensors="pt", verbose=False)
-    return {name: torch.as_tensor(value) for name, value in inputs.items()}
+    tokenizer = reader.tokenizer
+    lengths = np.array([len(feature["input_ids"]) for feature in features])
+    filled = np.arange(lengths.max()) < lengths[:, None]
+    fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
+    inputs = {}
+    for name in tokenizer.model_input_names:
+        if name in features[0]:
+            values = np.full(filled.shape, fill.get(name, 0), np.int64)
+            values[filled] = np.fromiter(chain.from_iterable(f[name] for f in features), np.int64, lengths.sum())
+            inputs[name] = torch.from_numpy(values)
+        elif name == "attention_mask":
+            inputs[name] = torch.from_numpy(filled.astype(np.int64))
+    return inputs
 
 
 def token_count(features: Sequence[Mapping[str, Any]]) -> int:
