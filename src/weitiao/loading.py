@@ -84,6 +84,8 @@ def load_for_training(ready: Preparation, *, fresh: bool = True) -> Loaded:
     )  # fmt: skip
     if fresh:
         _begin(training, method, model)
+        for part in training.parts.values():
+            part.restore(model, {})  # what begins at the weights begins at these
     return training, inference
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from weitiao.methods.adalora import Adalora, AdaloraOptions
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
 from weitiao.training.checkpoint import Checkpoints, restore
+from weitiao.training.fit import fit
 from weitiao.training.loop import Training, train_steps
 
 STEPS = 10
@@ -119,3 +122,33 @@ def test_a_run_of_few_steps_works(folder: Path, epochs: int) -> None:
 def test_options_that_leave_nothing_to_choose_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         AdaloraOptions.model_validate(options)
+
+
+def test_a_run_rolled_back_to_the_start_is_the_one_that_begins_there(folder: Path, tmp_path: Path) -> None:
+    """Ranks and the averages of importance, too; only the rate is lower."""
+
+    def run(made: Training, name: str) -> dict[str, torch.Tensor]:
+        made.settings = made.settings.model_copy(update={"evaluate_every": 100, "checkpoint_every": 100})
+        torch.manual_seed(3)
+        list(fit(made, Checkpoints(tmp_path / name), None, threading.Event()))
+        return {name: value.clone() for name, value in made.model.state_dict().items()}
+
+    troubled, slow = training_of(folder), training_of(folder)
+    plain = troubled.loss
+    troubled.loss = lambda outputs, batch: plain(outputs, batch) * (math.nan if at_risk() else 1.0)
+
+    def at_risk() -> bool:
+        return troubled.step >= 6 and not troubled.recovery.roll_backs
+
+    def fresh() -> nn.Module:
+        model = training_of(folder).model
+        torch.manual_seed(3)
+        return model
+
+    troubled.fresh = fresh
+    slow.recovery.roll_backs = 1
+    wanted, found = run(slow, "slow"), run(troubled, "troubled")
+    assert troubled.recovery.roll_backs == 1
+    for name, value in wanted.items():
+        assert torch.equal(value, found[name]), name
+    assert ranks(troubled.model) == ranks(slow.model)

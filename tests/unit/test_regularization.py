@@ -18,8 +18,10 @@ from tests.unit.test_recovery import STEPS, Line, Watcher, of, training, weights
 from weitiao import check, load, resume, train
 from weitiao.errors import Interrupted, RecipeError
 from weitiao.events import Event, StepDone
+from weitiao.loading import load_for_training
 from weitiao.methods.parts import body_parameters
 from weitiao.models import dropouts, with_dropout
+from weitiao.preparation import as_recipe, prepare
 from weitiao.recipe import RegularizationSettings
 from weitiao.records import Batch, Score, Scores
 from weitiao.tasks.divergence import divergence
@@ -301,6 +303,15 @@ def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:
     assert average.updates == STEPS
     for name, value in average.weights.items():
         assert torch.equal(made.model.state_dict()[name], value)
+
+
+def test_the_average_begins_where_a_start_from_the_data_leaves_the_weights(quick: Values) -> None:
+    ready = prepare(as_recipe(quick("encoder", {"ema": 0.9}, method={"name": "lora", "start": "eva", "rank": 4})))
+    made, _ = load_for_training(ready)
+    average: Any = made.parts["average"]
+    assert any("lora_A" in name for name in average.weights)
+    for name, value in average.weights.items():
+        assert torch.equal(dict(made.model.named_parameters())[name], value), name
 
 
 # --- dropout
