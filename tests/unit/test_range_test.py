@@ -40,7 +40,7 @@ def test_a_run_takes_what_was_found(recipe_values: Callable[..., dict[str, Any]]
     found = with_rate(prepare(recipe)).recipe
     rate = found.training.learning_rate
     assert isinstance(rate, float)
-    assert 1e-5 < rate < 1
+    assert 1e-7 < rate < 1
     assert found.origin("training.learning_rate").startswith("auto: ")
     assert "range test of" in found.origin("training.learning_rate")
     run = train(recipe)
