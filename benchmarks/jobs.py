@@ -292,8 +292,7 @@ GENERATION = Job(
         _weitiao("predict, defaults", {}, "weitiao_predict.py"),
         _generate(8, "as it comes", "float32"),
         _generate(16, "best", "float32"),
-        _generate(8, "best", "bfloat16"),
-        _generate(16, "best", "bfloat16"),
+        *(_generate(size, "best", "bfloat16") for size in (8, 16, 32, 64)),
     ),
 )  # fmt: skip
 

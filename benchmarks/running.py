@@ -222,6 +222,7 @@ def _environment(
 ) -> dict[str, str]:
     """Environment variables of a side: no hub, nothing of this process's Python for the peers, caches of its own."""
     kept = dict(os.environ)
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # else it would be compiled anew at every start: seconds, of one side
     if not ours:
         kept = {name: value for name, value in kept.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     if plan.threads:

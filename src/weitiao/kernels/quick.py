@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -240,9 +241,8 @@ def _same(forward: Callable[[Any], Any], module: torch.nn.Module, width: int, dt
 
 
 def _lora_linear(module: torch.nn.Module) -> Callable[..., Any] | None:
-    from peft.tuners.lora.layer import Linear
-
-    if type(module) is not Linear:
+    layers = sys.modules.get("peft.tuners.lora.layer")  # who has not imported it has no such layer
+    if layers is None or type(module) is not layers.Linear:
         return None
     return partial(_lora_forward, module)
 
