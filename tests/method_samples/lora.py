@@ -13,7 +13,7 @@ VARIANTS = [
     {"rank": 4, "start": "olora", "alpha": 4, "scaling": "rslora", "rank_pattern": {"c_proj|output.dense|o|o_proj": 2}},
     {"rank": 4, "start": "gaussian", "lora_plus": 4, "bias": "lora_only"},
     {"rank": 2, "layers": [1], "bias": "all"},
-    {"rank": 4, "start": "eva", "rank_pattern": {"query|q|q_proj": 2}},
+    {"rank": 4, "start": "eva", "rank_pattern": {"query|q|q_proj|c_attn": 2}},
 ]
 
 

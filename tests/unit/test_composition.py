@@ -68,12 +68,16 @@ def beside(place: Path) -> dict[str, Path]:
 
 
 def close(one: Any, other: Any) -> None:
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
-        assert a.keys() == b.keys()
-        numbers = {name: value for name, value in a.items() if isinstance(value, float)}
-        assert numbers == pytest.approx({name: b[name] for name in numbers}, rel=1e-4)  # merged or not: rounded anew
-        assert all(value == b[name] for name, value in a.items() if isinstance(value, str | list))
+    """The same predictions but for rounding: merged or not, numbers are rounded anew."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        one, other = list(one.values()), [other[name] for name in one]
+    if isinstance(one, list):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            close(a, b)
+    else:
+        assert one == (pytest.approx(other, rel=1e-4) if isinstance(one, float) else other)
 
 
 def weights(artifact: Path) -> dict[str, torch.Tensor]:
