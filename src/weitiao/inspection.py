@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,13 @@ from weitiao.evaluation.assess import Measured, Rivals, assess
 from weitiao.evaluation.evaluate import Inference, Labelled, untouched
 from weitiao.evaluation.report import write_report
 from weitiao.evaluation.summary import View
+from weitiao.events import Event, Writing
 from weitiao.facts import evaluation_facts
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation, as_recipe, encode_split, measured_on, open_examples, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.records import Finding, Scores, SplitName
+from weitiao.trackers.base import Tracker
 from weitiao.views import chosen_rows, views
 
 ROUNDS = 20  # of reading without the rows found wrong so far: those of dialogues are told one at a time
@@ -147,11 +149,19 @@ def evaluate(
     device: str = "auto",
     precision: str = "auto",
     report: str | Path | None = None,
+    trackers: Iterable[Tracker] = (),
 ) -> Evaluation:
     """Measure a run on a labelled file: scores with intervals, beside the baselines where its data is at hand.
 
-    `device` and `precision` are those of `load`. With `report`, the same is written there as one HTML file.
+    `device` and `precision` are those of `load`. With `report`, the same is written there as one HTML file. `trackers`
+    are told of each part before it begins.
     """
+    told = list(trackers)
+
+    def record(event: Event) -> None:
+        for tracker in told:
+            tracker.record(event)
+
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise RunError("the folder does not exist", where=f"--report {report}", fix="Make it, or name another.")
     loaded = load(run, device=device, precision=precision)
@@ -169,10 +179,11 @@ def evaluate(
         on = Labelled(Path(source).name, split, encode_split(split, artifact.task, artifact.reader))
         trained = _trained_on(artifact)
         rivals = Rivals(_labelled(trained, artifact), partial(_untouched, loaded)) if trained else None
-        measured = assess(loaded.inference, on, recipe.evaluation, recipe.data_seed, rivals)
+        measured = assess(loaded.inference, on, recipe.evaluation, recipe.data_seed, rivals, record)
     measured.notes.extend(_notes(splits, trained))
     if report is None:
         return Evaluation(measured, loaded.precision_told)
+    record(Writing(what="report"))
     write_report(evaluation_facts(artifact, source, measured), Path(report))
     return Evaluation(measured, loaded.precision_told, Path(report))
 

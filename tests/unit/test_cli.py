@@ -20,7 +20,7 @@ import pytest
 import weitiao
 from weitiao.cli import inputs, main, options, outputs, predict, proposal
 from weitiao.errors import DataError, Interrupted, RunError, WeitiaoError, WeitiaoWarning
-from weitiao.events import RunStarted, StepDone
+from weitiao.events import Measuring, RunStarted, StepDone
 from weitiao.recipe import Recipe
 from weitiao.records import Column, Finding, Prediction, Score, Scores
 
@@ -134,9 +134,11 @@ class Fake:
 
     def evaluate(
         self, run: str, data: str, *, columns: dict[str, str] | None = None, precision: str = "auto",
-        report: Path | None = None,
+        report: Path | None = None, trackers: Iterable[Any] = (),
     ) -> Any:  # fmt: skip
         self._asked("evaluate", run, data, columns=columns)
+        for tracker in trackers:
+            tracker.record(Measuring(split=data, examples=200))
         return SimpleNamespace(
             scores=SCORES,
             comparisons=[],
@@ -457,6 +459,9 @@ def test_evaluate_shows_scores_with_intervals(command: Command, fake: Fake) -> N
     assert lines[2] == ["accuracy", "0.900", "0.850", "to", "0.940"]  # the primary one first
     assert ["good", "0.900", "100"] in lines
     assert "note: so many texts" in done.out
+    assert done.err == "measuring on test.csv: 200 examples\n"
+    assert command("evaluate", "2026", "test.csv", "--quiet").err == ""
+    assert command("evaluate", "2026", "test.csv", "--json").err == ""
     assert json.loads(command("evaluate", "2026", "test.csv", "--json").out) == {"split": "test.csv"}
 
 

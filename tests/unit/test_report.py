@@ -19,7 +19,7 @@ from weitiao.evaluation import charts
 from weitiao.evaluation.compare import compare
 from weitiao.evaluation.intervals import with_intervals
 from weitiao.evaluation.meanings import about
-from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes, Sameness
+from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes, Sameness, never_said
 from weitiao.evaluation.report import render, write_report
 from weitiao.evaluation.summary import (
     MOST_POINTS,
@@ -161,6 +161,20 @@ def test_micro_f1_is_left_out_where_it_is_accuracy_also_of_one_task_of_several()
     told = text_of(render(Facts("t", "r", "multi-task", "m", scores=Scores("mean", values, 10))))
     assert "micro F1 (b)" in told
     assert "micro F1 (a)" not in told
+
+
+def test_labels_that_are_never_given_are_named_with_how_often_they_are_right():
+    scorer = SingleLabelScorer(["a", "b", "c"])
+    said = [("a", "a"), ("b", "a"), ("b", "a"), ("a", "a")]
+    scorer.add([{"label": gold} for gold, _ in said],
+               [{"label": label, "probabilities": {"a": 0.6, "b": 0.2, "c": 0.2}} for _, label in said])  # fmt: skip
+    (warning,) = never_said(scorer.scores())  # nothing is of c
+    assert warning.startswith("the model never answers 'b' (right 2 times). ")
+    details = {"never_said": {f"label {number}": number for number in range(1, 9)}}
+    (warning,) = never_said(Scores("f1", {}, 9, details=details))
+    assert "'label 8' (right 8 times), 'label 7'" in warning
+    assert "'label 4' (right 4 times), 3 more." in warning
+    assert never_said(Scores("f1", {}, 9)) == []
 
 
 @pytest.mark.parametrize(

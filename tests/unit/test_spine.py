@@ -137,6 +137,38 @@ def test_a_model_that_answers_all_alike_is_warned_of(
     assert warning.startswith("the model gives all 100 examples")
 
 
+def test_a_label_that_is_never_given_is_warned_of(quick: Values, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from weitiao.cli.main import app
+    from weitiao.tasks.text_classification import TextClassification
+
+    real = TextClassification.predict
+
+    def blind(self: Any, *given: Any, **named: Any) -> list[dict[str, Any]]:
+        found = real(self, *given, **named)
+        return [{**one, "label": ["good", "bad"][number % 2]} for number, one in enumerate(found)]
+
+    rows = [{**row, "label": "fair"} if number % 5 == 0 else row for number, row in enumerate(rows_of(100))]
+    data = {"train": write(rows, "train.jsonl"), "validation_size": 0.2, "test_size": 0.2}
+    monkeypatch.setattr(TextClassification, "predict", blind)
+    run = train(quick(data=data, evaluation={"bootstrap": 0}))
+    (warning,) = run.scores["test"]["warnings"]
+    assert warning.startswith("the model never answers 'fair' (right 4 times). ")
+    assert "The model never answers" in run.report.read_text(encoding="utf-8")
+    watcher = Watcher()
+    report = run.folder.parent / "measured.html"
+    measured = evaluate(run.folder, str(data["train"]), report=report, trackers=[watcher])
+    assert measured.warnings == [warning.replace("4 times", "20 times")]
+    names = [(event.split, event.baseline) for event in watcher.seen if isinstance(event, Measuring)]
+    assert names[0] == ("train.jsonl", "")
+    assert len(names) == 3
+    assert [event.what for event in watcher.seen if isinstance(event, Writing)] == ["report"]
+    told = CliRunner().invoke(app, ["evaluate", str(run.folder), str(data["train"])], catch_exceptions=False)
+    assert "warning: the model never answers 'fair' (right 20 times)" in told.stdout
+    assert "measuring on train.jsonl: 100 examples" in told.stderr
+
+
 # --- labels
 
 

@@ -21,6 +21,7 @@ def evaluate(
     report: Annotated[Path | None, typer.Option("--report", help="Also write a report there, one HTML file.")] = None,
     precision: options.Precision = "auto",
     json_: options.Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Measure a run's model on a labelled file.
 
@@ -28,11 +29,17 @@ def evaluate(
     Example:
       weitiao evaluate 20261103 test.csv
       weitiao evaluate 20261103 test.csv --columns text=review,label=stars --classes
+
+    Progress goes to standard error.
     """
     from weitiao import run as runs
     from weitiao.cli import show
+    from weitiao.trackers.console import Console
 
-    evaluation = runs.evaluate(run, data, columns=options.columns(columns) or None, precision=precision, report=report)
+    trackers = [] if quiet or json_ else [Console()]
+    evaluation = runs.evaluate(
+        run, data, columns=options.columns(columns) or None, precision=precision, report=report, trackers=trackers
+    )
     if json_:
         show.as_json(evaluation.to_dict())
         return

@@ -15,7 +15,7 @@ from weitiao.errors import WeitiaoError
 from weitiao.evaluation.compare import Comparison, compare
 from weitiao.evaluation.evaluate import Inference, Labelled, score
 from weitiao.evaluation.intervals import resampled, with_intervals
-from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes, Sameness
+from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes, Sameness, never_said
 from weitiao.evaluation.verdicts import Drawn
 from weitiao.events import Event, Measuring
 from weitiao.recipe import EvaluationSettings
@@ -85,7 +85,7 @@ def assess(
     scores, drawn = _with_intervals(ours, settings, seed, order)
     measured = Measured(
         on.name, scores, mistakes=_placed(mistakes.top(), on), samples=_placed(samples.all(), on),
-        notes=_sampled(there, on), drawn={"": drawn} if drawn else {}, warnings=alike.warnings(),
+        notes=_sampled(there, on), drawn={"": drawn} if drawn else {}, warnings=alike.warnings() or never_said(scores),
     )  # fmt: skip
     if rivals is not None and settings.baselines:
         for name in inference.task.baselines:

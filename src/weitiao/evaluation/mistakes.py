@@ -6,11 +6,13 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from weitiao.records import Example, Prediction, Told
+from weitiao.records import Example, Prediction, Scores, Told
 from weitiao.tasks.base import Scorer
 
 FEWEST_ALIKE = 10  # examples; fewer may have the same answer by chance
 SHOWN = 60  # characters of it
+NAMED = 5  # labels in a warning
+RARE = "Give it more examples of them, or weigh them up; averages over all examples hide what is missed."
 CURE = "Train for longer, with a higher learning rate, or on more data."
 
 
@@ -86,6 +88,16 @@ class Sameness:
         answer = ", ".join(said)
         shown = answer if len(answer) <= SHOWN else answer[:SHOWN] + " …"
         return [f"the model gives all {self._examples:,} examples the same answer, '{shown}'. {CURE}"]
+
+
+def never_said(scores: Scores) -> list[str]:
+    """Return a warning where some labels are right for examples and given to none, as the scorer's details tell."""
+    missed = sorted(scores.details.get("never_said", {}).items(), key=lambda each: -each[1])
+    if not missed:
+        return []
+    shown = [f"'{label}' (right {count:,} times)" for label, count in missed[:NAMED]]
+    more = [f"{len(missed) - NAMED:,} more"] if len(missed) > NAMED else []
+    return [f"the model never answers {', '.join([*shown, *more])}. {RARE}"]
 
 
 class Chosen:

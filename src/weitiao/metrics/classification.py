@@ -76,6 +76,11 @@ class _Counts:
             "micro_recall": float(hits / gold) if gold else 0.0,
         }
 
+    def never_said(self, labels: Sequence[str]) -> dict[str, int]:
+        """Label -> how often it is right, of those that are right and never predicted."""
+        counted = zip(labels, self.gold, self.predicted, strict=True)
+        return {label: int(gold) for label, gold, predicted in counted if gold and not predicted}
+
     def table(self, labels: Sequence[str]) -> list[dict[str, Any]]:
         """One row a label, in the order of the labels."""
         return [
@@ -189,18 +194,21 @@ class SingleLabelScorer:
     def scores(self) -> Scores:
         """Return all scores without intervals.
 
-        Details: `labels`; `per_class`; `confusion`, a nested list with a row a gold label (None above 300 labels);
-        `confused`, the pairs of labels most often taken for each other; `ece` and `reliability`.
+        Details: `labels`; `per_class`; `never_said`, of labels that are right somewhere and never predicted how often
+        they are right; `confusion`, a nested list with a row a gold label (None above 300 labels); `confused`, the
+        pairs of labels most often taken for each other; `ece` and `reliability`.
         """
         gold, predicted, *_ = self._rows()
         calibration = Calibration()
         calibration.add(np.array(self._confidence), gold == predicted)
+        counts = self._counts(self._rows())
         details = {
             "kind": "single-label",
             "labels": self.labels,
             "confusion": self._confusion() if len(self.labels) <= _LARGEST_MATRIX else None,
             "confused": self._confused(),
-            "per_class": self._counts(self._rows()).table(self.labels),
+            "per_class": counts.table(self.labels),
+            "never_said": counts.never_said(self.labels),
             "ece": calibration.error(),
             "reliability": calibration.table(),
         }
@@ -330,6 +338,7 @@ class MultiLabelScorer:
             "kind": "multi-label",
             "labels": self.labels,
             "per_class": table,
+            "never_said": self._whole().never_said(self.labels),
             "thresholds": self.thresholds,
             "ece": self._calibration.error(),
             "reliability": self._calibration.table(),

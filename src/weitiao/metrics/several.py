@@ -70,7 +70,12 @@ class SeveralScorer:
         ]
         for name, scores in each.items():
             tables += [{**table, "title": f"{name}: {table['title']}"} for table in scores.details.get("tables", [])]
-        return Scores("mean", values, len(self._task), details={"tables": tables})
+        unsaid = {
+            f"{name}: {label}": count
+            for name, scores in each.items()
+            for label, count in scores.details.get("never_said", {}).items()
+        }
+        return Scores("mean", values, len(self._task), details={"tables": tables, "never_said": unsaid})
 
     def outcomes(self) -> NDArray[np.float64]:
         """Return each example's outcome as its own task's scorer gives it, in the order they came."""

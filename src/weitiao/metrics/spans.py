@@ -404,10 +404,11 @@ class EntityScorer:
         return scores
 
     def scores(self) -> Scores:
-        """Return all scores without intervals; details hold `types` and `tables`: by type, and by kind of mistake."""
+        """Return all scores without intervals; details hold `types`, `never_said` and `tables`: by type,
+        and by kind of mistake."""
         values = {name: Score(value) for name, value in self.compute().items()}
         tables = [self._by_type(), self._by_kind()] if values else []
-        details = {"kind": "entities", "types": self.types, "tables": tables}
+        details = {"kind": "entities", "types": self.types, "tables": tables, "never_said": self._never_said()}
         return Scores(self.primary, values, self._examples, greater_is_better(self.primary), details)
 
     def outcomes(self) -> Floats:
@@ -453,6 +454,11 @@ class EntityScorer:
             "columns": ["type", "precision", "recall", "F1", "partial F1", "gold", "found"],
             "rows": [[*row, int(gold), int(said)] for *row, gold, said in counted],
         }
+
+    def _never_said(self) -> dict[str, int]:
+        """Type -> how many entities of it are right, of those that are right somewhere and never found."""
+        *_, gold, said = self._table().of_types(np.ones(self._examples), len(self._types))
+        return {kind: int(n) for kind, n, found in zip(self._types, gold, said, strict=True) if n and not found}
 
     def _by_kind(self) -> dict[str, Any]:
         found = sum(self._kinds[kind] for kind in _KINDS)
