@@ -10,6 +10,7 @@ from weitiao.events import (
     Evaluated,
     Event,
     Found,
+    FrozenCached,
     Measuring,
     Resumed,
     RunFinished,
@@ -213,6 +214,9 @@ def _told(event: Event) -> str:
     if isinstance(event, Resumed):
         damaged = f"; damaged and passed over: {', '.join(event.skipped)}" if event.skipped else ""
         return f"resumed from step {event.step} ({event.checkpoint}){damaged}"
+    if isinstance(event, FrozenCached):
+        size = f"{event.bytes / 1e6:,.1f} MB {'in memory' if event.where == 'memory' else 'on disk'}"
+        return f"computing what the frozen layers give, once: {event.done:,} of {event.rows:,} rows ({size})"
     if isinstance(event, Stopped):
         return f"stopped after step {event.step}: {event.reason}; best step {event.best_step}"
     if isinstance(event, Measuring):
