@@ -50,6 +50,10 @@ class FixedStates:
     def __init__(self, model: torch.nn.Module, plan: Plan, folder: Path | None = None) -> None:
         self.model, self.plan = model, plan
         self.store = _Store(plan.read, folder)
+        numbers = iter(range(len(plan.read)))
+        self._order = {  # call -> the numbers of what is read of it, in the store
+            key: [next(numbers) for leaf in leaves(given) if leaf.read] for key, given in plan.calls.items()
+        }
         self._known: tuple[list[bytes], int, int, list[int]] | None = None  # what is given back in this forward
         self._taken: list[torch.Tensor] | None = None  # what is kept of this forward
         self._inputs: Mapping[str, Any] = {}  # of this forward
@@ -129,8 +133,7 @@ class FixedStates:
         import torch
 
         device = next(self.model.parameters()).device
-        before = sum(bool(leaf.read) for other in self._calls_before(key) for leaf in leaves(self.plan.calls[other]))
-        place = iter(range(before, len(self.plan.read)))
+        place = iter(self._order[key])
 
         def made(leaf: Leaf) -> torch.Tensor:
             shape = leaf.shape(rows, tokens)
@@ -139,12 +142,6 @@ class FixedStates:
             return torch.zeros((), dtype=leaf.dtype, device=device).expand(shape)  # read by nobody
 
         return mapped(self.plan.calls[key], made)
-
-    def _calls_before(self, key: Key) -> Iterator[Key]:
-        for other in self.plan.calls:
-            if other == key:
-                return
-            yield other
 
 
 def planned(
