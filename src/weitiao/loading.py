@@ -140,8 +140,10 @@ def _planned(ready: Preparation, training: Training, wanted: str) -> Plan:
 def _unlike(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two and three rows, none longer than needed; padded to other lengths where there are such."""
     order, count = np.argsort(lengths, kind="stable"), len(lengths)
-    longer = int(np.searchsorted(lengths[order], lengths[order[count // 8]], side="right"))
-    return order[[0, count // 8]], order[[count // 4, count // 3, min(max(longer, count // 2), count - 1)]]
+    ranked = lengths[order]
+    short = max(min(count // 8, int(np.searchsorted(ranked, ranked[-1])) - 1), 0)  # not one of the longest
+    longer = int(np.searchsorted(ranked, ranked[short], side="right"))
+    return order[[0, short]], order[[count // 4, count // 3, min(max(longer, count // 2), count - 1)]]
 
 
 def _collated(ready: Preparation, features: Dataset, training: bool, rows: np.ndarray) -> Batch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from weitiao.records import Batch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import torch
 
+TARGETS = ("decoder_", "labels")  # what begins the names of inputs for a decoder beside an encoder
 Key = tuple[str, int]  # a module's name, and which of its calls in one forward of the model
 Size = int | Literal["rows", "tokens"]
 Stands = Callable[[Key, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -100,14 +101,17 @@ def find(model: torch.nn.Module, batches: Sequence[Batch], autocast: Callable[[]
 
     with torch.random.fork_rng(devices=_cuda(model)):
         model.train()
-        chosen = _fixed_calls(model, batches[0], autocast)
-        seen = [_read(model, batch, chosen, autocast) for batch in batches]
-    calls = _joined(seen, batches)
-    alone = {key for key in calls if calls[key] is None}  # compute themselves: another shape than rows
-    for key in alone:
-        if seen[0].needs[key]:
-            raise NothingFixed(f"{key[0]} gives something that is not of one row alone")
-        del calls[key]
+        within = _fixed_calls(model, batches[0], autocast)
+        while True:
+            chosen = {key for key, around in within.items() if not any(outer in within for outer in around)}
+            seen = [_read(model, batch, chosen, autocast) for batch in batches]
+            calls = _joined(seen, batches)
+            alone = {key for key in calls if calls[key] is None}  # of another shape than rows: compute it each time
+            opened = {key for key in alone if seen[0].needs[key]}
+            if not opened:
+                break
+            within = {key: around for key, around in within.items() if key not in opened}  # what is inside of it
+    calls = {key: given for key, given in calls.items() if key not in alone}
     if not any(leaf.read for given in calls.values() for leaf in leaves(given)):
         raise NothingFixed("nothing but what moves is read")
     if not any(_multiplies(model.get_submodule(name)) for name, _ in calls):
@@ -115,24 +119,39 @@ def find(model: torch.nn.Module, batches: Sequence[Batch], autocast: Callable[[]
     return Plan(calls, frozenset(seen[0].inputs))
 
 
-def _fixed_calls(model: torch.nn.Module, batch: Batch, autocast: Callable[..., Any]) -> set[Key]:
-    """The outermost calls that no moving weight takes part in and that give the same with other random numbers."""
+def _fixed_calls(model: torch.nn.Module, batch: Batch, autocast: Callable[..., Any]) -> dict[Key, tuple[Key, ...]]:
+    """The calls that no moving weight takes part in and that give the same with other random numbers and targets; each
+    with the calls it is inside of.
+    """  # fmt: skip
     import torch
 
     traces = []
-    for seed in (1, 2):
+    for seed, one in ((1, batch), (2, _other_targets(batch))):
         torch.manual_seed(seed)
         with _traced(model) as trace, autocast():
-            forward(model, batch)
+            forward(model, one)
         traces.append(trace)
-    one, other = (trace.fixed for trace in traces)
+    first, second = (trace.fixed for trace in traces)
     same = {
-        key for key, given in one.items()
-        if key in other and len(given) == len(other[key]) and all(map(torch.equal, given, other[key]))
+        key for key, given in first.items()
+        if key in second and len(given) == len(second[key]) and all(map(torch.equal, given, second[key]))
     }  # fmt: skip
     if not same:
         raise NothingFixed("each layer moves, draws dropout, or stands on one that does")
-    return {key for key in same if not any(outer in same for outer in traces[0].within[key])}
+    return {key: traces[0].within[key] for key in same}
+
+
+def _other_targets(batch: Batch) -> Batch:
+    """The batch with one more token at the end of what the decoder of an encoder-decoder reads."""
+    import torch
+
+    longer = {
+        name: torch.cat([value, value[:, -1:]], 1) for name, value in batch.inputs.items() if name.startswith(TARGETS)
+    }
+    if not longer:
+        return batch
+    read = None if batch.read is None else torch.cat([batch.read, batch.read[:, -1:]], 1)
+    return replace(batch, inputs={**batch.inputs, **longer}, read=read)
 
 
 @contextmanager
@@ -218,15 +237,18 @@ def _joined(seen: Sequence[_Seen], batches: Sequence[Batch]) -> dict[Key, Any]:
         raise NothingFixed("the model does not call the same modules each time")
     counts = [shape_of(each.inputs) for each in seen]
     ends = [row_ends(each.inputs) for each in seen]
-    if all(decoder_tokens(each.inputs) == count[1] for each, count in zip(seen, counts, strict=True)):
-        raise NothingFixed("sources and targets are equally long, so that their states cannot be told apart")
     calls: dict[Key, Any] = {}
     for key in seen[0].given:
         pairs = list(zip(*(leaves(each.given[key]) for each in seen), strict=True))
         made = [_leaf(pair, seen, counts, ends, whole=any(b.read is not None for b in batches)) for pair in pairs]
-        found = iter(made)
-        calls[key] = None if None in made else mapped(seen[0].given[key], lambda _, found=found: next(found))
+        calls[key] = None if None in made else _filled(seen[0].given[key], made)
     return calls
+
+
+def _filled(nest: Any, made: Sequence[Any]) -> Any:
+    """The nest with these in place of its tensors, in order."""
+    found = iter(made)
+    return mapped(nest, lambda _: next(found))
 
 
 def _leaf(
@@ -323,12 +345,6 @@ def mapped(nest: Any, change: Callable[[Any], Any], *, keep: bool = False) -> An
         return type(nest)(mapped(each, change, keep=keep) for each in nest)
     plain = nest is None or isinstance(nest, bool | int | float | str)
     return nest if plain or keep else _Unread()
-
-
-def decoder_tokens(inputs: Mapping[str, Any]) -> int | None:
-    """How many tokens a batch has for the decoder of an encoder-decoder; None where it is given none."""
-    ids = inputs.get("decoder_input_ids")
-    return None if ids is None else int(ids.shape[1])
 
 
 def shape_of(inputs: Mapping[str, Any]) -> tuple[int, int]:

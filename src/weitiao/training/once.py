@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 from weitiao.records import Batch
 from weitiao.tasks.vocabulary import forward
 from weitiao.training.fixed import (
+    TARGETS,
     Key,
     Leaf,
     NothingFixed,
@@ -57,7 +58,6 @@ class FixedStates:
         self._known: tuple[list[bytes], int, int, list[int]] | None = None  # what is given back in this forward
         self._taken: list[torch.Tensor] | None = None  # what is kept of this forward
         self._inputs: Mapping[str, Any] = {}  # of this forward
-        self._padding = _padding(model)
         self.served = 0  # forwards that computed only what moves
 
     @contextmanager
@@ -72,7 +72,11 @@ class FixedStates:
                 self._inputs = named
                 self._known = None if given or self._taken is not None else self._recognised(named)
 
+            def after(*_: Any) -> None:  # a part of the model may be called by itself, to generate text
+                self._known = None
+
             undo.callback(self.model.register_forward_pre_hook(before, with_kwargs=True).remove)
+            undo.callback(self.model.register_forward_hook(after, always_call=True).remove)
             yield
 
     def fill(self, batches: Iterable[Batch], autocast: Autocast) -> Iterator[int]:
@@ -104,12 +108,12 @@ class FixedStates:
             for tensor, leaf in zip(taken, self.plan.read, strict=True)
         )
         if fits:
-            self.store.add(row_keys(self._inputs, self._padding), taken, row_ends(self._inputs))
+            self.store.add(row_keys(self._inputs), taken, row_ends(self._inputs))
 
     def _recognised(self, named: Mapping[str, Any]) -> tuple[list[bytes], int, int, list[int]] | None:
         if named.keys() != self.plan.inputs:
             return None
-        keys = row_keys(named, self._padding)
+        keys = row_keys(named)
         if not all(map(self.store.has, keys)):
             return None
         self.served += 1
@@ -239,7 +243,7 @@ class _Store:
             path, leaf, sizes = Path(file.name), self._read[number], self._sizes[number]
             width = int(np.prod(leaf.each, dtype=np.int64))
             whole = torch.from_file(str(path), shared=False, size=sum(sizes) * width, dtype=leaf.dtype)
-            self._blocks[number] = list(whole.view(-1, *leaf.each).split(sizes)) if sizes else []
+            self._blocks[number] = list(torch.split(whole.view(-1, *leaf.each), sizes)) if sizes else []
         self._files = []
 
     def batch(self, number: int, keys: Sequence[bytes], shape: tuple[int, ...], ends: Sequence[int]) -> torch.Tensor:
@@ -279,36 +283,24 @@ def _kept(leaf: Leaf, tensor: torch.Tensor, rows: Sequence[int], ends: Sequence[
     return tensor[chosen, [0 if leaf.read == "first" else ends[row] - 1 for row in rows]]
 
 
-def row_keys(inputs: Mapping[str, Any], padding: Collection[int] = ()) -> list[bytes]:
-    """A digest of each row of a model's inputs, without what pads it on the right: in what a decoder of its own reads,
-    which has no mask, the numbers of `padding`.
+def row_keys(inputs: Mapping[str, Any]) -> list[bytes]:
+    """A digest of each row of a model's inputs, without the padding on its right and what is for a decoder of its own:
+    nothing that is fixed depends on that.
     """  # fmt: skip
     _, tokens = shape_of(inputs)
     ends = row_ends(inputs)
-    named = [(name, value.cpu().numpy()) for name, value in sorted(inputs.items()) if hasattr(value, "cpu")]
+    named = [
+        (name, value.cpu().numpy()) for name, value in sorted(inputs.items())
+        if hasattr(value, "cpu") and not name.startswith(TARGETS)
+    ]  # fmt: skip
     keys = []
     for row, end in enumerate(ends):
         digest = hashlib.blake2b(digest_size=16)
         for name, values in named:
             own = values[row] if values.ndim and len(values) == len(ends) else values
-            if name.startswith("decoder_"):
-                own = own[: _last(own, padding)]
-            elif values.ndim > 1 and values.shape[1] == tokens:
+            if values.ndim > 1 and values.shape[1] == tokens:
                 own = own[:end]
             digest.update(f"{name} {own.shape} ".encode())
             digest.update(own.tobytes())
         keys.append(digest.digest())
     return keys
-
-
-def _last(ids: np.ndarray, padding: Collection[int]) -> int:
-    """Where the run of padding at the end of a row begins."""
-    real = np.flatnonzero(~np.isin(ids, list(padding)))
-    return int(real[-1]) + 1 if len(real) else 0
-
-
-def _padding(model: Any) -> set[int]:
-    """The token that pads what is read."""
-    config = getattr(model, "config", None)
-    found = getattr(config.get_text_config(), "pad_token_id", None) if hasattr(config, "get_text_config") else None
-    return set() if found is None else {int(found)}
