@@ -53,6 +53,16 @@ class Resumed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrozenCached(Event):
+    """What the frozen layers give is being computed, once for all epochs; comes at the start and now and then."""
+
+    done: int  # rows of features
+    rows: int
+    bytes: int  # all of them will take
+    where: str  # memory, disk
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepDone(Event):
     """One optimizer update."""
 

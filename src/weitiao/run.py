@@ -13,6 +13,7 @@ from weitiao.artifacts.run_folder import Run, check_output, create_run, find_run
 from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import Inference, score, tuned
 from weitiao.events import Found, RunFinished, RunStarted
+from weitiao.frozen import computed_once, with_frozen_part
 from weitiao.inspection import Checked, Evaluation, check, evaluate, inspect, load
 from weitiao.kernels import quickly
 from weitiao.loading import Loaded, load_for_training, with_rate
@@ -24,6 +25,7 @@ from weitiao.trackers import recording
 from weitiao.trackers.base import Tracker
 from weitiao.training.checkpoint import Checkpoints
 from weitiao.training.fit import fit, stop_on_signal
+from weitiao.training.fixed import Plan
 
 __all__ = [
     "Checked",
@@ -53,7 +55,8 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
         refuse_errors(ready.findings)
         ready = with_rate(ready)
         loaded = load_for_training(ready)  # whatever is wrong shows before the run has a folder
-        return _carry_out(create_run(ready.recipe, ready.digest), ready, loaded, trackers)
+        ready, plan = with_frozen_part(ready, loaded[0])
+        return _carry_out(create_run(ready.recipe, ready.digest), ready, loaded, plan, trackers)
 
 
 def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
@@ -67,10 +70,12 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
             raise RunError("its data, model or recipe is not what it was", where=f"run {found.id}",
                            fix="Put the files back as they were, or train anew.")  # fmt: skip
         fresh = Checkpoints(found.checkpoints).newest() is None
-        return _carry_out(found, ready, load_for_training(ready, fresh=fresh), trackers)
+        loaded = load_for_training(ready, fresh=fresh)
+        ready, plan = with_frozen_part(ready, loaded[0])
+        return _carry_out(found, ready, loaded, plan, trackers)
 
 
-def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[Tracker]) -> Run:
+def _carry_out(run: Run, ready: Preparation, loaded: Loaded, plan: Plan | None, trackers: Iterable[Tracker]) -> Run:
     start, (training, inference) = time.time(), loaded
     with run.working(), recording(ready.recipe.trackers, run.folder, trackers) as record:
         record(RunStarted(run=run.id, folder=str(run.folder), summary=ready.facts))
@@ -80,6 +85,7 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, trackers: Iterable[
         with (
             quickly(training.model, ready.precision, learns=True),
             stop_on_signal() as stop,  # ends with the loop: after it, ctrl-C loses nothing and need not wait
+            computed_once(ready, training, plan, run.folder / "frozen", record, stop),
         ):
             for event in fit(training, Checkpoints(run.checkpoints), validate, stop):
                 record(event)

@@ -53,12 +53,23 @@ def block_names(model: PreTrainedModel) -> list[str]:
 
 
 def keep_in_inference(model: torch.nn.Module) -> None:
-    """Let all that is frozen run without dropout in training: noise in features that cannot adapt to it only harms."""
+    """Let all that is frozen run without dropout in training: noise in features that cannot adapt to it only harms.
+
+    So does dropout between frozen embeddings and the list of blocks (GPT-2's).
+    """
+    from torch import nn
+
+    moves, weightless = False, list[nn.Module]()
     for module in model.children():
         own = list(module.parameters())
         if not own:
+            weightless.append(module)
             continue
+        if isinstance(module, nn.ModuleList) and not moves:
+            for below in weightless:
+                lock_in_inference(below)
         if any(parameter.requires_grad for parameter in own):
+            moves = True
             keep_in_inference(module)
         else:
             lock_in_inference(module)

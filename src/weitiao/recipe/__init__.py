@@ -211,6 +211,9 @@ class TrainingSettings(Settings):
     """`bf16`: autocast of matrix products. `auto`: bf16 where the hardware multiplies it natively, else fp32."""
     device: str = "auto"
     """`cpu`, `cuda`, `mps`. `auto`: an accelerator where there is one."""
+    cache_frozen: Literal["auto", "memory", "disk", "never"] = "auto"
+    """Where to keep what the frozen layers below the lowest moving one give, computed once instead of in each epoch.
+    `auto`: in memory, else on disk, as it fits; never where it gains nothing."""
 
 
 class EvaluationSettings(Settings):

@@ -10,6 +10,7 @@ from weitiao.events import (
     Evaluated,
     Event,
     Found,
+    FrozenCached,
     LayersUnwell,
     LossSpiked,
     Measuring,
@@ -229,6 +230,9 @@ def _told(event: Event) -> str:
     if isinstance(event, LayersUnwell):
         where = ", ".join(event.layers[:LAYERS]) + (", ..." if len(event.layers) > LAYERS else "")
         return f"warning: {sentences(where, event.problem, event.fix)}"
+    if isinstance(event, FrozenCached):
+        size = f"{event.bytes / 1e6:,.1f} MB {'in memory' if event.where == 'memory' else 'on disk'}"
+        return f"computing what the frozen layers give, once: {event.done:,} of {event.rows:,} rows ({size})"
     if isinstance(event, Stopped):
         return f"stopped after step {event.step}: {event.reason}; best step {event.best_step}"
     if isinstance(event, Measuring):

@@ -1,0 +1,149 @@
+"""What the frozen layers of a run give is computed once and kept: whether, where, and the computing of it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from weitiao import data, models
+from weitiao.artifacts.run_folder import RUNS, output_folder
+from weitiao.errors import Interrupted, RecipeError
+from weitiao.evaluation.evaluate import BATCH, TOKENS, take_rows
+from weitiao.events import Event, FrozenCached
+from weitiao.kernels import quickly
+from weitiao.preparation import Preparation
+from weitiao.records import Batch
+from weitiao.training.fixed import NothingFixed, Plan
+from weitiao.training.loop import Training
+from weitiao.training.once import FixedStates, planned
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SHARE = 0.25  # of the free memory, or else of the free disk, may hold what frozen layers give
+PATIENCE = 10.0  # seconds between two words about how far it is
+
+
+def with_frozen_part(ready: Preparation, training: Training) -> tuple[Preparation, Plan | None]:
+    """Return what can be computed once instead of in each epoch, and the preparation with where it is to be kept.
+
+    Raises a `RecipeError` where the recipe asks for a place and there is nothing to keep.
+    """
+    wanted = ready.recipe.training.cache_frozen
+    if wanted == "never":
+        return ready, None
+    try:
+        plan = _planned(ready, training, wanted)
+        place, why = (wanted, "") if wanted != "auto" else _place(ready, plan)
+    except NothingFixed as reason:
+        if wanted != "auto":
+            origin = ready.recipe.origin("training.cache_frozen")
+            raise RecipeError(f"nothing can be computed once: {reason}", where=f"{origin} (training.cache_frozen)",
+                              fix="Set training.cache_frozen: auto.") from None  # fmt: skip
+        plan, place, why = None, "never", str(reason)
+    if wanted == "auto":
+        ready = replace(ready, recipe=ready.recipe.resolved({"training.cache_frozen": (place, why)}))
+    return ready, plan if place != "never" else None
+
+
+def _planned(ready: Preparation, training: Training, wanted: str) -> Plan:
+    train = ready.features["train"]
+    if wanted == "auto" and ready.recipe.training.epochs <= 1:
+        raise NothingFixed("each example comes by once")
+    if all(parameter.requires_grad for parameter in training.model.parameters()):
+        raise NothingFixed("no layer is frozen")
+    if "part" in train.column_names:
+        raise NothingFixed("several tasks are learned together")
+    if len(train) < 5:
+        raise NothingFixed("there are too few examples")
+    few = _unlike(data.column_array(train, "length"))
+    with quickly(training.model, ready.precision, learns=True):
+        return planned(training.model, partial(_collated, ready, train, True), few, training.autocast)
+
+
+def _unlike(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two and three rows, none longer than needed; padded to other lengths where there are such."""
+    order, count = np.argsort(lengths, kind="stable"), len(lengths)
+    ranked = lengths[order]
+    short = max(min(count // 8, int(np.searchsorted(ranked, ranked[-1])) - 1), 0)  # not one of the longest
+    longer = int(np.searchsorted(ranked, ranked[short], side="right"))
+    return order[[0, short]], order[[count // 4, count // 3, min(max(longer, count // 2), count - 1)]]
+
+
+def _collated(ready: Preparation, features: Dataset, training: bool, rows: np.ndarray) -> Batch:
+    return ready.task.collate(take_rows(features, rows), ready.reader, training=training).to(ready.device)
+
+
+def _kept_features(ready: Preparation) -> dict[str, Dataset]:
+    """The splits that come by again and again: validation does where it is not only read to write a text."""
+    once = ready.task.head(ready.pretrained.family).logits == "example"
+    return {name: split for name, split in ready.features.items() if name == "train" or (name == "validation" and once)}
+
+
+def _needed(ready: Preparation, plan: Plan) -> tuple[int, int]:
+    """Rows of features, and the bytes that keeping them takes, at most."""
+    lengths = [data.column_array(split, "length") for split in _kept_features(ready).values()]
+    rows, tokens = sum(map(len, lengths)), int(sum(each.sum() for each in lengths))
+    return rows, plan.bytes(rows, tokens)
+
+
+def _place(ready: Preparation, plan: Plan) -> tuple[str, str]:
+    """Where to keep it by its size, and why."""
+    rows, size = _needed(ready, plan)
+    memory, disk = models.free_memory(), shutil.disk_usage(_existing(ready)).free
+    told = f"{rows:,} rows take {size / 1e6:,.1f} MB"
+    for place, free in (("memory", memory), ("disk", disk)):
+        if size <= SHARE * free:
+            return place, f"{told}, {place} has {free / 1e6:,.0f} MB free"
+    return "never", f"{told}, more than a quarter of what memory ({memory / 1e6:,.0f} MB) or disk have free"
+
+
+def _existing(ready: Preparation) -> Path:
+    """The nearest folder above the run's that is there."""
+    recipe = ready.recipe
+    folder = RUNS.resolve() if recipe.output is None else output_folder(recipe.base, recipe.output)
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+@contextmanager
+def computed_once(
+    ready: Preparation, training: Training, plan: Plan | None, folder: Path, record: Callable[[Event], None],
+    stop: threading.Event,
+) -> Iterator[None]:  # fmt: skip
+    """Compute what `plan` names for all rows, and have the model take it from there for as long as this lasts.
+
+    `folder` is for files that are gone afterwards. Raises `Interrupted` when `stop` was set meanwhile.
+    """
+    if plan is None:
+        yield
+        return
+    place = ready.recipe.training.cache_frozen
+    states = FixedStates(training.model, plan, folder if place == "disk" else None)
+    with states.serving():
+        rows, size = _needed(ready, plan)
+        done, told = 0, 0.0
+        for count in states.fill(_all_batches(ready), training.autocast):
+            if stop.is_set():
+                raise Interrupted("stopped before the first step")
+            if done == 0 or time.monotonic() - told > PATIENCE:
+                record(FrozenCached(done=done, rows=rows, bytes=size, where=place))
+                told = time.monotonic()
+            done += count
+        record(FrozenCached(done=done, rows=rows, bytes=size, where=place))
+        yield
+
+
+def _all_batches(ready: Preparation) -> Iterator[Batch]:
+    """All rows that come by again, always in the same batches: so is what is kept, after a stop as before it."""
+    for name, features in _kept_features(ready).items():
+        for rows in data.in_length_order(data.column_array(features, "length"), BATCH, tokens=TOKENS):
+            yield _collated(ready, features, name == "train", rows)
