@@ -14,6 +14,7 @@ from weitiao.kernels import quickly
 from weitiao.methods.base import Method, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
 from weitiao.preparation import Preparation
+from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
 from weitiao.tasks.base import Compares, Examines
 from weitiao.tasks.vocabulary import forward
@@ -79,7 +80,7 @@ def load_for_training(ready: Preparation, *, fresh: bool = True) -> Loaded:
             lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
         ),
         collate=partial(_micro_batches, ready, lengths + models.heard(ready.pretrained)),
-        paces=method.paces(model) if isinstance(method, Paced) else {},
+        paces=method.paces(model) if isinstance(method, Paced) else {}, by_rows=_by_rows(settings),
         fresh=lambda: _begin(training, method, _model(ready)[0]),
     )  # fmt: skip
     if fresh:
@@ -111,6 +112,12 @@ def _parts(ready: Preparation, model: torch.nn.Module, pretrained: set[str]) -> 
     if settings.ema is not None:
         parts["average"] = Average(settings.ema, model)
     return parts
+
+
+def _by_rows(settings: TrainingSettings) -> bool:
+    """Whether embeddings may be behind between evaluations: not where something reads all weights at each step."""
+    wanted = settings.regularization
+    return not (wanted.l1 or wanted.l2 or wanted.l2_sp or wanted.mixout or settings.ema is not None)
 
 
 def _passes(ready: Preparation, model: torch.nn.Module, pretrained: set[str]) -> tuple[Run, Loss]:

@@ -66,7 +66,8 @@ def fit(
         name = found.folder.name if found else "no checkpoint: from the start"
         yield Resumed(step=training.step, checkpoint=name, skipped=skipped)
     reason = _reason(training, progress)
-    for event in () if reason else train_steps(training):
+    steps = train_steps(training)
+    for event in () if reason else steps:
         yield from training.tell()
         yield event
         if isinstance(event, StepSkipped) and training.recovery.due:
@@ -84,6 +85,8 @@ def fit(
         if stop.is_set():
             yield Stopped(step=training.step, reason="interrupted", best_step=progress.best_step)
             raise Interrupted(f"stopped at step {training.step} of {training.steps}; its checkpoint is saved")
+    steps.close()
+    training.optimizer.settle_all()  # of a checkpoint at the end, too
     best = _restore_best(training, checkpoints, progress) if evaluate else training.step
     for part in _standing_for(training):
         part.put(training.model)
@@ -112,6 +115,7 @@ def _checkpoint_due(event: StepDone | StepSkipped, training: Training) -> bool:
 
 def _evaluated(training: Training, evaluate: Callable[[], Scores], progress: Progress) -> Evaluated:
     start = time.perf_counter()
+    training.optimizer.settle_all()
     with ExitStack() as stack:
         for part in _standing_for(training):
             stack.enter_context(part.in_place(training.model))

@@ -50,7 +50,7 @@ def gradient_norms(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
     import torch
 
     parameters = list(parameters)
-    gradients = {number: p.grad for number, p in enumerate(parameters) if p.grad is not None}
+    gradients = {number: _numbers(p.grad) for number, p in enumerate(parameters) if p.grad is not None}
     found = list(torch._foreach_norm(list(gradients.values()), 2, torch.float32)) if gradients else []
     if len(found) == len(parameters):
         return torch.stack(found)
@@ -58,6 +58,11 @@ def gradient_norms(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
     if found:
         norms[list(gradients)] = torch.stack(found)
     return norms
+
+
+def _numbers(gradient: torch.Tensor) -> torch.Tensor:
+    """A gradient, or the rows that it holds."""
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 @dataclass
@@ -145,7 +150,7 @@ class Health:
     def broken(self, parameters: Mapping[str, torch.nn.Parameter]) -> tuple[list[str], list[str]]:
         """Return the layers whose gradients are not finite, and those whose weights are not. It reads all numbers."""
         values = list(parameters.values())
-        gradients = [p.grad is not None and not bool(p.grad.isfinite().all()) for p in values]
+        gradients = [p.grad is not None and not bool(_numbers(p.grad).isfinite().all()) for p in values]
         weights = [not bool(p.detach().isfinite().all()) for p in values]
         return (
             [layer.name for layer in self.layers if any(gradients[number] for number in layer.parameters)],
@@ -199,6 +204,15 @@ def _by_layer(names: Sequence[str], layers: Mapping[str, str]) -> Iterator[tuple
 def _stride(parameter: torch.nn.Parameter) -> int:
     """Odd, so that a sample of a matrix is not of one of its columns."""
     return -(-parameter.numel() // SAMPLE) | 1
+
+
+def sampled_rows(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """The rows of a parameter that its sample is from."""
+    import torch
+
+    width = parameter[0].numel()
+    found: torch.Tensor = torch.unique_consecutive(torch.arange(0, parameter.numel(), _stride(parameter)) // width)
+    return found
 
 
 def _sampled(parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from weitiao.events import Event, LossSpiked, StepDone, StepSkipped
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch, Pace
 from weitiao.tasks.vocabulary import forward
-from weitiao.training.health import Health, gradient_norms
+from weitiao.training.health import Health, gradient_norms, sampled_rows
 from weitiao.training.optimizer import clip, make_optimizer, rate_factor, trainable
 from weitiao.training.recovery import Recovery
+from weitiao.training.rows import RowAdamW, by_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +46,11 @@ class Training:
     forward: Callable[[Any, Batch], Any] = forward  # model, batch -> outputs
     fresh: Callable[[], torch.nn.Module] | None = None  # makes the model as it was at the start, random numbers too
     rate: Callable[[int], float] | None = None  # learning rate at a step; None: as the settings say
+    by_rows: bool = False  # large embeddings move row by row: nobody reads weights between evaluations
     step: int = 0  # updates done
     epoch: int = 0  # epochs done
     batch: int = 0  # steps done in the current epoch
-    optimizer: torch.optim.Optimizer = field(init=False)
+    optimizer: RowAdamW = field(init=False)
     steps: int = field(init=False)  # updates planned
     health: Health = field(init=False)
     recovery: Recovery = field(init=False)
@@ -71,20 +73,21 @@ def planned_steps(steps_per_epoch: int, settings: TrainingSettings) -> int:
     return max(1, math.ceil(round(steps_per_epoch * settings.epochs, 6)))  # 100 * 1.1 is a little over 110
 
 
-def train_steps(training: Training) -> Iterator[StepDone | StepSkipped]:
+def train_steps(training: Training) -> Generator[StepDone | StepSkipped]:
     """Train on to the planned number of steps, yielding after each; `training` then stands at the next.
 
     Where `training.recovery` asks for a roll-back, whoever takes the events puts `training` back before the next one.
     """
     epoch, order = -1, list[np.ndarray]()
-    while training.step < training.steps:
-        if training.epoch != epoch:
-            epoch, order = training.epoch, training.order(training.epoch)
-        done = _update(training, order[training.batch], len(order))
-        training.step, training.batch = training.step + 1, training.batch + 1
-        if training.batch == len(order):
-            training.epoch, training.batch = training.epoch + 1, 0
-        yield done
+    with by_rows(training.model, training.optimizer) if training.by_rows else nullcontext():
+        while training.step < training.steps:
+            if training.epoch != epoch:
+                epoch, order = training.epoch, training.order(training.epoch)
+            done = _update(training, order[training.batch], len(order))
+            training.step, training.batch = training.step + 1, training.batch + 1
+            if training.batch == len(order):
+                training.epoch, training.batch = training.epoch + 1, 0
+            yield done
 
 
 def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepDone | StepSkipped:
@@ -175,9 +178,16 @@ def _measured(
     if not health.due(step):
         yield
         return
+    _settle_sampled(training, parameters)
     health.before(parameters)
     yield
+    _settle_sampled(training, parameters)
     training.told += health.after(parameters, norms, step, waiting)
+
+
+def _settle_sampled(training: Training, parameters: Sequence[torch.nn.Parameter]) -> None:
+    for parameter in parameters:
+        training.optimizer.settle(parameter, sampled_rows(parameter))
 
 
 def _judged(

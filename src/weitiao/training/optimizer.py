@@ -13,6 +13,8 @@ from weitiao.records import Pace
 if TYPE_CHECKING:
     import torch
 
+    from weitiao.training.rows import RowAdamW
+
 
 def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """Name -> parameter of everything that moves, in the model's own order."""
@@ -21,12 +23,12 @@ def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 def make_optimizer(
     model: torch.nn.Module, settings: TrainingSettings, paces: Mapping[str, Pace] | None = None
-) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019): decoupled decay on matrices, none on norms and biases.
+) -> RowAdamW:
+    """AdamW: decoupled decay on matrices, none on norms and biases.
 
     `paces` names the parameters that move otherwise than the rest; each group keeps its factor on the rate as `pace`.
     """
-    import torch
+    from weitiao.training.rows import RowAdamW
 
     moving, paces = trainable(model), paces or {}
     if not moving:
@@ -37,7 +39,7 @@ def make_optimizer(
         decays = is_matrix(name, parameter) if pace.decays is None else pace.decays
         groups.setdefault((pace.rate, decays), []).append(parameter)
     rate = float(settings.learning_rate)
-    return torch.optim.AdamW(
+    return RowAdamW(
         [
             {"params": groups[pace, decays], "weight_decay": settings.weight_decay if decays else 0.0, "pace": pace}
             for pace, decays in sorted(groups, reverse=True)
