@@ -15,14 +15,18 @@ from torch import nn
 from torch.nn import functional
 
 from tests.parity.test_vocabulary import case, gradients
+from tests.tiny import tiny_llama
 from weitiao.kernels import attention as kernels_attention
 from weitiao.kernels import keep_freed_memory, quickly
+from weitiao.kernels import swiglu as swiglu_module
+from weitiao.kernels import vocabulary_loss as vocabulary_module
 from weitiao.kernels.attention import attention
 from weitiao.kernels.cross_entropy import cross_entropy
 from weitiao.kernels.dropout import dropout, keep_mask
-from weitiao.kernels.lora_linear import lora_linear
+from weitiao.kernels.lora_linear import Update, lora_linear
 from weitiao.kernels.rms_norm import rms_norm
-from weitiao.kernels.swiglu import swiglu
+from weitiao.kernels.swiglu import lora_gated, swiglu
+from weitiao.kernels.vocabulary_loss import Deferred
 from weitiao.tasks.vocabulary import forward
 
 PRECISIONS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -158,6 +162,29 @@ def test_swiglu_is_the_formula(dtype: torch.dtype) -> None:
     both(swiglu, lambda g, u: functional.silu(g) * u, gate, up, tolerance=PRECISIONS[dtype])
 
 
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_gated_layer_with_lora_is_its_parts(dtype: torch.dtype, first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(swiglu_module, "AT_ONCE", 3 * 12)  # rows in parts
+    inputs = torch.randn(2, 5, 8, dtype=dtype, requires_grad=not first)
+    shapes = {"gate": (12, 8, 3), "up": (12, 8, 2), "down": (8, 12, 4)}
+    frozen = {name: torch.randn(out, width).to(dtype) for name, (out, width, _) in shapes.items()}
+    moving = [torch.randn(shape, requires_grad=True) / 3 for out, width, rank in shapes.values()
+              for shape in ((rank, width), (out, rank))]  # fmt: skip
+    scales = dict(zip(shapes, (2.0, 0.7, 1.5), strict=True))
+
+    def updates(given: tuple[torch.Tensor, ...]) -> list[Update]:
+        return [Update(frozen[name], None, *given[2 * i : 2 * i + 2], scales[name]) for i, name in enumerate(shapes)]
+
+    def parts(x: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        gate, up, down = updates(given)
+        return lora_linear(functional.silu(lora_linear(x, gate)) * lora_linear(x, up), down)
+
+    leaves = [each.detach().requires_grad_() for each in moving]
+    both(lambda x, *given: lora_gated(x, *updates(given)), parts, inputs, *leaves, tolerance=PRECISIONS[dtype])
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_lora_linear_is_the_formula(bias: bool) -> None:
     torch.manual_seed(0)
@@ -168,7 +195,7 @@ def test_lora_linear_is_the_formula(bias: bool) -> None:
     def formula(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return functional.linear(x, weight, offset) + 1.5 * functional.linear(functional.linear(x, a), b)
 
-    both(lambda x, a, b: lora_linear(x, weight, offset, a, b, 1.5), formula, inputs, down, up, tolerance=1e-5)
+    both(lambda x, a, b: lora_linear(x, Update(weight, offset, a, b, 1.5)), formula, inputs, down, up, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
@@ -182,6 +209,83 @@ def test_cross_entropy_is_pytorchs(dtype: torch.dtype) -> None:
 
     both(lambda x: cross_entropy(x, wanted) / 11, theirs, logits, tolerance=1e-5 if dtype == torch.float32 else 1e-2)
     assert cross_entropy(logits[:0], wanted[:0]).item() == 0
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("moves", [True, False])
+@pytest.mark.parametrize("biased", [True, False])
+def test_the_loss_of_a_matrix_over_the_vocabulary(
+    dtype: torch.dtype, moves: bool, biased: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    states, weight = (torch.randn(shape, requires_grad=True) for shape in ((37, 16), (3000, 16)))
+    bias = torch.randn(3000, requires_grad=moves) if biased else None
+    wanted = torch.randint(0, 3000, (37,))
+    weight.requires_grad_(moves)
+    for name in ("LOGITS", "WITH_GRADIENT"):
+        monkeypatch.setattr(vocabulary_module, name, 10 * 3000)  # in parts
+
+    def ours(x: torch.Tensor, w: torch.Tensor, *b: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            logits = Deferred.of(x, w, *(b or (None,)))
+        assert (logits.shape, logits.dtype, logits.requires_grad) == ((37, 3000), dtype, True)
+        return cross_entropy(logits, wanted) / 11
+
+    def theirs(x: torch.Tensor, w: torch.Tensor, *b: torch.Tensor) -> torch.Tensor:
+        logits = functional.linear(*(each.to(dtype) for each in (x, w, *b)))
+        return functional.cross_entropy(logits.float(), wanted, reduction="sum") / 11
+
+    given = [states, weight, *([bias] if bias is not None else [])]
+    both(ours, theirs, *given, tolerance=1e-5 if dtype == torch.float32 else 2e-2)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda logits: logits.float().log_softmax(-1),
+        lambda logits: logits[torch.arange(5) % 2 == 0],
+        lambda logits: torch.tanh(logits / 3) * 3,  # a model that caps its logits
+        lambda logits: logits + torch.ones(7),
+        lambda logits: functional.cross_entropy(logits, torch.zeros(5, dtype=torch.long)),
+    ],
+)
+def test_who_looks_at_deferred_logits_sees_them(look: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    torch.manual_seed(0)
+    states, weight, bias = torch.randn(5, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True), torch.randn(7)
+
+    def ours(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        seen = look(Deferred.of(x, w, bias))
+        assert type(seen) is torch.Tensor
+        return seen
+
+    both(ours, lambda x, w: look(functional.linear(x, w, bias)), states, weight, tolerance=1e-6)
+
+
+def test_padding_behind_the_texts_needs_no_mask_where_the_future_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama(tmp_path / "llama")).eval()
+    torch.manual_seed(0)
+    ids = torch.randint(3, 30, (3, 9))
+    behind, before = torch.ones_like(ids), torch.ones_like(ids)
+    behind[1, 4:] = behind[2, 7:] = before[1, :4] = 0
+    masks = list[bool]()
+    plain = kernels_attention.attention
+
+    def seen(*given: Any, **named: Any) -> torch.Tensor:
+        masks.append(given[3] is not None)
+        return plain(*given, **named)
+
+    monkeypatch.setattr(kernels_attention, "attention", seen)
+    for real, masked in ((behind, False), (before, True)):
+        wanted = model(input_ids=ids, attention_mask=real).logits
+        masks.clear()
+        with quickly(model, "fp32", learns=True):
+            found = model(input_ids=ids, attention_mask=real).logits
+        torch.testing.assert_close(found[real != 0], wanted[real != 0])
+        assert set(masks) == {masked}
 
 
 # --- whole models

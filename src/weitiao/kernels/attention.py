@@ -255,10 +255,20 @@ def mask(*given: Any, **named: Any) -> torch.Tensor | None:
     from transformers.masking_utils import sdpa_mask
 
     dtype = named.pop("dtype", torch.float32)
+    if named.get("allow_is_causal_skip", True) and _ends_in_padding(named.get("attention_mask"), named.get("q_length")):
+        named["attention_mask"] = None  # who sees no future sees no padding behind the text
     seen = sdpa_mask(*given, **named)
     if seen is None or seen.dtype != torch.bool:
         return seen  # type: ignore[no-any-return]
     return torch.where(seen, torch.zeros((), dtype=dtype, device=seen.device), torch.finfo(dtype).min)
+
+
+def _ends_in_padding(real: torch.Tensor | None, queries: Any) -> bool:
+    """Whether all padding of a batch is behind its texts; (rows, tokens), as many as there are queries."""
+    if real is None or real.ndim != 2 or real.shape[1] != queries:
+        return False
+    whole = real != 0
+    return bool((whole[:, 1:] <= whole[:, :-1]).all() and whole[:, 0].all())
 
 
 def register() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from weitiao.kernels.vocabulary_loss import Deferred, vocabulary_loss
+
 AT_ONCE = 1 << 19  # logits converted to fp32 at once: what stays in a core's cache
 
 
@@ -47,6 +49,8 @@ def cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """
     if not len(logits):
         return logits.float().sum()  # zero, and with a gradient
+    if isinstance(logits, Deferred):
+        return vocabulary_loss(logits.states, logits.weight, logits.bias, wanted, logits.product)
     if logits.device.type != "cpu":
         return torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
     return _CrossEntropy.apply(logits, wanted)  # type: ignore[no-any-return, no-untyped-call]

@@ -14,6 +14,8 @@ from weitiao.kernels.allocator import keep_freed_memory
 if TYPE_CHECKING:
     import torch
 
+    from weitiao.kernels.lora_linear import Update
+
 MARK = "_weitiao_quick"  # set on a model while its modules compute by the kernels
 
 
@@ -38,6 +40,9 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
             undo.enter_context(_halved(model, learns, without={id(module.weight) for module in packed}))
             _narrow_stream(model, undo)
         undo.enter_context(_own_attention(model))
+        words = _vocabulary_matrix(model) if learns else None
+        if words is not None:
+            packed[words] = partial(_deferred, words)
         for module in model.modules():
             forward = None if "forward" in vars(module) else packed.get(module) or _quick_forward(module)
             if forward is not None:
@@ -81,6 +86,25 @@ def _without_gradient(
     if torch.is_grad_enabled():
         return type(module).forward(module, inputs)  # type: ignore[no-any-return]
     return multiply(inputs)
+
+
+def _vocabulary_matrix(model: torch.nn.Module) -> torch.nn.Linear | None:
+    """The matrix that makes logits over the vocabulary, where it is a plain one."""
+    from torch import nn
+
+    find: Any = getattr(model, "get_output_embeddings", None)
+    found = find() if find else None
+    return found if type(found) is nn.Linear else None
+
+
+def _deferred(module: torch.nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    from weitiao.kernels.vocabulary_loss import Deferred
+
+    if inputs.ndim == 2 and torch.is_grad_enabled() and (inputs.requires_grad or module.weight.requires_grad):
+        return Deferred.of(inputs, module.weight, module.bias)
+    return type(module).forward(module, inputs)
 
 
 @contextmanager
@@ -213,7 +237,7 @@ def _gated(module: torch.nn.Module) -> Callable[..., Any] | None:
     import torch
     from torch.nn import functional
 
-    from weitiao.kernels.swiglu import swiglu
+    from weitiao.kernels.swiglu import lora_gated, swiglu
 
     inner: Any = module
     width = getattr(getattr(module, "gate_proj", None), "in_features", None)
@@ -221,6 +245,9 @@ def _gated(module: torch.nn.Module) -> Callable[..., Any] | None:
         return None
 
     def forward(x: torch.Tensor) -> torch.Tensor:
+        updates = [_update(each) for each in (inner.gate_proj, inner.up_proj, inner.down_proj)]
+        if torch.is_grad_enabled() and all(update and update.bias is None for update in updates):
+            return lora_gated(x, *updates)  # type: ignore[arg-type]
         return inner.down_proj(swiglu(inner.gate_proj(x), inner.up_proj(x)))  # type: ignore[no-any-return]
 
     line = torch.linspace(-4, 4, 33)
@@ -241,30 +268,37 @@ def _same(forward: Callable[[Any], Any], module: torch.nn.Module, width: int, dt
 
 
 def _lora_linear(module: torch.nn.Module) -> Callable[..., Any] | None:
+    return partial(_lora_forward, module) if _is_lora(module) else None
+
+
+def _is_lora(module: torch.nn.Module) -> bool:
     layers = sys.modules.get("peft.tuners.lora.layer")  # who has not imported it has no such layer
-    if layers is None or type(module) is not layers.Linear:
-        return None
-    return partial(_lora_forward, module)
+    return layers is not None and type(module) is layers.Linear
 
 
 def _lora_forward(layer: Any, inputs: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:
     from weitiao.kernels.lora_linear import lora_linear
 
-    name = layer.active_adapters[0] if len(layer.active_adapters) == 1 else ""
-    if more or named or layer.disable_adapters or layer.merged or not _plain(layer, name):
+    update = None if more or named else _update(layer)
+    if update is None:
         return type(layer).forward(layer, inputs, *more, **named)  # type: ignore[no-any-return]
-    base = layer.base_layer
-    return lora_linear(
-        inputs, base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
-    )
+    return lora_linear(inputs, update)
 
 
-def _plain(layer: Any, name: str) -> bool:
-    """Whether a layer is the paper's formula: no dropout, no DoRA, no bias of the update, a frozen matrix."""
+def _update(layer: Any) -> Update | None:
+    """A LoRA layer as the paper's formula; None where it is more or less: dropout, DoRA, a bias of the update, a matrix
+    that moves, several adapters, merged or switched off.
+    """  # fmt: skip
     from torch import nn
 
-    if name not in layer.lora_A or name in layer.lora_variant or type(layer.base_layer) is not nn.Linear:
-        return False
-    base = layer.base_layer
-    frozen = not base.weight.requires_grad and (base.bias is None or not base.bias.requires_grad)
-    return frozen and isinstance(layer.lora_dropout[name], nn.Identity) and layer.lora_B[name].bias is None
+    from weitiao.kernels.lora_linear import Update
+
+    if not _is_lora(layer) or len(layer.active_adapters) != 1 or layer.disable_adapters or layer.merged:
+        return None
+    name, base = layer.active_adapters[0], layer.base_layer
+    if name not in layer.lora_A or name in layer.lora_variant or type(base) is not nn.Linear:
+        return None
+    moves = base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad)
+    if moves or not isinstance(layer.lora_dropout[name], nn.Identity) or layer.lora_B[name].bias is not None:
+        return None
+    return Update(base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name])
