@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK = 1024  # examples sorted by length together while streaming
+TOGETHER = 8192  # of a list, which is in memory anyway
 
 Example = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 
@@ -73,7 +74,7 @@ class Predictor:
         """Return one prediction an example, in order."""
         if isinstance(examples, str):
             raise TypeError("predict takes a list of examples; for one text write predict([text])")
-        return list(self.stream(examples))
+        return list(self.stream(examples, TOGETHER))
 
     def stream(self, examples: Iterable[Example], chunk: int = CHUNK) -> Iterator[Prediction]:
         """Yield predictions in order, holding `chunk` examples at a time."""
