@@ -51,12 +51,14 @@ class Training:
     epoch: int = 0  # epochs done
     batch: int = 0  # steps done in the current epoch
     optimizer: RowAdamW = field(init=False)
+    parameters: dict[str, torch.nn.Parameter] = field(init=False)  # what moves, by name
     steps: int = field(init=False)  # updates planned
     health: Health = field(init=False)
     recovery: Recovery = field(init=False)
     told: list[Event] = field(init=False)  # of the last step, see `tell`
 
     def __post_init__(self) -> None:
+        self.parameters = trainable(self.model)
         self.optimizer = make_optimizer(self.model, self.settings, self.paces)
         self.steps = planned_steps(len(self.order(0)), self.settings)
         self.health, self.recovery = Health(self.model, self.steps), Recovery(self.settings.recovery)
@@ -79,6 +81,7 @@ def train_steps(training: Training) -> Generator[StepDone | StepSkipped]:
     Where `training.recovery` asks for a roll-back, whoever takes the events puts `training` back before the next one.
     """
     epoch, order = -1, list[np.ndarray]()
+    training.model.train()
     with by_rows(training.model, training.optimizer) if training.by_rows else nullcontext():
         while training.step < training.steps:
             if training.epoch != epoch:
@@ -97,8 +100,9 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
     start = time.perf_counter()
     batches = training.collate(rows)
     targets = sum(batch.targets for batch in batches) or 1.0  # windows of a long text may all hold nothing to learn
-    training.model.train()
-    parameters = trainable(training.model)
+    if not training.model.training:  # measuring left it so; to say it to each module takes as long as a small step
+        training.model.train()
+    parameters = training.parameters
     waiting = _waiting(training)
     with _left_out(waiting, parameters):
         total = sum(_accumulate(training, batch.to(training.device), targets) for batch in batches)
