@@ -20,7 +20,7 @@ from weitiao.kernels import attention as kernels_attention
 from weitiao.kernels import keep_freed_memory, quickly
 from weitiao.kernels import swiglu as swiglu_module
 from weitiao.kernels import vocabulary_loss as vocabulary_module
-from weitiao.kernels.attention import attention
+from weitiao.kernels.attention import attend, attention
 from weitiao.kernels.cross_entropy import cross_entropy
 from weitiao.kernels.dropout import dropout, keep_mask
 from weitiao.kernels.lora_linear import Update, lora_linear
@@ -117,6 +117,24 @@ def test_attention_is_pytorchs(dtype: torch.dtype, key_heads: int, kind: str, mo
         return scores.softmax(-1) @ v
 
     both(ours, formula, *tensors, tolerance=PRECISIONS[dtype])
+
+
+def test_a_bias_that_changed_is_filled_up_anew() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 2, 9, 4, requires_grad=True) for _ in range(3))
+    bias = torch.randn(1, 2, 9, 9, requires_grad=True)
+    for _ in range(2):
+        above = torch.randn(2, 2, 9, 4)
+        plain = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        wanted = torch.autograd.grad(plain, (query, bias), above)
+        found = torch.autograd.grad(attention(query, key, value, bias), (query, bias), above)
+        torch.testing.assert_close(found, wanted)
+        with torch.no_grad():
+            bias += torch.randn(bias.shape)  # an optimizer's step
+    with torch.inference_mode():
+        hidden = torch.zeros(2, 1, 9, 12)
+        assert torch.equal(attend(nn.Module(), query, key, value, hidden.double(), scaling=1.0)[0],
+                           attend(nn.Module(), query, key, value, hidden.double(), scaling=1.0)[0])  # fmt: skip
 
 
 def test_attention_with_dropout_is_the_formula_with_its_mask() -> None:

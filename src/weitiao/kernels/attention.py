@@ -11,6 +11,7 @@ number by number; and no key head twice where queries share it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,12 @@ class _Attention(torch.autograd.Function):
         key: torch.Tensor,
         value: torch.Tensor,
         bias: torch.Tensor | None,
+        filled: torch.Tensor | None,
         scale: float,
         causal: bool,
         chance: float,
     ) -> torch.Tensor:
-        ctx.save_for_backward(query, key, value, bias)
+        ctx.save_for_backward(query, key, value, bias, filled)
         ctx.scale, ctx.causal, ctx.chance = scale, causal, chance
         ctx.kept = keep_mask((*query.shape[:3], _padded(key.shape[2])), chance) if chance else None
         if ctx.kept is None:
@@ -50,33 +52,35 @@ class _Attention(torch.autograd.Function):
             )
         out = torch.empty_like(query)
         for rows in _parts(query, key):
-            likely = _probabilities(query[rows], key[rows], _of(bias, rows), scale, causal)
+            likely = _probabilities(query[rows], key[rows], _of(filled, rows), scale, causal)
             likely.mul_(_factor(ctx, rows, likely))
             out[rows] = torch.bmm(likely, _keys(value[rows])).view(out[rows].shape)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, bias = ctx.saved_tensors
-        for_query, for_key, for_value = (torch.empty_like(each) for each in (query, key, value))
+        query, key, value, bias, filled = ctx.saved_tensors
+        found = []
         for_bias = torch.zeros_like(bias) if ctx.needs_input_grad[3] else None
         for rows in _parts(query, key):
             q, k, v = _grouped(query[rows], key.shape[1]), _keys(key[rows]), _keys(value[rows])
             above = _grouped(gradient[rows], key.shape[1])
-            likely = _probabilities(query[rows], key[rows], _of(bias, rows), ctx.scale, ctx.causal)
+            likely = _probabilities(query[rows], key[rows], _of(filled, rows), ctx.scale, ctx.causal)
             for_likely = torch.bmm(above, v.transpose(1, 2))
             seen = likely
             if ctx.kept is not None:
                 factor = _factor(ctx, rows, likely)
                 for_likely.mul_(factor)
                 seen = likely * factor
-            for_value[rows] = _without_padding(torch.bmm(seen.transpose(1, 2), above), for_value[rows])
+            for_value = torch.bmm(seen.transpose(1, 2), above)
             scores = torch.ops.aten._softmax_backward_data(for_likely, likely, -1, likely.dtype)
             if for_bias is not None:
                 _add_to(for_bias, scores.view(*query[rows].shape[:3], -1)[..., : key.shape[2]], rows)
-            for_query[rows] = _product(scores, k, ctx.scale).view(for_query[rows].shape)
-            for_key[rows] = _without_padding(_product(scores.transpose(1, 2), q, ctx.scale), for_key[rows])
-        return for_query, for_key, for_value, for_bias, None, None, None
+            for_query = _product(scores, k, ctx.scale).view(query[rows].shape)
+            for_key = _product(scores.transpose(1, 2), q, ctx.scale)
+            found.append((for_query, *(_without_padding(each, key[rows]) for each in (for_key, for_value))))
+        whole = found[0] if len(found) == 1 else [torch.cat(parts) for parts in zip(*found, strict=True)]
+        return *whole, for_bias, None, None, None, None
 
 
 def attention(
@@ -96,7 +100,8 @@ def attention(
     `causal`, with as many queries as keys, hides the future; `chance` is dropout on the probabilities.
     """
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    return _Attention.apply(query, key, value, bias, scale, causal, chance)  # type: ignore[no-any-return, no-untyped-call]
+    filled = None if bias is None else _filled(bias)
+    return _Attention.apply(query, key, value, bias, filled, scale, causal, chance)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def read(
@@ -139,9 +144,29 @@ def _padded(tokens: int) -> int:
 def _keys(states: torch.Tensor) -> torch.Tensor:
     """(rows, heads, tokens, width) -> (rows · heads, tokens padded with zeros, width)."""
     rows, heads, tokens, width = states.shape
-    filled = states.new_zeros(rows, heads, _padded(tokens), width)
-    filled[:, :, :tokens] = states
+    filled = states.new_empty(rows, heads, _padded(tokens), width)
+    filled[:, :, :tokens], filled[:, :, tokens:] = states, 0
     return filled.view(rows * heads, -1, width)
+
+
+def _filled(bias: torch.Tensor) -> torch.Tensor:
+    """A bias that lets nothing see the keys that are filled up; made once for all layers that get the same one."""
+
+    def make() -> torch.Tensor:
+        over = _padded(bias.shape[-1]) - bias.shape[-1]
+        return functional.pad(bias.detach(), (0, over), value=-math.inf).contiguous()
+
+    return _once(bias, "_weitiao_filled", make)
+
+
+def _once(bias: torch.Tensor, name: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """What is made of a tensor, kept beside it until it changes."""
+    now = None if bias.is_inference() else bias._version
+    version, kept = getattr(bias, name, (None, None))
+    if kept is None or version != now:
+        kept = make()
+        setattr(bias, name, (now, kept))
+    return kept
 
 
 def _without_padding(states: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -159,16 +184,17 @@ def _of(bias: torch.Tensor | None, rows: slice) -> torch.Tensor | None:
 
 
 def _probabilities(
-    query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None, scale: float, causal: bool
+    query: torch.Tensor, key: torch.Tensor, filled: torch.Tensor | None, scale: float, causal: bool
 ) -> torch.Tensor:
-    """(rows · key heads, group · queries, keys padded): none for what is padding."""
+    """(rows · key heads, group · queries, keys padded): none for what is padding; `filled` is as wide as that."""
     scores = _product(_grouped(query, key.shape[1]), _keys(key).transpose(1, 2), scale)
     tokens, whole = key.shape[2], scores.view(*query.shape[:3], -1)
-    if bias is not None:
-        whole[..., :tokens].add_(bias)
+    if filled is not None:
+        whole.add_(filled)
     if causal:
         whole[..., :tokens].add_(_future(tokens, query.dtype))
-    whole[..., tokens:] = -math.inf
+    if filled is None and whole.shape[-1] > tokens:
+        whole[..., tokens:] = -math.inf
     return torch.softmax(scores, -1)
 
 
@@ -218,13 +244,22 @@ def attend(
     if torch.is_autocast_enabled("cpu"):
         wanted = torch.get_autocast_dtype("cpu")
         query, key, value = (each.to(wanted) for each in (query, key, value))
-    bias = None if bias is None else bias[..., :tokens].to(query.dtype)
+    bias = None if bias is None else _narrowed(bias, tokens, query.dtype)
     with torch.autocast("cpu", enabled=False):
         if learns:
             out = attention(query, key, value, bias, scale=scaling, causal=causal, chance=dropout)
         else:
             out = read(query, key, value, bias, scale=scaling, causal=causal)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _narrowed(bias: torch.Tensor, tokens: int, dtype: torch.dtype) -> torch.Tensor:
+    """A bias as the products want it; the same tensor for each layer that gets the same one, unless it learns."""
+    if bias.dtype == dtype and bias.shape[-1] == tokens:
+        return bias
+    if bias.requires_grad:
+        return bias[..., :tokens].to(dtype)
+    return _once(bias, f"_weitiao_{tokens}_{dtype}", lambda: bias[..., :tokens].to(dtype))
 
 
 def _learns(*states: torch.Tensor) -> bool:
