@@ -52,6 +52,14 @@ def with_rate(ready: Preparation) -> Preparation:
     return _with_rate(ready, found, told)
 
 
+def with_usual_rate(ready: Preparation) -> Preparation:
+    """Return the preparation with the method's usual rate, where the recipe asks for a range test."""
+    if ready.recipe.training.learning_rate != "range-test":
+        return ready
+    width = int(ready.pretrained.config.get_text_config().hidden_size)
+    return _with_rate(ready, ready.method.learning_rate(ready.pretrained.family, width)[0], "before the range test")
+
+
 def _with_rate(ready: Preparation, rate: float, why: str) -> Preparation:
     recipe = ready.recipe.resolved({"training.learning_rate": (rate, why)})
     return replace(ready, recipe=recipe, facts=ready.facts | {"learning_rate": rate})
@@ -79,7 +87,7 @@ def load_for_training(ready: Preparation, *, fresh: bool = True) -> Loaded:
         order=lambda epoch: data.length_bucketed(
             lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
         ),
-        collate=partial(_micro_batches, ready, lengths + models.heard(ready.pretrained)),
+        collate=partial(_micro_batches, ready, training_lengths(ready)),
         paces=method.paces(model) if isinstance(method, Paced) else {}, by_rows=_by_rows(settings),
         fresh=lambda: _begin(training, method, _model(ready)[0]),
     )  # fmt: skip
@@ -149,6 +157,19 @@ def _endless(training: Training) -> Iterator[Batch]:
 def _run(training: Training, model: torch.nn.Module, batch: Batch) -> Any:
     with training.autocast():
         return forward(model, batch)
+
+
+def training_lengths(ready: Preparation) -> np.ndarray:
+    """What each training example counts in a micro-batch: its tokens and the positions of what is heard."""
+    lengths: np.ndarray = data.column_array(ready.features["train"], "length") + models.heard(ready.pretrained)
+    return lengths
+
+
+def settled(ready: Preparation, training: Training) -> Training:
+    """Return the training, which has not begun, by settings that were chosen when the weights were there."""
+    return replace(
+        training, settings=ready.recipe.training, collate=partial(_micro_batches, ready, training_lengths(ready))
+    )
 
 
 def _micro_batches(ready: Preparation, lengths: np.ndarray, rows: np.ndarray) -> list[Batch]:

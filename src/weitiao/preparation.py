@@ -110,7 +110,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     features = {name: encode_split(split, task, reader) for name, split in splits.items()}
     refuse_errors(_nothing_left(features))
     also = {name: _also(recipe, task, reader, name) for name in recipe.evaluation.also}
-    auto = _steps(recipe, features, pretrained, task, device)
+    auto = _steps(recipe, features, pretrained, device)
     recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
     findings += [
         *learned,
@@ -324,16 +324,17 @@ def _scored(task: Task) -> dict[str, tuple[Any, str]]:
 
 
 def _steps(
-    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, task: Task, device: torch.device
+    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, device: torch.device
 ) -> dict[str, tuple[Any, str]]:
     settings, train = recipe.training, features["train"]
     an_epoch = -(-len(train) // settings.batch_size)
     longest = int(data.column_array(train, "length").max())
     positions = longest + models.heard(pretrained)
-    per_example = models.activation_bytes(pretrained, longest, logits=task.head(pretrained.family).logits)
+    per_example = models.activation_bytes(pretrained, longest, precision=settings.precision)
     per_example *= settings.regularization.passes
     most = settings.batch_size * positions
-    fits = int(models.free_memory(device) * 0.4 / per_example) * positions
+    free = min(models.free_memory(device), recipe.memory_bytes or models.free_memory(device))
+    fits = int(free * 0.4 / per_example) * positions
     tokens = max(positions, min(most, fits, CPU_TOKENS if device.type == "cpu" else most))
     need = f"they need about {max(tokens / positions * per_example / 1e9, 0.1):.1f} GB"
     return {

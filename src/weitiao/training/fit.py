@@ -101,12 +101,19 @@ def _reason(training: Training, progress: Progress) -> str:
         return "all steps are done"
     if patience is not None and progress.not_better >= patience:
         return f"no better score in {patience} evaluations"
+    if _out_of_time(training):
+        return f"the time is up after {training.step} of {training.steps} steps"
     return ""
+
+
+def _out_of_time(training: Training) -> bool:
+    return training.deadline is not None and time.monotonic() > training.deadline
 
 
 def _evaluation_due(event: StepDone | StepSkipped, training: Training) -> bool:
     """At the planned steps, and always after the last one."""
-    return event.step % int(training.settings.evaluate_every) == 0 or event.step == training.steps
+    last = event.step == training.steps or _out_of_time(training)
+    return last or event.step % int(training.settings.evaluate_every) == 0
 
 
 def _checkpoint_due(event: StepDone | StepSkipped, training: Training) -> bool:
