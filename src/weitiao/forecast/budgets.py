@@ -46,6 +46,7 @@ def within_budgets(
         ready, plan = _fitting(ready, training, plan)
     ready = _not_recomputed(ready, limited)
     training = settled(ready, training)
+    training.room = room(ready) if limited else None
     if not (limited or always or ready.recipe.time is not None):
         return ready, (training, inference), plan
     found = forecast(ready, training, inference, plan)
@@ -55,6 +56,7 @@ def within_budgets(
         left = ready.recipe.time_seconds - (time.monotonic() - began)
         ready, found = _in_time(ready, training, found, left)
         training = settled(ready, training)
+        training.room = room(ready) if limited else None
         training.deadline = time.monotonic() + left - found.last
     ready = replace(ready, facts=ready.facts | {"steps": training.steps, "forecast": found.to_dict()})
     return ready, (training, inference), plan

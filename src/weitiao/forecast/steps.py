@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     import torch
 
 SECONDS = 4.0  # of timed steps are enough; the longest is run whatever it takes
-MOST = 8  # steps timed
-FEWEST = 3
+FEWEST, MOST = 3, 60  # steps timed
+GROWTH = 0.2  # of what a step takes, where too few are run to see it: freed blocks that no other tensor fits into
+SEEN = 8  # shapes from which on it is seen
+SLOWER = 0.5  # growth with each new shape, to that seen so far: later ones find blocks that fit
 TAKE_ALL = RecoverySettings(non_finite="skip", skips=1 << 30, spike="record")  # a probe judges no losses
 
 
@@ -43,7 +45,9 @@ class Steps:
     cost: Cost  # of a micro-batch, forward and backward
     update: float  # seconds of what a step does once: the optimizer
     fill: Cost | None  # of computing once what frozen layers give, a batch
-    peak: int | None  # bytes at the longest micro-batch; None where the system does not tell
+    peak: int | None  # bytes at most in an epoch; None where the system does not tell
+    rest: int | None  # bytes between steps when freed memory is given back
+    kept: int  # of them what the steps left behind: kernels made for their shapes
 
     def seconds(self, shapes: Sequence[Shapes]) -> float:
         """Seconds of steps, of which the shapes of the micro-batches are given."""
@@ -55,7 +59,7 @@ def probed(ready: Preparation, training: Training, plan: Plan | None, *, seconds
     lengths = training_lengths(ready)
     flat = [rows for step in _cut(ready, lengths, training.order(0)) for rows in step]
     shapes = _shapes_of(lengths, flat)
-    chosen = telling(shapes, MOST)
+    chosen = [*telling(shapes, FEWEST), *range(min(MOST - FEWEST, len(flat)))]
     smallest = int(np.argmin(shapes[:, 0] * shapes[:, 1]))
     device = training.device
     with _as_in_training(ready, training), _as_it_was(device), ExitStack() as stack:
@@ -68,14 +72,36 @@ def probed(ready: Preparation, training: Training, plan: Plan | None, *, seconds
         stepping = _Stepping(training)
         for rows in [flat[smallest], flat[smallest]]:  # first uses: libraries, moments of the optimizer
             stepping.step(rows)
+        models.restart_peak(device)
+        base = models.memory_now(device)
         taken: list[tuple[int, float]] = []
+        peaks: list[tuple[int, int | None]] = []  # of so many shapes
         for number in chosen:
             taken.append((number, stepping.step(flat[number])))
+            kinds = len({tuple(shapes[done]) for done, _ in taken})
+            peaks.append((kinds, models.peak_memory(device)))
             if len(taken) >= FEWEST and sum(took for _, took in taken) > seconds:
                 break
-        peak = models.peak_memory(device)
         cost = fitted(shapes[[number for number, _ in taken]], [took for _, took in taken])
-        return Steps(cost, stepping.update, fill, peak)
+        kinds = len({tuple(shape) for shape in shapes})
+        models.trim_memory()
+        rest = models.memory_now(device)
+        kept = max((rest or 0) - (base or 0), 0)
+        return Steps(cost, stepping.update, fill, _grown(base, peaks, kinds, len(flat)), rest, kept)
+
+
+def _grown(base: int | None, peaks: Sequence[tuple[int, int | None]], kinds: int, steps: int) -> int | None:
+    """Bytes at most in a whole epoch of so many steps and shapes: freed blocks are kept, and not all fit again.
+
+    `peaks` tells the shapes run so far and the bytes at most by then, of the longest one first.
+    """
+    first, (seen, last) = peaks[0][1], peaks[-1]
+    if base is None or first is None or last is None:
+        return last
+    if seen >= SEEN:
+        each = (last - first) / (seen - peaks[0][0])
+        return int(last + SLOWER * each * min(max(kinds - seen, 0), 2 * seen))
+    return int(max(last, first + GROWTH * max(first - base, 0) * (steps > FEWEST)))
 
 
 def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> list[tuple[int, int | None]]:

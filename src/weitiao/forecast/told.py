@@ -15,7 +15,7 @@ from weitiao.training.fixed import Plan
 from weitiao.training.loop import Training
 
 EPOCHS = 3  # whose batches are looked at; those of later ones are alike
-SLACK = 1.03  # blocks of freed memory that no other tensor fits into
+SLACK = 1.05  # of what is tried out: later batches are not quite alike
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,20 @@ def _told(ready: Preparation, training: Training, plan: Plan | None, steps: Step
     start = steps.fill.of(kept_batches(ready)) if steps.fill else 0.0
     total_measuring = evaluations * measuring.evaluation + measuring.final
     train = epoch * training.steps / max(len(training.order(0)), 1) + saving
+    memory = _memory(ready, plan, steps, measuring, again=evaluations > 1)
     return Forecast(
-        memory=_memory(ready, plan, steps, measuring), free=room(ready), seconds=start + train + total_measuring,
-        epoch=epoch, start=start, measuring=total_measuring,
-        last=measuring.final + measuring.evaluation, epochs=float(settings.epochs),
+        memory=memory, free=room(ready), seconds=start + train + total_measuring, epoch=epoch, start=start,
+        measuring=total_measuring, last=measuring.final + measuring.evaluation, epochs=float(settings.epochs),
     )  # fmt: skip
 
 
-def _memory(ready: Preparation, plan: Plan | None, steps: Steps, measuring: Measuring) -> int | None:
-    if steps.peak is None:
+def _memory(ready: Preparation, plan: Plan | None, steps: Steps, measuring: Measuring, *, again: bool) -> int | None:
+    """Bytes at most, in training or in measuring; `again`: steps follow an evaluation."""
+    if steps.peak is None or steps.rest is None:
         return None
-    kept = frozen_needed(ready, plan) if plan is not None and ready.recipe.training.cache_frozen == "memory" else 0
-    moments = 8 * int(ready.facts["trainable"])
-    trains = steps.peak + kept
-    measures = (measuring.peak or 0) + measuring.besides + moments
-    return int(SLACK * max(trains, measures))
+    cached = frozen_needed(ready, plan) if plan is not None and ready.recipe.training.cache_frozen == "memory" else 0
+    trains = steps.peak + (steps.kept + measuring.kept if again else 0)
+    return max(trains, steps.rest + measuring.added + measuring.besides) + cached
 
 
 def room(ready: Preparation) -> int:

@@ -6,7 +6,7 @@ from weitiao.models.device import autocast, prediction_precision, resolve_device
 from weitiao.models.dropout import dropouts, with_dropout
 from weitiao.models.family import family_of
 from weitiao.models.load import check_head, load_model, load_saved, open_pretrained, open_reader
-from weitiao.models.memory import free_memory, memory_now, peak_memory, restart_peak
+from weitiao.models.memory import free_memory, memory_now, peak_memory, restart_peak, trim_memory
 from weitiao.models.quiet import quiet
 from weitiao.models.sizing import activation_bytes, empty_model, heard
 from weitiao.models.tokens import positions_of
@@ -32,5 +32,6 @@ __all__ = [
     "resolve_device",
     "resolve_precision",
     "restart_peak",
+    "trim_memory",
     "with_dropout",
 ]

@@ -50,7 +50,7 @@ def restart_peak(device: torch.device | None = None) -> bool:
 
         torch.cuda.reset_peak_memory_stats(device)
         return True
-    _trim()
+    trim_memory()
     try:
         CLEAR.write_text("5")  # proc(5): resets the peak resident set size
     except OSError:
@@ -75,7 +75,7 @@ def _status(name: str) -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def _trim() -> None:
+def trim_memory() -> None:
     """Have the C library hand freed blocks to the kernel, where it can."""
     import ctypes
     import gc
