@@ -114,7 +114,7 @@ def _batches(on: Labelled) -> list[np.ndarray]:
     return in_length_order(lengths, BATCH, tokens=TOKENS, groups=rows, parts=parts)
 
 
-Seen = list[tuple[list[Example], list[Prediction]]]
+Seen = list[tuple[Sequence[Example], Sequence[Prediction]]]
 
 
 def _reads(inference: Inference, on: Sequence[Labelled]) -> tuple[Cost, Seen]:
@@ -153,11 +153,10 @@ def _reads(inference: Inference, on: Sequence[Labelled]) -> tuple[Cost, Seen]:
 
 def _generation(inference: Inference) -> GenerationOptions | None:
     """How the task writes text; None where it writes none, or its parts do."""
-    found = getattr(inference.task.options, "generation", None)
-    writes = isinstance(inference.task, Generates) and isinstance(found, GenerationOptions)
-    if not writes or inference.task.generation_config(inference.model, inference.reader) is None:
-        return None
-    return found
+    task: Any = inference.task
+    found = getattr(task.options, "generation", None)
+    writes = isinstance(task, Generates) and task.generation_config(inference.model, inference.reader) is not None
+    return found if writes and isinstance(found, GenerationOptions) else None
 
 
 def _writing_less(inference: Inference, tokens: int) -> Inference:
