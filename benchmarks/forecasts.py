@@ -1,8 +1,8 @@
-"""`python -m benchmarks forecast`: what `weitiao check` forecasts for varied recipes, beside what the runs then took.
+"""`python -m benchmarks forecast`: what `weitiao check` forecasts for varied recipes, beside what the runs took.
 
-Each recipe is checked and trained by the command line in processes of their own, with one thread: a process that nothing
-holds up uses as many seconds of the processor as go by. A check that was held up is made again; of a run, the time in
-which it was held up is not counted.
+Each recipe is checked and trained by the command line in processes of their own, with one thread: a process that
+nothing holds up uses as many seconds of the processor as go by. A check that was held up is made again; of a run, the
+time in which it was held up is not counted.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from weitiao.training.mixout import Mixout
 from weitiao.training.penalty import Penalty
 from weitiao.training.r_drop import Agreement, TwoPasses
 from weitiao.training.range_test import range_test, suggested
+from weitiao.training.recompute import recomputed
 from weitiao.training.seeds import seed_everything
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def with_rate(ready: Preparation) -> Preparation:
     width = int(ready.pretrained.config.get_text_config().hidden_size)
     usual, _ = ready.method.learning_rate(ready.pretrained.family, width)
     training, _ = load_for_training(_with_rate(ready, usual, ""))
-    with quickly(training.model, ready.precision, learns=True):
+    again = recomputed(training.model, ready.recipe.training.checkpoint_activations)
+    with quickly(training.model, ready.precision, learns=True), again:
         rates, losses = range_test(training, usual)
     found = suggested(rates, losses)
     if found is None:

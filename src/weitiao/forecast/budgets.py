@@ -84,7 +84,7 @@ def _fitting(ready: Preparation, training: Training, plan: Plan | None) -> tuple
     wanted = ready.recipe.training.checkpoint_activations
     kept = frozen_needed(ready, plan) if plan and ready.recipe.training.cache_frozen == "memory" else 0
     rows, peaks = _most_rows(ready, training, most - kept)
-    if not rows and wanted == "auto" and blocks(training.model) and _frees(ready, plan):
+    if not rows and wanted == "auto" and _recomputable(ready, training) and _frees(ready, plan):
         tried = _recomputing(ready, f"one example at a time takes {_size(peaks[0])} without")
         again, peaks_again = _most_rows(tried, training, most)
         if again:
@@ -130,6 +130,11 @@ def _wished(ready: Preparation) -> int:
 def _rows(ready: Preparation, tokens: int) -> int:
     count = min(ready.recipe.training.batch_size, len(ready.features["train"]))
     return max(1, min(count, tokens // int(training_lengths(ready).max())))
+
+
+def _recomputable(ready: Preparation, training: Training) -> bool:
+    """Whether blocks can be computed again: mixout's weights are gone by then."""
+    return bool(blocks(training.model)) and not ready.recipe.training.regularization.mixout
 
 
 def _frees(ready: Preparation, plan: Plan | None) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import re
 import sys
 from contextlib import suppress
@@ -50,6 +52,7 @@ def restart_peak(device: torch.device | None = None) -> bool:
 
         torch.cuda.reset_peak_memory_stats(device)
         return True
+    gc.collect()
     trim_memory()
     try:
         CLEAR.write_text("5")  # proc(5): resets the peak resident set size
@@ -77,10 +80,6 @@ def _status(name: str) -> int | None:
 
 def trim_memory() -> None:
     """Have the C library hand freed blocks to the kernel, where it can."""
-    import ctypes
-    import gc
-
-    gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

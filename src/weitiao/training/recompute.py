@@ -67,20 +67,42 @@ def check_recomputed(
     loss: Callable[[Any, Batch], torch.Tensor],
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> None:
-    """Raise a `RecipeError` where blocks that are computed again give another loss: `transformers` takes the keys and
-    values that stand before the text (prefix tuning of a decoder) out of such blocks.
-    """  # fmt: skip
+    """Raise a `RecipeError` where blocks that are computed again give another loss or other gradients.
+
+    Prefix tuning of a decoder is such a case: `transformers` takes the keys and values before the text out of such
+    blocks. The model is left without gradients.
+    """
     import torch
 
-    losses = []
-    for wanted in ("never", "always"):
-        with torch.random.fork_rng(), recomputed(model, wanted), torch.no_grad():
-            torch.manual_seed(0)
-            model.train()
-            with autocast():
-                losses.append(float(loss(run(model, batch), batch)))
-    plain, again = losses
-    if abs(plain - again) > 1e-4 * max(abs(plain), 1e-6):
-        told = f"this model's blocks computed again give another loss ({again:.5g} instead of {plain:.5g})"
+    found = []
+    try:
+        for wanted in ("never", "always"):
+            with torch.random.fork_rng(), recomputed(model, wanted):
+                torch.manual_seed(0)
+                model.train()
+                with autocast():
+                    outputs = run(model, batch)
+                one = loss(outputs, batch)
+                one.backward()  # type: ignore[no-untyped-call]
+            gradients = [p.grad.detach().float().clone() for p in model.parameters() if p.grad is not None]
+            found.append((float(one.detach()), gradients))
+            model.zero_grad(set_to_none=True)
+        alike = _alike(*found)
+    except (RuntimeError, ValueError):  # shapes that do not fit any more
+        model.zero_grad(set_to_none=True)
+        alike = False
+    if not alike:
+        told = "this model with this method does not give the same when its blocks are computed again"
         fix = "Set it to never; a lower training.micro_batch_tokens saves memory, too."
         raise RecipeError(told, where=SETTING, fix=fix)
+
+
+def _alike(plain: tuple[float, list[torch.Tensor]], again: tuple[float, list[torch.Tensor]]) -> bool:
+    """Whether a loss and gradients are the same but for rounding."""
+    import torch
+
+    if abs(plain[0] - again[0]) > 1e-4 * max(abs(plain[0]), 1e-6) or len(plain[1]) != len(again[1]):
+        return False
+    off = sum(float((one - other).square().sum()) for one, other in zip(plain[1], again[1], strict=True))
+    size = sum(float(torch.linalg.vector_norm(one)) ** 2 for one in plain[1])
+    return bool(off <= 1e-4 * size)
