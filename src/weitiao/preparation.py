@@ -244,7 +244,7 @@ def _check_regularization(recipe: Recipe, task: Task, method: Method, shape: Out
         refused.append(("training.ema", f"'{method.name}' takes weights out of the model, which an average would keep",
                         "Take ema out, or another method, such as lora."))  # fmt: skip
     if wanted.mixout and recipe.training.checkpoint_activations == "always":
-        refused.append(("training.checkpoint_activations", "mixout's weights are drawn for one pass, and gone in backward",
+        refused.append(("training.checkpoint_activations", "mixout draws weights for a pass: they are gone in backward",
                         "Set it to never, or take mixout out."))  # fmt: skip
     for key, problem, fix in refused[:1]:
         raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
