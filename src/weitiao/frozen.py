@@ -91,6 +91,11 @@ def _kept_features(ready: Preparation) -> dict[str, Dataset]:
     return {name: split for name, split in ready.features.items() if name == "train" or (name == "validation" and once)}
 
 
+def keeps_validation(ready: Preparation) -> bool:
+    """Whether what frozen layers give is kept for validation, too."""
+    return "validation" in _kept_features(ready)
+
+
 def _needed(ready: Preparation, plan: Plan) -> tuple[int, int]:
     """Rows of features, and the bytes that keeping them takes, at most."""
     lengths = [data.column_array(split, "length") for split in _kept_features(ready).values()]

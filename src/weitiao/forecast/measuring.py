@@ -58,8 +58,11 @@ class _Writing:
         return tokens * (self.token * len(shapes) + self.token_row * float(shapes[:, 0].sum()))
 
 
-def measured(ready: Preparation, inference: Inference) -> Measuring:
-    """Predict the longest batch of what is measured and a few others; see `Measuring`. The model stays as it is."""
+def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measuring:
+    """Predict the longest batch of what is measured and a few others; see `Measuring`. The model stays as it is.
+
+    `known`: in training, what frozen layers give for validation is there already.
+    """
     names = [name for name in SPLITS if name in ready.features and name != "train"]
     settings, seed = ready.recipe.evaluation, ready.recipe.data_seed
     samples_ = {name: ready.labelled(name).sample(settings.most, seed) for name in names}
@@ -83,7 +86,10 @@ def measured(ready: Preparation, inference: Inference) -> Measuring:
     tune = 0.0
     if "validation" in samples_ and tuning:
         tune = passed(ready.labelled("validation"), answers=True)
-    evaluation = tune + passed(samples_["validation"], answers=False) if "validation" in samples_ else 0.0
+    evaluation = 0.0
+    if "validation" in samples_:
+        on = samples_["validation"]
+        evaluation = scores.add * len(on.rows) if known else tune + passed(on, answers=False)
     final, besides = tune + _writes(ready), 0
     for on in [*samples_.values(), *others.values()]:
         final += passed(on, answers=True) + scores.bootstrap(len(on.rows))

@@ -69,7 +69,7 @@ def probed(ready: Preparation, training: Training, plan: Plan | None, *, seconds
             states = FixedStates(training.model, plan)
             stack.enter_context(states.serving())
             fill = _filled(ready, training, states, [flat[smallest], *(flat[number] for number in chosen)])
-        stepping = _Stepping(training)
+        stepping = stack.enter_context(_Stepping(training))
         for rows in [flat[smallest], flat[smallest]]:  # first uses: libraries, moments of the optimizer
             stepping.step(rows)
         models.restart_peak(device)
@@ -109,9 +109,8 @@ def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> li
     lengths = training_lengths(ready)
     longest = np.argsort(-lengths, kind="stable")
     device, found = training.device, []
-    with _as_in_training(ready, training), _as_it_was(device):
-        one = replace(training, collate=_together(ready))
-        stepping = _Stepping(one)
+    one = replace(training, collate=_together(ready))
+    with _as_in_training(ready, training), _as_it_was(device), _Stepping(one) as stepping:
         stepping.step(longest[-1:])  # moments of the optimizer, first uses
         for count in counts:
             models.restart_peak(device)
@@ -149,9 +148,20 @@ class _Stepping:
         )  # fmt: skip
         self._steps = train_steps(self._training)
         self._updates: list[float] = []
-        optimizer, began = self._training.optimizer, [0.0]
-        optimizer.register_step_pre_hook(lambda *_: began.__setitem__(0, time.perf_counter()))
-        optimizer.register_step_post_hook(lambda *_: self._updates.append(time.perf_counter() - began[0]))
+        self._began: list[float] = []  # of the updates under way: an optimizer may call that of its base class
+        self._training.optimizer.register_step_pre_hook(lambda *_: self._began.append(time.perf_counter()))
+        self._training.optimizer.register_step_post_hook(lambda *_: self._updated())
+
+    def __enter__(self) -> _Stepping:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._steps.close()  # what the loop changed in the model for its time is put back
+
+    def _updated(self) -> None:
+        began = self._began.pop()
+        if not self._began:
+            self._updates.append(time.perf_counter() - began)
 
     @property
     def update(self) -> float:

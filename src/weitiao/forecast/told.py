@@ -9,7 +9,7 @@ from weitiao import models
 from weitiao.evaluation.evaluate import Inference
 from weitiao.forecast.measuring import Measuring, disk_seconds, measured
 from weitiao.forecast.steps import Steps, probed, shapes_of_steps
-from weitiao.frozen import frozen_needed, kept_batches
+from weitiao.frozen import frozen_needed, keeps_validation, kept_batches
 from weitiao.preparation import Preparation
 from weitiao.training.fixed import Plan
 from weitiao.training.loop import Training
@@ -52,7 +52,7 @@ def forecast(ready: Preparation, training: Training, inference: Inference, plan:
     `inference` is of the model of `training`, `plan` what is computed once (`frozen.py`).
     """
     steps = probed(ready, training, plan)
-    measuring = measured(ready, inference)
+    measuring = measured(ready, inference, known=plan is not None and keeps_validation(ready))
     return _told(ready, training, plan, steps, measuring)
 
 
