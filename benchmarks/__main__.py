@@ -1,4 +1,6 @@
-"""`python -m benchmarks`: measure Weitiao beside its peers; `python -m benchmarks table FILE`: write the page anew."""
+"""`python -m benchmarks`: measure Weitiao beside its peers; `table FILE`: write the page anew; `forecast`: measure what
+`weitiao check` forecasts beside what runs take.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import tables
+from benchmarks import forecasts, tables
 from benchmarks.jobs import chosen
 from benchmarks.running import ROOT, Plan, measure
 
@@ -25,6 +27,9 @@ def main() -> None:
         if len(sys.argv) != 3:
             sys.exit("usage: python -m benchmarks table RESULT.json")
         tables.write(Path(sys.argv[2]), PAGE)
+        return
+    if sys.argv[1:2] == ["forecast"]:
+        forecasts.main(sys.argv[2:])
         return
     given = _options().parse_args()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,6 +22,7 @@ from weitiao.evaluation.course import Course
 from weitiao.evaluation.summary import Curves, Elsewhere, Facts, Histogram, SplitFacts, recipe_rows
 from weitiao.models import peak_memory
 from weitiao.preparation import Preparation
+from weitiao.trackers import units
 from weitiao.trackers.jsonl import read_events
 from weitiao.views import sample_rows, views
 
@@ -47,7 +49,7 @@ def gather(run: Run, ready: Preparation, measured: Measured | None, also: Sequen
         recipe=recipe_rows(recipe),
         recipe_yaml=recipe.to_yaml(),
         summary={"parameters": f"{parameters:,}", "trained": f"{trainable:,} ({trainable / parameters:.1%})"},
-        environment=environment(ready.facts),
+        environment=environment(ready.facts) | _beside_forecast(run, ready.facts.get("forecast")),
         views=views(ready, "train", sample_rows(ready, VIEWS)),
         also=[Elsewhere(each.split, each.scores, each.baselines, each.comparisons) for each in also],
         **(_measurement(measured) if measured else {}),
@@ -103,6 +105,15 @@ def environment(summary: Mapping[str, Any]) -> dict[str, str]:
         "device": str(summary["device"]), "precision": str(summary["precision"]),
         **({"peak memory": f"{peak / 1e9:.2f} GB"} if (peak := peak_memory()) else {}),
     }  # fmt: skip
+
+
+def _beside_forecast(run: Run, forecast: Mapping[str, Any] | None) -> dict[str, str]:
+    """Memory and time up to the report beside what was forecast of them, where it was."""
+    if forecast is None:
+        return {}
+    peak, told, seconds = peak_memory(), forecast["memory"], time.time() - run.started
+    memory = {"peak memory": f"{units.size(peak)} (forecast: {units.size(told)})"} if peak and told else {}
+    return memory | {"time": f"{units.duration(seconds)} (forecast: {units.duration(forecast['seconds'])})"}
 
 
 def _versions(names: Iterable[str]) -> dict[str, str]:

@@ -63,6 +63,8 @@ def _planned(ready: Preparation, training: Training, wanted: str) -> Plan:
         raise NothingFixed("no layer is frozen")
     if "part" in train.column_names:
         raise NothingFixed("several tasks are learned together")
+    if ready.recipe.training.checkpoint_activations == "always":
+        raise NothingFixed("the blocks are computed again in backward")
     if len(train) < 5:
         raise NothingFixed("there are too few examples")
     few = _unlike(data.column_array(train, "length"))
@@ -89,6 +91,11 @@ def _kept_features(ready: Preparation) -> dict[str, Dataset]:
     return {name: split for name, split in ready.features.items() if name == "train" or (name == "validation" and once)}
 
 
+def keeps_validation(ready: Preparation) -> bool:
+    """Whether what frozen layers give is kept for validation, too."""
+    return "validation" in _kept_features(ready)
+
+
 def _needed(ready: Preparation, plan: Plan) -> tuple[int, int]:
     """Rows of features, and the bytes that keeping them takes, at most."""
     lengths = [data.column_array(split, "length") for split in _kept_features(ready).values()]
@@ -96,15 +103,26 @@ def _needed(ready: Preparation, plan: Plan) -> tuple[int, int]:
     return rows, plan.bytes(rows, tokens)
 
 
+def frozen_needed(ready: Preparation, plan: Plan) -> int:
+    """Bytes that keeping what frozen layers give takes, at most."""
+    return _needed(ready, plan)[1]
+
+
 def _place(ready: Preparation, plan: Plan) -> tuple[str, str]:
     """Where to keep it by its size, and why."""
     rows, size = _needed(ready, plan)
-    memory, disk = models.free_memory(), shutil.disk_usage(_existing(ready)).free
+    memory, disk = _memory(ready), shutil.disk_usage(_existing(ready)).free
     told = f"{rows:,} rows take {size / 1e6:,.1f} MB"
     for place, free in (("memory", memory), ("disk", disk)):
         if size <= SHARE * free:
             return place, f"{told}, {place} has {free / 1e6:,.0f} MB free"
     return "never", f"{told}, more than a quarter of what memory ({memory / 1e6:,.0f} MB) or disk have free"
+
+
+def _memory(ready: Preparation) -> int:
+    """What is free, and within the recipe's budget for memory."""
+    free, most = models.free_memory(), ready.recipe.memory_bytes
+    return free if most is None else max(min(free, most - (models.memory_now() or 0)), 0)
 
 
 def _existing(ready: Preparation) -> Path:
@@ -131,7 +149,7 @@ def computed_once(
     with states.serving():
         rows, size = _needed(ready, plan)
         done, told = 0, 0.0
-        for count in states.fill(_all_batches(ready), training.autocast):
+        for count in states.fill(all_batches(ready), training.autocast):
             if stop.is_set():
                 raise Interrupted("stopped before the first step")
             if done == 0 or time.monotonic() - told > PATIENCE:
@@ -142,8 +160,18 @@ def computed_once(
         yield
 
 
-def _all_batches(ready: Preparation) -> Iterator[Batch]:
+def all_batches(ready: Preparation) -> Iterator[Batch]:
     """All rows that come by again, always in the same batches: so is what is kept, after a stop as before it."""
     for name, features in _kept_features(ready).items():
         for rows in data.in_length_order(data.column_array(features, "length"), BATCH, tokens=TOKENS):
             yield _collated(ready, features, name == "train", rows)
+
+
+def kept_batches(ready: Preparation) -> np.ndarray:
+    """The shapes of `all_batches`: rows and tokens of the longest, int64 of shape (batches, 2)."""
+    shapes = [
+        (len(rows), lengths[rows].max())
+        for lengths in (data.column_array(features, "length") for features in _kept_features(ready).values())
+        for rows in data.in_length_order(lengths, BATCH, tokens=TOKENS)
+    ]
+    return np.array(shapes, dtype=np.int64).reshape(-1, 2)

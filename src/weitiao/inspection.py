@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from weitiao.evaluation.report import write_report
 from weitiao.evaluation.summary import View
 from weitiao.events import Event, Writing
 from weitiao.facts import evaluation_facts
+from weitiao.forecast import within_budgets
+from weitiao.frozen import with_frozen_part
+from weitiao.loading import load_for_training, with_usual_rate
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation, as_recipe, encode_split, measured_on, open_examples, prepare, refuse_errors
 from weitiao.recipe import Recipe
@@ -72,13 +76,34 @@ class Evaluation:
         return self.measured.to_dict()
 
 
-def check(recipe: Recipe | Path | str | Mapping[str, Any]) -> Checked:
-    """Find out everything that can be known before training; trains and writes nothing."""
+def check(recipe: Recipe | Path | str | Mapping[str, Any], *, forecast: bool = True) -> Checked:
+    """Find out everything that can be known before training; trains and writes nothing.
+
+    With `forecast` the model is loaded and a few steps are tried out, which leave it as it was: `Checked.facts` then
+    tells what the run will take, and `Checked.recipe` what was chosen for it. Raises a `RecipeError` where it does not
+    fit into the recipe's `memory` or `time`.
+    """
+    began = time.monotonic()
     recipe = as_recipe(recipe)
     check_output(recipe)
     with models.quiet():
         ready = prepare(recipe)
+        if forecast and not any(finding.level == "error" for finding in ready.findings):
+            ready = _forecast(ready, began)
     return Checked(ready.recipe, ready.findings, ready.facts)
+
+
+def _forecast(ready: Preparation, began: float) -> Preparation:
+    """The preparation with what the run will take in its facts; the rate of a range test stays to be found."""
+    known, rate = with_usual_rate(ready), ready.recipe
+    loaded = load_for_training(known, fresh=False)
+    known, plan = with_frozen_part(known, loaded[0])
+    known, _, _ = within_budgets(known, loaded, plan, began=began, always=True)
+    if rate.training.learning_rate == "range-test":
+        asked = rate.origin("training.learning_rate")
+        known = replace(known, recipe=known.recipe.changed({"training.learning_rate": ("range-test", asked)}),
+                        facts=known.facts | {"learning_rate": "range-test"})  # fmt: skip
+    return known
 
 
 def inspect(

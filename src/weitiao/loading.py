@@ -24,6 +24,7 @@ from weitiao.training.mixout import Mixout
 from weitiao.training.penalty import Penalty
 from weitiao.training.r_drop import Agreement, TwoPasses
 from weitiao.training.range_test import range_test, suggested
+from weitiao.training.recompute import recomputed
 from weitiao.training.seeds import seed_everything
 
 if TYPE_CHECKING:
@@ -43,13 +44,22 @@ def with_rate(ready: Preparation) -> Preparation:
     width = int(ready.pretrained.config.get_text_config().hidden_size)
     usual, _ = ready.method.learning_rate(ready.pretrained.family, width)
     training, _ = load_for_training(_with_rate(ready, usual, ""))
-    with quickly(training.model, ready.precision, learns=True):
+    again = recomputed(training.model, ready.recipe.training.checkpoint_activations)
+    with quickly(training.model, ready.precision, learns=True), again:
         rates, losses = range_test(training, usual)
     found = suggested(rates, losses)
     if found is None:
         return _with_rate(ready, usual, f"the usual rate: the loss did not fall in a range test of {len(losses)} steps")
     told = f"range test of {len(losses)} steps from {rates[0]:.1g} to {rates[-1]:.1g}; the usual rate is {usual:g}"
     return _with_rate(ready, found, told)
+
+
+def with_usual_rate(ready: Preparation) -> Preparation:
+    """Return the preparation with the method's usual rate, where the recipe asks for a range test."""
+    if ready.recipe.training.learning_rate != "range-test":
+        return ready
+    width = int(ready.pretrained.config.get_text_config().hidden_size)
+    return _with_rate(ready, ready.method.learning_rate(ready.pretrained.family, width)[0], "before the range test")
 
 
 def _with_rate(ready: Preparation, rate: float, why: str) -> Preparation:
@@ -79,7 +89,7 @@ def load_for_training(ready: Preparation, *, fresh: bool = True) -> Loaded:
         order=lambda epoch: data.length_bucketed(
             lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
         ),
-        collate=partial(_micro_batches, ready, lengths + models.heard(ready.pretrained)),
+        collate=partial(_micro_batches, ready, training_lengths(ready)),
         paces=method.paces(model) if isinstance(method, Paced) else {}, by_rows=_by_rows(settings),
         fresh=lambda: _begin(training, method, _model(ready)[0]),
     )  # fmt: skip
@@ -149,6 +159,19 @@ def _endless(training: Training) -> Iterator[Batch]:
 def _run(training: Training, model: torch.nn.Module, batch: Batch) -> Any:
     with training.autocast():
         return forward(model, batch)
+
+
+def training_lengths(ready: Preparation) -> np.ndarray:
+    """What each training example counts in a micro-batch: its tokens and the positions of what is heard."""
+    lengths: np.ndarray = data.column_array(ready.features["train"], "length") + models.heard(ready.pretrained)
+    return lengths
+
+
+def settled(ready: Preparation, training: Training) -> Training:
+    """Return the training, which has not begun, by settings that were chosen when the weights were there."""
+    return replace(
+        training, settings=ready.recipe.training, collate=partial(_micro_batches, ready, training_lengths(ready))
+    )
 
 
 def _micro_batches(ready: Preparation, lengths: np.ndarray, rows: np.ndarray) -> list[Batch]:

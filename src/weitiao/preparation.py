@@ -110,7 +110,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     features = {name: encode_split(split, task, reader) for name, split in splits.items()}
     refuse_errors(_nothing_left(features))
     also = {name: _also(recipe, task, reader, name) for name in recipe.evaluation.also}
-    auto = _steps(recipe, features, pretrained, task, device)
+    auto = _steps(recipe, features, pretrained, device)
     recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
     findings += [
         *learned,
@@ -243,6 +243,9 @@ def _check_regularization(recipe: Recipe, task: Task, method: Method, shape: Out
     if recipe.training.ema is not None and isinstance(method, TakesPart):
         refused.append(("training.ema", f"'{method.name}' takes weights out of the model, which an average would keep",
                         "Take ema out, or another method, such as lora."))  # fmt: skip
+    if wanted.mixout and recipe.training.checkpoint_activations == "always":
+        refused.append(("training.checkpoint_activations", "mixout draws weights for a pass: they are gone in backward",
+                        "Set it to never, or take mixout out."))  # fmt: skip
     for key, problem, fix in refused[:1]:
         raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
 
@@ -324,16 +327,17 @@ def _scored(task: Task) -> dict[str, tuple[Any, str]]:
 
 
 def _steps(
-    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, task: Task, device: torch.device
+    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, device: torch.device
 ) -> dict[str, tuple[Any, str]]:
     settings, train = recipe.training, features["train"]
     an_epoch = -(-len(train) // settings.batch_size)
     longest = int(data.column_array(train, "length").max())
     positions = longest + models.heard(pretrained)
-    per_example = models.activation_bytes(pretrained, longest, logits=task.head(pretrained.family).logits)
+    per_example = models.activation_bytes(pretrained, longest, precision=settings.precision)
     per_example *= settings.regularization.passes
     most = settings.batch_size * positions
-    fits = int(models.free_memory(device) * 0.4 / per_example) * positions
+    free = min(models.free_memory(device), recipe.memory_bytes or models.free_memory(device))
+    fits = int(free * 0.4 / per_example) * positions
     tokens = max(positions, min(most, fits, CPU_TOKENS if device.type == "cpu" else most))
     need = f"they need about {max(tokens / positions * per_example / 1e9, 0.1):.1f} GB"
     return {

@@ -13,6 +13,7 @@ from weitiao.artifacts.run_folder import Run, check_output, create_run, find_run
 from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import Inference, score, tuned
 from weitiao.events import Found, RunFinished, RunStarted
+from weitiao.forecast import within_budgets
 from weitiao.frozen import computed_once, with_frozen_part
 from weitiao.inspection import Checked, Evaluation, check, evaluate, inspect, load
 from weitiao.kernels import quickly
@@ -26,6 +27,7 @@ from weitiao.trackers.base import Tracker
 from weitiao.training.checkpoint import Checkpoints
 from weitiao.training.fit import fit, stop_on_signal
 from weitiao.training.fixed import Plan
+from weitiao.training.recompute import recomputed
 
 __all__ = [
     "Checked",
@@ -48,6 +50,7 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
     Raises `WeitiaoError` before anything is written where recipe, data or model cannot be used, and `Interrupted`
     after ctrl-C or SIGTERM: the run can then be resumed.
     """
+    began = time.monotonic()
     with models.quiet():
         recipe = as_recipe(recipe)
         check_output(recipe)
@@ -56,6 +59,7 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
         ready = with_rate(ready)
         loaded = load_for_training(ready)  # whatever is wrong shows before the run has a folder
         ready, plan = with_frozen_part(ready, loaded[0])
+        ready, loaded, plan = within_budgets(ready, loaded, plan, began=began)
         return _carry_out(create_run(ready.recipe, ready.digest), ready, loaded, plan, trackers)
 
 
@@ -84,6 +88,7 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, plan: Plan | None, 
         validate = partial(_validated, inference, ready) if "validation" in ready.features else None
         with (
             quickly(training.model, ready.precision, learns=True),
+            recomputed(training.model, ready.recipe.training.checkpoint_activations),
             stop_on_signal() as stop,  # ends with the loop: after it, ctrl-C loses nothing and need not wait
             computed_once(ready, training, plan, run.folder / "frozen", record, stop),
         ):

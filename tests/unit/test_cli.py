@@ -125,10 +125,13 @@ class Fake:
         self._asked("resume", run)
         return FakeRun(self.folder)
 
-    def check(self, recipe: Recipe) -> Any:
-        self._asked("check", recipe)
+    def check(self, recipe: Recipe, *, forecast: bool = True) -> Any:
+        self._asked("check", recipe, forecast=forecast)
         facts = {"task": "text-classification", "labels": ["good", "bad"], "parameters": 22_700_000,
                  "splits": {"train": {"examples": 800, "origin": "80% of reviews.csv"}}}  # fmt: skip
+        if forecast:
+            facts["forecast"] = {"memory": 1_210_000_000, "free": 8_000_000_000, "seconds": 92.0, "epoch": 20.0,
+                                 "start": 0.0, "measuring": 32.0, "last": 30.0, "epochs": 3.0}  # fmt: skip
         resolved = recipe.resolved({"training.learning_rate": (1e-4, "usual")})
         return SimpleNamespace(recipe=resolved, findings=self.findings, facts=facts)
 
@@ -355,6 +358,10 @@ def test_check_with_an_error_exits_with_2(command: Command, fake: Fake) -> None:
 
 def test_check_as_json(command: Command, fake: Fake) -> None:
     fake.findings = [Finding("error", "w", "p", "f")]
+    done = command("check", "recipe.yaml")
+    assert "about 1.21 GB at most of 8.00 GB" in done.out
+    assert "about 1 min 32 s: 3 x 20 s an epoch, 32 s of measuring and writing" in done.out
+    assert "at most" not in command("check", "recipe.yaml", "--no-forecast").out
     done = command("check", "recipe.yaml", "--json")
     told = json.loads(done.out)
     assert done.code == 2

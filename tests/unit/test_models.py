@@ -17,7 +17,7 @@ import torch
 from tests import tiny
 from weitiao import models
 from weitiao.errors import ModelError, RecipeError, WeitiaoError, WeitiaoWarning
-from weitiao.models import fingerprint, sizing
+from weitiao.models import fingerprint, memory
 from weitiao.models.tokens import NO_LIMIT
 from weitiao.recipe import ModelSettings
 from weitiao.records import Head, Pretrained
@@ -513,8 +513,8 @@ def test_sizes(made: dict[str, Path], name: str) -> None:
 
 def test_free_memory_heeds_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 << 20 < models.free_memory() < 1 << 50
-    monkeypatch.setattr(sizing, "_machine_memory", lambda: 8 << 30)
-    monkeypatch.setattr(sizing, "_container_memory", lambda: 1 << 30)
+    monkeypatch.setattr(memory, "_machine_memory", lambda: 8 << 30)
+    monkeypatch.setattr(memory, "_container_memory", lambda: 1 << 30)
     assert models.free_memory() == 1 << 30
 
 

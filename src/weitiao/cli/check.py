@@ -18,14 +18,19 @@ TOLD = ("level", "where", "problem", "fix")  # of a finding, to other programs
 def check(
     recipe: Annotated[Path, typer.Argument(help="The recipe: .yaml, .toml or .json.", metavar="RECIPE")],
     set_: options.Set = None,
+    forecast: Annotated[
+        bool,
+        typer.Option("--forecast/--no-forecast", help="Load the model and try out a few steps: memory and time."),
+    ] = True,
     json_: options.Json = False,
 ) -> None:
-    """Check recipe, data and model; trains nothing.
+    """Check recipe, data and model, and tell what memory and time the run will take; trains nothing.
 
     \b
     Example:
       weitiao check recipe.yaml
-      weitiao check recipe.yaml --set training.batch_size=64
+      weitiao check recipe.yaml --set memory=8GB --set time=30m
+      weitiao check recipe.yaml --no-forecast
 
     Exits with 2 when something stands in the way of training.
     """
@@ -33,7 +38,7 @@ def check(
     from weitiao.cli import show
     from weitiao.recipe import Recipe
 
-    checked = run.check(Recipe.read(recipe, set_ or ()))
+    checked = run.check(Recipe.read(recipe, set_ or ()), forecast=forecast)
     errors = [finding for finding in checked.findings if finding.level == "error"]
     if json_:
         found = [{name: vars(finding)[name] for name in TOLD} for finding in checked.findings]
@@ -50,11 +55,15 @@ def check(
 
 
 def facts(known: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return facts as (name, text) rows; a table of splits becomes a row a split."""
-    rows = []
+    """Return facts as (name, text) rows; a table of splits becomes a row a split, a forecast one of memory and time."""
+    from weitiao.trackers import units
+
+    rows: list[tuple[str, str]] = []
     for name, value in known.items():
         if name == "splits" and isinstance(value, dict):
             rows += [(split, _facts(what)) for split, what in value.items()]
+        elif name == "forecast":
+            rows += zip(("memory", "time"), units.forecast(value), strict=True)
         else:
             rows.append((name.replace("_", " "), _fact(name, value)))
     return rows

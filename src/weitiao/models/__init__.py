@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from weitiao.models.device import autocast, peak_memory, prediction_precision, resolve_device, resolve_precision
+from weitiao.models.device import autocast, prediction_precision, resolve_device, resolve_precision
 from weitiao.models.dropout import dropouts, with_dropout
 from weitiao.models.family import family_of
 from weitiao.models.load import check_head, load_model, load_saved, open_pretrained, open_reader
+from weitiao.models.memory import free_memory, memory_now, peak_memory, restart_peak, trim_memory
 from weitiao.models.quiet import quiet
-from weitiao.models.sizing import (
-    activation_bytes,
-    empty_model,
-    free_memory,
-    heard,
-)
+from weitiao.models.sizing import activation_bytes, empty_model, heard
 from weitiao.models.tokens import positions_of
 
 __all__ = [
@@ -26,6 +22,7 @@ __all__ = [
     "heard",
     "load_model",
     "load_saved",
+    "memory_now",
     "open_pretrained",
     "open_reader",
     "peak_memory",
@@ -34,5 +31,7 @@ __all__ = [
     "quiet",
     "resolve_device",
     "resolve_precision",
+    "restart_peak",
+    "trim_memory",
     "with_dropout",
 ]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from weitiao.errors import RecipeError
@@ -86,23 +83,6 @@ def _native_bf16(device: torch.device) -> tuple[bool, str]:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return native, "this GPU multiplies bf16" if native else "this GPU has no bf16 instructions"
     return False, f"bf16 is not measured to be faster on {device.type}"
-
-
-def peak_memory() -> int | None:
-    """Return the most memory that this process ever had at once (resident set), in bytes; None where it is not told.
-
-    On Linux by ``VmHWM``: ``ru_maxrss`` of `getrusage` keeps the peak of the process that started this one.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
-        if found:
-            return int(found[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

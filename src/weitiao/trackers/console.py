@@ -184,7 +184,7 @@ def _style(line: str) -> str | None:
 
 
 def _started(event: RunStarted) -> list[str]:
-    """The run in three lines; all there is to know stands in its `events.jsonl`."""
+    """The run in three or four lines; all there is to know stands in its `events.jsonl`."""
     known = event.summary
     model = [str(known.get("family", "")), *(f"{units.count(known[k])} {k}" for k in COUNTED if k in known)]
     what = [known.get("task"), f"{known.get('model')} ({', '.join(filter(None, model))})", known.get("method")]
@@ -193,6 +193,8 @@ def _started(event: RunStarted) -> list[str]:
     work = [", ".join(f"{name} {units.count(examples)}" for name, examples in splits.items())]
     work += [f"{name.replace('_', ' ')} {known[name]}" for name in SETTINGS if name in known]
     lines = [" · ".join(str(part) for part in line if part) for line in (what, work)]
+    if "forecast" in known:
+        lines.append("forecast: memory {}; time {}".format(*units.forecast(known["forecast"])))
     return [f"run {event.run} in {event.folder}", *(f"  {line}" for line in lines if line)]
 
 

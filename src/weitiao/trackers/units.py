@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from weitiao.metrics.words import figure
 
@@ -19,6 +21,20 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(number: float) -> str:
+    """Return bytes as ``512 MB`` and from a thousand of them on as ``1.21 GB``."""
+    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def forecast(known: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the memory and the time of a run's forecast in words; see `weitiao.forecast.Forecast`."""
+    memory = "not told on this system" if known["memory"] is None else f"about {size(known['memory'])} at most"
+    epochs, measuring = f"{known['epochs']:g} x {duration(known['epoch'])} an epoch", duration(known["measuring"])
+    first = f"{duration(known['start'])} for what is computed once, " if known["start"] else ""
+    told = f"about {duration(known['seconds'])}: {first}{epochs}, {measuring} of measuring and writing"
+    return f"{memory} of {size(known['free'])}", told
 
 
 def count(number: float) -> str:

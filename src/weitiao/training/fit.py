@@ -13,9 +13,12 @@ from typing import Any
 from weitiao.errors import Interrupted
 from weitiao.events import CheckpointSaved, Evaluated, Event, Resumed, RolledBack, StepDone, StepSkipped, Stopped
 from weitiao.methods.base import StandsFor
+from weitiao.models import memory_now, trim_memory
 from weitiao.records import Scores
 from weitiao.training.checkpoint import Checkpoints, restart, restore, restore_result
 from weitiao.training.loop import Training, diverged, train_steps
+
+NEAR = 0.85  # of the memory that it may take
 
 
 @dataclass
@@ -70,6 +73,7 @@ def fit(
     for event in () if reason else steps:
         yield from training.tell()
         yield event
+        _keep_within(training)
         if isinstance(event, StepSkipped) and training.recovery.due:
             yield _rolled_back(training, checkpoints, progress, event)
             continue
@@ -101,12 +105,25 @@ def _reason(training: Training, progress: Progress) -> str:
         return "all steps are done"
     if patience is not None and progress.not_better >= patience:
         return f"no better score in {patience} evaluations"
+    if _out_of_time(training):
+        return f"the time is up after {training.step} of {training.steps} steps"
     return ""
+
+
+def _keep_within(training: Training) -> None:
+    """Give back freed memory, which is quicker to keep, where there is little more."""
+    if training.room is not None and (memory_now(training.device) or 0) > NEAR * training.room:
+        trim_memory()
+
+
+def _out_of_time(training: Training) -> bool:
+    return training.deadline is not None and time.monotonic() > training.deadline
 
 
 def _evaluation_due(event: StepDone | StepSkipped, training: Training) -> bool:
     """At the planned steps, and always after the last one."""
-    return event.step % int(training.settings.evaluate_every) == 0 or event.step == training.steps
+    last = event.step == training.steps or _out_of_time(training)
+    return last or event.step % int(training.settings.evaluate_every) == 0
 
 
 def _checkpoint_due(event: StepDone | StepSkipped, training: Training) -> bool:
@@ -119,7 +136,9 @@ def _evaluated(training: Training, evaluate: Callable[[], Scores], progress: Pro
     with ExitStack() as stack:
         for part in _standing_for(training):
             stack.enter_context(part.in_place(training.model))
+        trim_memory()  # steps leave blocks that no batch to measure fits into, and the other way round
         scores = evaluate()
+        trim_memory()
     better = progress.take(scores, training.step)
     return Evaluated(
         split="validation", step=training.step, primary=scores.primary, best=better,

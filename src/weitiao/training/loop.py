@@ -47,6 +47,8 @@ class Training:
     fresh: Callable[[], torch.nn.Module] | None = None  # makes the model as it was at the start, random numbers too
     rate: Callable[[int], float] | None = None  # learning rate at a step; None: as the settings say
     by_rows: bool = False  # large embeddings move row by row: nobody reads weights between evaluations
+    deadline: float | None = None  # by `time.monotonic`: no step begins after it
+    room: int | None = None  # bytes that it may take: near it, freed memory is given back
     step: int = 0  # updates done
     epoch: int = 0  # epochs done
     batch: int = 0  # steps done in the current epoch

@@ -1,0 +1,8 @@
+"""What a run will take on this machine, told before it: memory and time; and what is chosen so that it fits."""
+
+from __future__ import annotations
+
+from weitiao.forecast.budgets import within_budgets
+from weitiao.forecast.told import Forecast, forecast
+
+__all__ = ["Forecast", "forecast", "within_budgets"]

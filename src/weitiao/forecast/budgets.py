@@ -1,0 +1,227 @@
+"""What a recipe leaves open is chosen so that the run fits into its budgets, `memory` and `time`."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from weitiao import models
+from weitiao.errors import RecipeError
+from weitiao.evaluation.evaluate import take_rows
+from weitiao.forecast.steps import peak_of
+from weitiao.forecast.told import SLACK, Forecast, forecast, room
+from weitiao.frozen import frozen_needed
+from weitiao.loading import Loaded, settled, training_lengths
+from weitiao.preparation import CPU_TOKENS, Preparation
+from weitiao.records import Finding
+from weitiao.training.fixed import Plan
+from weitiao.training.loop import Training
+from weitiao.training.recompute import SETTING, blocks, check_recomputed
+
+TIGHT = 0.5  # of the memory there is: from so large an estimate on, a run without budgets is tried out as well
+HOPELESS = 3.0  # times the memory there is: one example of such an estimate is not even tried out
+CLOCK = 0.95  # of the time is planned for
+MICRO = "training.micro_batch_tokens"
+
+Run = tuple[Preparation, Loaded, Plan | None]
+
+
+def within_budgets(
+    ready: Preparation, loaded: Loaded, plan: Plan | None, *, began: float, always: bool = False
+) -> Run:  # fmt: skip
+    """Settle what the recipe leaves open so that the run fits, and put the forecast into the facts.
+
+    `began` is when the work did (`time.monotonic`). A run that has no budget and by the formula takes less than half of
+    the memory there is, is only tried out where `always`. Raises a `RecipeError` where it cannot fit.
+    """
+    training, inference = loaded
+    if ready.recipe.training.checkpoint_activations == "always":
+        _check_recomputed(ready, training)
+    limited = ready.recipe.memory is not None or _tight(ready)
+    if limited:
+        ready, plan = _fitting(ready, training, plan)
+    ready = _not_recomputed(ready, limited)
+    training = settled(ready, training)
+    training.room = room(ready) if limited else None
+    if not (limited or always or ready.recipe.time is not None):
+        return ready, (training, inference), plan
+    found = forecast(ready, training, inference, plan)
+    if limited:
+        _check_memory(ready, found)
+    if ready.recipe.time_seconds is not None:
+        left = ready.recipe.time_seconds - (time.monotonic() - began)
+        ready, found = _in_time(ready, training, found, left)
+        training = settled(ready, training)
+        training.room = room(ready) if limited else None
+        training.deadline = time.monotonic() + left - found.last
+    ready = replace(ready, facts=ready.facts | {"steps": training.steps, "forecast": found.to_dict()})
+    return ready, (training, inference), plan
+
+
+def _tight(ready: Preparation) -> bool:
+    """Whether the formula says that memory is scarce."""
+    known = (models.memory_now(ready.device) or 0) + 12 * int(ready.facts["trainable"])
+    rows = _rows(ready, int(ready.recipe.training.micro_batch_tokens))
+    return known + rows * _example(ready) > TIGHT * room(ready)
+
+
+def _example(ready: Preparation) -> int:
+    """Bytes that the longest example keeps between forward and backward, by the formula."""
+    longest = int(training_lengths(ready).max()) - models.heard(ready.pretrained)
+    return models.activation_bytes(ready.pretrained, longest, precision=ready.precision)
+
+
+# --- memory
+
+
+def _fitting(ready: Preparation, training: Training, plan: Plan | None) -> tuple[Preparation, Plan | None]:
+    """Choose how many tokens go through at once, and whether activations are computed again, by real steps."""
+    most = room(ready) / SLACK
+    wanted = ready.recipe.training.checkpoint_activations
+    kept = frozen_needed(ready, plan) if plan and ready.recipe.training.cache_frozen == "memory" else 0
+    rows, peaks = _most_rows(ready, training, most - kept)
+    if not rows and wanted == "auto" and _recomputable(ready, training) and _frees(ready, plan):
+        tried = _recomputing(ready, f"one example at a time takes {_size(peaks[0])} without")
+        again, peaks_again = _most_rows(tried, training, most)
+        if again:
+            _check_recomputed(tried, training)
+            ready, plan, rows, peaks = tried, None, again, peaks_again
+    if not rows:
+        raise _too_small(ready, min(peaks) + kept)
+    wish = _wished(ready)
+    if not _left_open(ready, MICRO):
+        return ready, plan
+    tokens = min(rows, wish) * int(training_lengths(ready).max())
+    why = f"{min(rows, wish)} of the longest examples at once fit into {_size(room(ready))}"
+    return replace(ready, recipe=ready.recipe.resolved({MICRO: (tokens, why)})), plan
+
+
+def _most_rows(ready: Preparation, training: Training, most: float) -> tuple[int, list[float]]:
+    """How many of the longest examples fit at once, and the bytes that were needed for one and for more."""
+    wish = _wished(ready)
+    if HOPELESS * room(ready) < _example(ready):
+        return 0, [float(_example(ready))]
+    counts = sorted({1, min(2, wish)})
+    peaks = [float(peak) for _, peak in peak_of(ready, training, counts) if peak is not None]
+    if not peaks:
+        return wish, [0.0]
+    if peaks[0] > most:
+        return 0, peaks
+    each = max(peaks[-1] - peaks[0], 0.0) / max(counts[-1] - 1, 1)
+    fits = wish if each == 0 else min(wish, 1 + int((most - peaks[0]) / each))
+    if fits < wish and not _left_open(ready, MICRO):
+        return 0, [peaks[0] + (wish - 1) * each]
+    return fits, peaks
+
+
+def _wished(ready: Preparation) -> int:
+    """How many of the longest examples would go through at once were there memory enough."""
+    settings, longest = ready.recipe.training, int(training_lengths(ready).max())
+    if not _left_open(ready, MICRO):
+        return _rows(ready, int(settings.micro_batch_tokens))
+    count = min(settings.batch_size, len(ready.features["train"]))
+    return min(count, max(1, CPU_TOKENS // longest)) if ready.device.type == "cpu" else count
+
+
+def _rows(ready: Preparation, tokens: int) -> int:
+    count = min(ready.recipe.training.batch_size, len(ready.features["train"]))
+    return max(1, min(count, tokens // int(training_lengths(ready).max())))
+
+
+def _recomputable(ready: Preparation, training: Training) -> bool:
+    """Whether blocks can be computed again: mixout's weights are gone by then."""
+    return bool(blocks(training.model)) and not ready.recipe.training.regularization.mixout
+
+
+def _frees(ready: Preparation, plan: Plan | None) -> bool:
+    """Whether what is computed once may be given up: both do not go together."""
+    return plan is None or _left_open(ready, "training.cache_frozen")
+
+
+def _recomputing(ready: Preparation, why: str) -> Preparation:
+    values: dict[str, tuple[Any, str]] = {SETTING: ("always", why)}
+    if ready.recipe.training.cache_frozen != "never":
+        values["training.cache_frozen"] = ("never", "the blocks are computed again in backward")
+    return replace(ready, recipe=ready.recipe.resolved(values))
+
+
+def _not_recomputed(ready: Preparation, limited: bool) -> Preparation:
+    if ready.recipe.training.checkpoint_activations != "auto":
+        return ready
+    why = "it fits without" if limited else "there is memory enough"
+    return replace(ready, recipe=ready.recipe.resolved({SETTING: ("never", why)}))
+
+
+def _check_recomputed(ready: Preparation, training: Training) -> None:
+    """Raise a `RecipeError` at the setting where the model does not give the same with its blocks computed again."""
+    rows = np.argsort(training_lengths(ready), kind="stable")[:2]
+    batch = ready.task.collate(take_rows(ready.features["train"], rows), ready.reader)
+    try:
+        check_recomputed(training.model, batch.to(training.device), training.forward, training.loss, training.autocast)
+    except RecipeError as error:
+        where = f"{ready.recipe.origin(SETTING)} ({SETTING})"
+        raise RecipeError(error.problem, where=where, fix=error.fix) from None
+
+
+def _check_memory(ready: Preparation, found: Forecast) -> None:
+    if found.memory is not None and found.memory > room(ready):
+        raise _too_small(ready, found.memory)
+
+
+def _too_small(ready: Preparation, needed: float) -> RecipeError:
+    recipe, settings = ready.recipe, ready.recipe.training
+    longest = int(training_lengths(ready).max())
+    helps = [f"model.max_length below {longest}"]
+    if not _left_open(ready, MICRO) and settings.micro_batch_tokens != longest:
+        helps.insert(0, f"{MICRO}: auto")
+    if settings.checkpoint_activations == "never" and not _left_open(ready, SETTING):
+        helps.append(f"{SETTING}: auto")
+    if ready.precision == "fp32" and settings.precision == "fp32" and not _left_open(ready, "training.precision"):
+        helps.append("training.precision: bf16")
+    if int(ready.facts["trainable"]) > 0.1 * int(ready.facts["parameters"]):
+        helps.append("method: lora")
+    if recipe.evaluation.baselines:
+        helps.append("evaluation.baselines: false")
+    more = "more memory" if recipe.memory is None else f"memory above {_size(needed)}"
+    told = f"the run needs about {_size(needed)}, and may take {_size(room(ready))}"
+    where = f"{recipe.origin('memory')} (memory)" if recipe.memory is not None else "memory"
+    return RecipeError(told, where=where, fix=f"What helps: {', '.join(helps)}, a smaller model, or {more}.")
+
+
+# --- time
+
+
+def _in_time(ready: Preparation, training: Training, found: Forecast, left: float) -> tuple[Preparation, Forecast]:
+    """As many epochs as fit into the time that is left."""
+    recipe, wanted = ready.recipe, float(ready.recipe.training.epochs)
+    if found.seconds <= CLOCK * left:
+        return ready, found
+    an_epoch = max(len(training.order(0)), 1)
+    steps = math.floor((CLOCK * left - found.start - found.last) / max(found.each / an_epoch, 1e-9))
+    where = f"{recipe.origin('time')} (time)"
+    if steps < 1:
+        least = found.start + found.last + found.each / an_epoch
+        raise RecipeError(
+            f"what is measured and written takes about {least:.0f} s with a single step; {max(left, 0):.0f} s are left "
+            f"of {recipe.time}", where=where,
+            fix="Give it more time, or measure less: evaluation.examples, evaluation.baselines: false.",
+        )  # fmt: skip
+    epochs = min(wanted, round(steps / an_epoch, 4))
+    told = f"{wanted:g} epochs take about {found.seconds:.0f} s"
+    values = {"training.epochs": (epochs, f"{told}, more than time: {recipe.time}")}
+    finding = Finding("warning", where, f"{told}; {epochs:g} fit into {recipe.time}, and the schedule is made for them",
+                      "Give it more time, or take fewer or shorter examples.")  # fmt: skip
+    findings = [*ready.findings, finding]
+    return replace(ready, recipe=recipe.resolved(values), findings=findings), found.of(epochs)
+
+
+def _left_open(ready: Preparation, key: str) -> bool:
+    return ready.recipe.origin(key).startswith("auto") or ready.recipe.origin(key) == "default"
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

@@ -1,0 +1,234 @@
+"""What steps of training take: a few real ones are run, by the real loop, and leave everything as it was.
+
+Their learning rate is 0, their optimizer is one of its own, and random numbers go on as if nothing had been drawn.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weitiao import data, models
+from weitiao.evaluation.evaluate import take_rows
+from weitiao.forecast.cost import Cost, Shapes, fitted, telling
+from weitiao.frozen import all_batches
+from weitiao.kernels import quickly
+from weitiao.loading import training_lengths
+from weitiao.preparation import Preparation
+from weitiao.recipe import RecoverySettings
+from weitiao.training.fixed import Plan
+from weitiao.training.loop import Training, train_steps
+from weitiao.training.once import FixedStates
+from weitiao.training.recompute import recomputed
+
+if TYPE_CHECKING:
+    import torch
+
+SECONDS = 4.0  # of timed steps are enough; the longest is run whatever it takes
+FEWEST, MOST = 3, 60  # steps timed
+GROWTH = 0.2  # of what a step takes, where too few are run to see it: freed blocks that no other tensor fits into
+SEEN = 8  # shapes from which on it is seen
+SLOWER = 0.5  # growth with each new shape, to that seen so far: later ones find blocks that fit
+TAKE_ALL = RecoverySettings(non_finite="skip", skips=1 << 30, spike="record")  # a probe judges no losses
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What was found: bytes, seconds."""
+
+    cost: Cost  # of a micro-batch, forward and backward
+    update: float  # seconds of what a step does once: the optimizer
+    fill: Cost | None  # of computing once what frozen layers give, a batch
+    peak: int | None  # bytes at most in an epoch; None where the system does not tell
+    rest: int | None  # bytes between steps when freed memory is given back
+    kept: int  # of them what the steps left behind: kernels made for their shapes
+
+    def seconds(self, shapes: Sequence[Shapes]) -> float:
+        """Seconds of steps, of which the shapes of the micro-batches are given."""
+        return sum(self.cost.of(each) for each in shapes) + self.update * len(shapes)
+
+
+def probed(ready: Preparation, training: Training, plan: Plan | None, *, seconds: float = SECONDS) -> Steps:
+    """Run the longest micro-batch of an epoch and a few others; see `Steps`."""
+    lengths = training_lengths(ready)
+    flat = [rows for step in _cut(ready, lengths, training.order(0)) for rows in step]
+    shapes = _shapes_of(lengths, flat)
+    chosen = [*telling(shapes, FEWEST), *range(min(MOST - FEWEST, len(flat)))]
+    smallest = int(np.argmin(shapes[:, 0] * shapes[:, 1]))
+    device = training.device
+    with _as_in_training(ready, training), _as_it_was(device), ExitStack() as stack:
+        fill = None
+        models.restart_peak(device)
+        if plan is not None:
+            states = FixedStates(training.model, plan)
+            stack.enter_context(states.serving())
+            fill = _filled(ready, training, states, [flat[smallest], *(flat[number] for number in chosen)])
+        stepping = stack.enter_context(_Stepping(training))
+        for rows in [flat[smallest], flat[smallest]]:  # first uses: libraries, moments of the optimizer
+            stepping.step(rows)
+        models.restart_peak(device)
+        base = models.memory_now(device)
+        taken: list[tuple[int, float]] = []
+        peaks: list[tuple[int, int | None]] = []  # of so many shapes
+        for number in chosen:
+            taken.append((number, stepping.step(flat[number])))
+            kinds = len({tuple(shapes[done]) for done, _ in taken})
+            peaks.append((kinds, models.peak_memory(device)))
+            if len(taken) >= FEWEST and sum(took for _, took in taken) > seconds:
+                break
+        cost = fitted(shapes[[number for number, _ in taken]], [took for _, took in taken])
+        kinds = len({tuple(shape) for shape in shapes})
+        models.trim_memory()
+        rest = models.memory_now(device)
+        kept = max((rest or 0) - (base or 0), 0)
+        return Steps(cost, stepping.update, fill, _grown(base, peaks, kinds, len(flat)), rest, kept)
+
+
+def _grown(base: int | None, peaks: Sequence[tuple[int, int | None]], kinds: int, steps: int) -> int | None:
+    """Bytes at most in a whole epoch of so many steps and shapes: freed blocks are kept, and not all fit again.
+
+    `peaks` tells the shapes run so far and the bytes at most by then, of the longest one first.
+    """
+    first, (seen, last) = peaks[0][1], peaks[-1]
+    if base is None or first is None or last is None:
+        return last
+    if seen >= SEEN:
+        each = (last - first) / (seen - peaks[0][0])
+        return int(last + SLOWER * each * min(max(kinds - seen, 0), 2 * seen))
+    return int(max(last, first + GROWTH * max(first - base, 0) * (steps > FEWEST)))
+
+
+def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> list[tuple[int, int | None]]:
+    """Bytes at most while the so many longest examples go through together, for each of `counts`."""
+    lengths = training_lengths(ready)
+    longest = np.argsort(-lengths, kind="stable")
+    device, found = training.device, []
+    one = replace(training, collate=_together(ready))
+    with _as_in_training(ready, training), _as_it_was(device), _Stepping(one) as stepping:
+        stepping.step(longest[-1:])  # moments of the optimizer, first uses
+        for count in counts:
+            models.restart_peak(device)
+            stepping.step(longest[:count])
+            found.append((count, models.peak_memory(device)))
+    return found
+
+
+def shapes_of_steps(ready: Preparation, order: Sequence[np.ndarray]) -> list[Shapes]:
+    """Of each step the rows and tokens of its micro-batches."""
+    lengths = training_lengths(ready)
+    return [_shapes_of(lengths, cut) for cut in _cut(ready, lengths, order)]
+
+
+def _cut(ready: Preparation, lengths: np.ndarray, order: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+    """Of each step the rows of its micro-batches."""
+    most = int(ready.recipe.training.micro_batch_tokens)
+    return [data.micro_batches(rows, lengths[rows], most) for rows in order]
+
+
+def _shapes_of(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> Shapes:
+    return np.array([(len(rows), int(lengths[rows].max())) for rows in batches], dtype=np.int64)
+
+
+class _Stepping:
+    """Real steps over rows of our choice, at a learning rate of 0."""
+
+    def __init__(self, training: Training) -> None:
+        self._next: np.ndarray = np.zeros(0, np.int64)
+        paces = {name: replace(pace, start=0.0) for name, pace in training.paces.items()}  # all move: the most it takes
+        settings = training.settings.model_copy(update={"recovery": TAKE_ALL, "epochs": 1e6})
+        self._training = replace(
+            training, settings=settings, paces=paces, parts={}, rate=lambda _: 0.0, order=lambda _: [self._next],
+            step=0, epoch=0, batch=0,
+        )  # fmt: skip
+        self._steps = train_steps(self._training)
+        self._updates: list[float] = []
+        self._began: list[float] = []  # of the updates under way: an optimizer may call that of its base class
+        self._training.optimizer.register_step_pre_hook(lambda *_: self._began.append(time.perf_counter()))
+        self._training.optimizer.register_step_post_hook(lambda *_: self._updated())
+
+    def __enter__(self) -> _Stepping:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._steps.close()  # what the loop changed in the model for its time is put back
+
+    def _updated(self) -> None:
+        began = self._began.pop()
+        if not self._began:
+            self._updates.append(time.perf_counter() - began)
+
+    @property
+    def update(self) -> float:
+        """Seconds of an update, the median."""
+        return float(np.median(self._updates)) if self._updates else 0.0
+
+    def step(self, rows: np.ndarray) -> float:
+        """Seconds of a step over the rows, without its update."""
+        self._next, before = rows, len(self._updates)
+        start = time.perf_counter()
+        next(self._steps)
+        took = time.perf_counter() - start - sum(self._updates[before:])
+        return max(took, 1e-6)
+
+
+def _filled(ready: Preparation, training: Training, states: FixedStates, chosen: Sequence[np.ndarray]) -> Cost:
+    """Keep what frozen layers give for some micro-batches, and the longest batch of all; what a batch takes."""
+    times: list[float] = []
+    shapes: list[tuple[int, int]] = []
+
+    def batches() -> Iterator[Any]:
+        yield next(iter(all_batches(ready)))
+        for rows in chosen:
+            yield from (batch.to(training.device) for batch in training.collate(rows))
+
+    def noted() -> Iterator[Any]:
+        for batch in batches():
+            shapes.append(_shape(batch))
+            yield batch
+
+    last = time.perf_counter()
+    for _ in states.fill(noted(), training.autocast):
+        times.append(max(time.perf_counter() - last, 1e-6))
+        last = time.perf_counter()
+    return fitted(np.array(shapes[1:] or shapes), times[1:] or times)
+
+
+def _shape(batch: Any) -> tuple[int, int]:
+    ids = batch.inputs.get("input_ids")
+    tensor = ids if ids is not None else next(iter(v for v in batch.inputs.values() if hasattr(v, "shape")))
+    return int(tensor.shape[0]), int(tensor.shape[1])
+
+
+def _together(ready: Preparation) -> Any:
+    """All rows of a step in one micro-batch."""
+    train = ready.features["train"]
+    return lambda rows: [ready.task.collate(take_rows(train, rows), ready.reader, training=True)]
+
+
+@contextmanager
+def _as_in_training(ready: Preparation, training: Training) -> Iterator[None]:
+    with (
+        quickly(training.model, ready.precision, learns=True),
+        recomputed(training.model, ready.recipe.training.checkpoint_activations),
+    ):
+        yield
+
+
+@contextmanager
+def _as_it_was(device: torch.device) -> Iterator[None]:
+    """Random numbers go on as before."""
+    import torch
+
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

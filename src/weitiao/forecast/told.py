@@ -1,0 +1,90 @@
+"""The forecast of a run: bytes at most and seconds, from real steps and real predictions of a few batches."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from weitiao import models
+from weitiao.evaluation.evaluate import Inference
+from weitiao.forecast.measuring import Measuring, disk_seconds, measured
+from weitiao.forecast.steps import Steps, probed, shapes_of_steps
+from weitiao.frozen import frozen_needed, keeps_validation, kept_batches
+from weitiao.preparation import Preparation
+from weitiao.training.fixed import Plan
+from weitiao.training.loop import Training
+
+EPOCHS = 3  # whose batches are looked at; those of later ones are alike
+SLACK = 1.05  # of what is tried out: later batches are not quite alike
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run is expected to take on this machine."""
+
+    memory: int | None  # bytes at most; None where the system does not tell
+    free: int  # bytes that the run may take: the budget, else what is free, with what this process has
+    seconds: float  # from the first step to the report
+    epoch: float  # seconds of one epoch, without measuring
+    start: float  # seconds before the first step: of what frozen layers give
+    measuring: float  # seconds of all measuring, in training and at its end, and of writing the model
+    last: float  # seconds of what is measured and written when training has ended, and before that once on validation
+    epochs: float
+
+    @property
+    def each(self) -> float:
+        """Seconds that an epoch adds, its measuring included."""
+        return max(self.seconds - self.start - self.last, 0.0) / self.epochs
+
+    def of(self, epochs: float) -> Forecast:
+        """The same for another number of epochs."""
+        more = (epochs - self.epochs) * self.each
+        return replace(self, seconds=self.seconds + more, epochs=epochs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def forecast(ready: Preparation, training: Training, inference: Inference, plan: Plan | None) -> Forecast:
+    """Run a few real steps and predictions and tell what all of them will take; everything stays as it was.
+
+    `inference` is of the model of `training`, `plan` what is computed once (`frozen.py`).
+    """
+    steps = probed(ready, training, plan)
+    measuring = measured(ready, inference, known=plan is not None and keeps_validation(ready))
+    return _told(ready, training, plan, steps, measuring)
+
+
+def _told(ready: Preparation, training: Training, plan: Plan | None, steps: Steps, measuring: Measuring) -> Forecast:
+    settings = ready.recipe.training
+    looked_at = min(EPOCHS, max(1, int(settings.epochs)))
+    shapes = [shape for number in range(looked_at) for shape in shapes_of_steps(ready, training.order(number))]
+    epoch = steps.seconds(shapes) / looked_at
+    evaluations = -(-training.steps // int(settings.evaluate_every)) if "validation" in ready.features else 0
+    saves = evaluations + training.steps // int(settings.checkpoint_every)
+    saving = saves * disk_seconds(12 * int(ready.facts["trainable"]))
+    start = steps.fill.of(kept_batches(ready)) if steps.fill else 0.0
+    total_measuring = evaluations * measuring.evaluation + measuring.final
+    train = epoch * training.steps / max(len(training.order(0)), 1) + saving
+    memory = _memory(ready, plan, steps, measuring, again=evaluations > 1)
+    return Forecast(
+        memory=memory, free=room(ready), seconds=start + train + total_measuring, epoch=epoch, start=start,
+        measuring=total_measuring, last=measuring.final + measuring.evaluation, epochs=float(settings.epochs),
+    )  # fmt: skip
+
+
+def _memory(ready: Preparation, plan: Plan | None, steps: Steps, measuring: Measuring, *, again: bool) -> int | None:
+    """Bytes at most, in training or in measuring; `again`: steps follow an evaluation."""
+    if steps.peak is None or steps.rest is None:
+        return None
+    cached = frozen_needed(ready, plan) if plan is not None and ready.recipe.training.cache_frozen == "memory" else 0
+    trains = steps.peak + (steps.kept + measuring.kept if again else 0)
+    return max(trains, steps.rest + measuring.added + measuring.besides) + cached
+
+
+def room(ready: Preparation) -> int:
+    """Bytes that a run may take: the recipe's budget, else what is free and what this process has."""
+    budget = ready.recipe.memory_bytes
+    free = models.free_memory(ready.device) + (models.memory_now(ready.device) or 0)
+    return free if budget is None else min(budget, free)

@@ -1,0 +1,466 @@
+"""What a run will take, told before it; what is chosen to fit; everything stays as it was."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.samples import reviews
+from tests.task_samples import recipe_of
+from weitiao import Recipe, check, models, resume, train
+from weitiao.errors import Interrupted, RecipeError
+from weitiao.events import Event, StepDone, Stopped
+from weitiao.forecast import budgets, within_budgets
+from weitiao.forecast.cost import Cost, fitted, telling
+from weitiao.forecast.steps import _grown, peak_of, probed
+from weitiao.forecast.told import forecast
+from weitiao.frozen import with_frozen_part
+from weitiao.loading import Loaded, load_for_training
+from weitiao.models import memory
+from weitiao.preparation import Preparation, prepare
+from weitiao.recipe.amounts import bytes_of, seconds_of
+from weitiao.training.fixed import Plan
+
+Values = Callable[..., dict[str, Any]]
+FAMILIES = ("encoder", "decoder", "seq2seq")
+QUICK = {"bootstrap": 0, "baselines": False}
+LIMIT = "training.checkpoint_activations"
+
+
+@pytest.fixture
+def values(recipe_values: Values, tmp_path: Path) -> Values:
+    """As `recipe_values`, with reviews of many lengths."""
+    file = tmp_path / "varied.jsonl"
+    found = [(" ".join([text] * (1 + row % 3)) + " warm" * (row % 7), label) for row, (text, label) in
+             enumerate(reviews(60))]  # fmt: skip
+    file.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in found))
+    return lambda family="encoder", **changes: recipe_values(
+        family, **({"data": {"train": str(file)}, "evaluation": QUICK} | changes)
+    )
+
+
+def loaded(values: dict[str, Any]) -> tuple[Preparation, Loaded, Plan | None]:
+    ready = prepare(Recipe(**values))
+    found = load_for_training(ready)
+    ready, plan = with_frozen_part(ready, found[0])
+    return ready, found, plan
+
+
+class Told:
+    """A tracker that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def record(self, event: Event) -> None:
+        self.events.append(event)
+
+    def close(self) -> None:
+        pass
+
+
+def losses(values: dict[str, Any]) -> list[float]:
+    told = Told()
+    train(values, trackers=[told])
+    return [event.loss for event in told.events if isinstance(event, StepDone)]
+
+
+# --- amounts
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("8GB", 8e9), ("1.5 GiB", 1.5 * 2**30), ("512mb", 512e6), ("2TB", 2e12), ("900KB", 9e5)]
+)
+def test_memory_is_read(text: str, number: float) -> None:
+    assert bytes_of(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("30m", 1800), ("1h30m", 5400), ("1 h 30 min", 5400), ("45s", 45), ("1.5h", 5400), ("1d", 86400)],
+)
+def test_time_is_read(text: str, number: float) -> None:
+    assert seconds_of(text) == number
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("memory", 8, "such as 8GB"),
+        ("memory", "8", "such as 8GB"),
+        ("memory", "0GB", "more than 0"),
+        ("memory", "-3GB", "such as 8GB"),
+        ("memory", "8 apples", "'apples' is no unit"),
+        ("memory", "1GB 2MB", "such as 8GB"),
+        ("time", 30, "such as 30m"),
+        ("time", "0s", "more than 0"),
+        ("time", "5 parsecs", "'parsecs' is no unit"),
+        ("time", "", "such as 30m"),
+    ],
+)
+def test_a_wrong_budget_is_told(key: str, value: Any, told: str, values: Values) -> None:
+    with pytest.raises(RecipeError, match=told) as error:
+        Recipe(**values(**{key: value}))
+    assert str(error.value).startswith(key)
+    assert error.value.exit_code == 2
+
+
+# --- cost
+
+
+def test_the_cost_of_shapes_is_found_again() -> None:
+    shapes = np.array([(8, 16), (8, 64), (4, 200), (32, 10), (2, 500)])
+    real = Cost(0.02, 1e-4, 3e-7)
+    found = fitted(shapes, [real.of(shape[None]) for shape in shapes])
+    assert (found.fixed, found.per_token, found.per_pair) == pytest.approx((0.02, 1e-4, 3e-7), rel=1e-3)
+    assert found.of(shapes) == pytest.approx(real.of(shapes))
+
+
+def test_no_part_of_a_cost_is_negative() -> None:
+    found = fitted(np.array([(1, 10), (1, 20)]), [0.2, 0.1])
+    assert min(found.fixed, found.per_token, found.per_pair) >= 0
+
+
+def test_the_longest_shape_is_timed_first() -> None:
+    shapes = np.array([(9, 9), (8, 30), (2, 100), (3, 100), (32, 10)])
+    chosen = telling(shapes, 3)
+    assert chosen[0] == 3
+    assert len(set(chosen)) == 3
+    assert len(telling(shapes, 99)) == len(set(telling(shapes, 99))) <= 5
+
+
+def test_growth_is_carried_on_where_it_was_seen_and_else_assumed() -> None:
+    peaks: list[tuple[int, int | None]] = [(count, 1000 + 10 * count) for count in range(1, 11)]
+    assert _grown(500, peaks, 10, 50) == 1100  # all shapes were run
+    assert _grown(500, peaks, 14, 50) == 1100 + 4 * 5
+    assert _grown(500, peaks[:3], 14, 50) == 1010 + 0.2 * 510
+    assert _grown(500, peaks[:1], 1, 1) == 1010
+    assert _grown(None, [(1, None)], 3, 9) is None
+
+
+# --- real steps
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["full", "lora", "head"])
+def test_a_forecast_leaves_everything_as_it_was(family: str, method: str, values: Values) -> None:
+    ready, (training, inference), plan = loaded(values(family, method=method))
+    before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+    draws = (torch.get_rng_state().clone(), random.getstate(), np.random.get_state()[1].copy())
+    found = forecast(ready, training, inference, plan)
+    assert found.seconds > 0
+    assert found.epoch > 0
+    assert found.measuring > 0
+    assert found.memory is None or found.memory > 50e6
+    for name, p in training.model.named_parameters():
+        assert torch.equal(p, before[name]), name
+        assert p.grad is None
+    assert torch.equal(draws[0], torch.get_rng_state())
+    assert draws[1] == random.getstate()
+    assert (draws[2] == np.random.get_state()[1]).all()
+    assert not training.optimizer.state
+    assert (training.step, training.epoch, training.batch) == (0, 0, 0)
+    assert not [module for module in training.model.modules() if "forward" in vars(module)]
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "gradual", "adalora"])
+def test_a_run_that_was_tried_out_has_the_losses_of_one_that_was_not(
+    method: str, values: Values, tmp_path: Path
+) -> None:
+    kwargs = {
+        "method": method,
+        "training": {"epochs": 2, "batch_size": 16, "precision": "fp32", "seed": 3, "ema": None},
+    }
+    plain = losses(values(**kwargs, output=str(tmp_path / "plain")))
+    tried = losses(values(**kwargs, output=str(tmp_path / "tried"), time="2h"))
+    assert tried == plain
+
+
+def test_what_takes_part_in_steps_is_left_alone_by_a_forecast(values: Values, tmp_path: Path) -> None:
+    settings = {"epochs": 2, "batch_size": 16, "precision": "fp32", "ema": 0.9, "regularization": {"l2": 0.1}}
+    plain = losses(values(training=settings, output=str(tmp_path / "plain")))
+    assert losses(values(training=settings, output=str(tmp_path / "tried"), time="2h")) == plain
+
+
+@pytest.mark.parametrize("task", ["chat", "summarization", "language-modeling", "question-answering", "multi-task"])
+def test_every_kind_of_task_is_forecast(task: str, tmp_path: Path, tiny_model: Callable[[str], Path]) -> None:
+    from weitiao import registry
+    from weitiao.records import FAMILIES as KNOWN
+
+    family = next(family for family in KNOWN if family in registry.get("task", task).families)
+    checked = check(recipe_of((task, "full", family), tmp_path, tiny_model))
+    told = checked.facts["forecast"]
+    assert told["seconds"] >= told["epoch"] * told["epochs"] * 0.99
+    assert told["free"] > 0
+
+
+# --- check
+
+
+def test_check_tells_what_the_run_will_take(values: Values) -> None:
+    checked = check(values())
+    told = checked.facts["forecast"]
+    assert 0 < told["epoch"] < told["seconds"] < 300
+    if told["memory"] is not None:
+        assert 100e6 < told["memory"] < told["free"]
+    assert checked.recipe.training.checkpoint_activations == "never"
+    assert not Path(values()["output"]).exists()
+
+
+def test_check_without_a_forecast_loads_no_weights(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    checked = check(values(), forecast=False)
+    assert "forecast" not in checked.facts
+
+
+def test_check_leaves_a_range_test_to_training(values: Values) -> None:
+    checked = check(values(training__learning_rate="range-test"))
+    assert checked.recipe.training.learning_rate == "range-test"
+    assert checked.facts["learning_rate"] == "range-test"
+
+
+# --- memory
+
+
+def fake_peaks(monkeypatch: pytest.MonkeyPatch, base: float, each: float, again: float | None = None) -> None:
+    """Steps take `base` and `each` a row, or `again` a row where activations are computed again."""
+
+    def peaks(ready: Preparation, _: Any, counts: list[int]) -> list[tuple[int, int | None]]:
+        recomputed = ready.recipe.training.checkpoint_activations == "always"
+        row = again if recomputed and again is not None else each
+        return [(count, int(base + count * row)) for count in counts]
+
+    monkeypatch.setattr(budgets, "peak_of", peaks)
+    monkeypatch.setattr(budgets, "_check_memory", lambda *_: None)
+
+
+@pytest.fixture
+def much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More memory is free than any budget here."""
+    monkeypatch.setattr(models, "free_memory", lambda *_: 64 << 30)
+
+
+def settle(values: dict[str, Any]) -> Preparation:
+    ready, found, plan = loaded(values)
+    ready, _, _ = within_budgets(ready, found, plan, began=time.monotonic())
+    return ready
+
+
+def test_as_many_examples_go_through_at_once_as_fit(
+    values: Values, monkeypatch: pytest.MonkeyPatch, much: None
+) -> None:
+    fake_peaks(monkeypatch, base=1e9, each=1e9)
+    recipe = settle(values(memory="6GB")).recipe
+    longest = int(recipe.training.micro_batch_tokens) // 4  # 6 GB / 1.05 hold 1 + 4 x 1
+    assert recipe.training.micro_batch_tokens == 4 * longest
+    assert "4 of the longest examples at once fit into 6.00 GB" in recipe.origin("training.micro_batch_tokens")
+    assert recipe.training.checkpoint_activations == "never"
+    assert recipe.origin(LIMIT) == "auto: it fits without"
+
+
+def test_activations_are_computed_again_only_where_one_example_does_not_fit(
+    values: Values, monkeypatch: pytest.MonkeyPatch, much: None
+) -> None:
+    fake_peaks(monkeypatch, base=1e9, each=9e9, again=1e9)
+    recipe = settle(values(memory="6GB")).recipe
+    assert recipe.training.checkpoint_activations == "always"
+    assert recipe.origin(LIMIT) == "auto: one example at a time takes 10.00 GB without"
+    assert "4 of the longest" in recipe.origin("training.micro_batch_tokens")
+
+
+def test_what_is_computed_once_gives_way_to_what_is_computed_again(
+    values: Values, monkeypatch: pytest.MonkeyPatch, much: None
+) -> None:
+    fake_peaks(monkeypatch, base=1e9, each=9e9, again=1e9)
+    recipe = settle(values(memory="6GB", method={"name": "layers", "top": 1})).recipe
+    assert recipe.training.cache_frozen == "never"
+    with pytest.raises(RecipeError, match="may take 6"):
+        settle(values(memory="6GB", method={"name": "layers", "top": 1}, training__cache_frozen="memory"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fix"),
+    [
+        ({}, "model.max_length below"),
+        ({"training__checkpoint_activations": "never"}, "training.checkpoint_activations: auto"),
+        ({"training__micro_batch_tokens": 900}, "training.micro_batch_tokens: auto"),
+        ({}, "training.precision: bf16"),
+        ({}, "method: lora"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_before_anything_is_written(
+    changes: dict[str, Any], fix: str, values: Values, monkeypatch: pytest.MonkeyPatch, much: None
+) -> None:
+    fake_peaks(monkeypatch, base=5e9, each=9e9, again=8e9)
+    given = values(memory="6GB", **changes)
+    with pytest.raises(RecipeError, match=r"needs about .* GB, and may take 6\.00 GB") as error:
+        train(given)
+    assert fix in error.value.fix
+    assert error.value.where == "python (memory)"
+    assert error.value.exit_code == 2
+    assert not Path(given["output"]).exists()
+
+
+def test_a_real_budget_that_is_too_small(values: Values) -> None:
+    if models.memory_now() is None:
+        pytest.skip("this system does not tell the memory of a process")
+    with pytest.raises(RecipeError, match="and may take 10 MB"):
+        check(values(memory="10MB"))
+
+
+def test_a_scarce_machine_is_tried_out_without_a_budget(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "room", lambda _: 1000)
+    with pytest.raises(RecipeError, match="may take 0 MB") as error:
+        train(values())
+    assert error.value.where == "memory"
+
+
+def test_one_example_of_a_hopeless_size_is_not_tried(
+    values: Values, monkeypatch: pytest.MonkeyPatch, much: None
+) -> None:
+    monkeypatch.setattr(budgets, "peak_of", lambda *_: pytest.fail("it was tried"))
+    monkeypatch.setattr(models, "activation_bytes", lambda *_, **__: 1 << 50)
+    with pytest.raises(RecipeError, match="needs about"):
+        settle(values(memory="6GB"))
+
+
+def test_peaks_are_told_of_more_and_more_examples(values: Values) -> None:
+    ready, (training, _), _ = loaded(values())
+    found = peak_of(ready, training, [1, 4])
+    assert [count for count, _ in found] == [1, 4]
+    assert all(peak is None or peak > 50e6 for _, peak in found)
+
+
+def test_the_peak_of_memory_can_be_restarted() -> None:
+    if not models.restart_peak():
+        pytest.skip("this system does not")
+    block = torch.ones(64 << 20, dtype=torch.uint8)
+    high = models.peak_memory()
+    del block
+    assert models.restart_peak()
+    low = models.peak_memory()
+    assert low is not None
+    assert high is not None
+    assert high - low > 48 << 20
+    assert low >= (models.memory_now() or 0) * 0.9
+
+
+def test_memory_where_the_system_tells_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(memory, "CLEAR", tmp_path / "gone" / "clear")
+    assert models.memory_now() is None
+    assert models.restart_peak() is False
+
+
+# --- time
+
+
+def slow(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
+    """Forecasts of so many seconds for 2 epochs."""
+    told = {"memory": None, "free": 1, "seconds": 100.0, "epoch": 40.0, "start": 0.0, "measuring": 20.0, "last": 20.0,
+            "epochs": 2.0} | seconds  # fmt: skip
+    from weitiao.forecast import Forecast
+
+    monkeypatch.setattr(budgets, "forecast", lambda *_: Forecast(**told))  # type: ignore[arg-type]
+
+
+def test_fewer_epochs_are_run_where_not_all_fit(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(monkeypatch)
+    ready, found, plan = loaded(values(time="70s"))
+    ready, (training, _), _ = within_budgets(ready, found, plan, began=time.monotonic())
+    # 95% of 70 s less 20 s are 46.5 s: 1.16 of the epochs of 40 s, in whole steps
+    assert 1.0 <= ready.recipe.training.epochs <= 1.17
+    assert training.steps == round(ready.recipe.training.epochs * len(training.order(0)))
+    assert training.settings.epochs == ready.recipe.training.epochs
+    assert ready.facts["steps"] == training.steps
+    assert ready.facts["forecast"]["seconds"] < 70
+    assert "2 epochs take about 100 s, more than time: 70s" in ready.recipe.origin("training.epochs")
+    told = [finding for finding in ready.findings if "(time)" in finding.where]
+    assert [finding.level for finding in told] == ["warning"]
+    assert training.deadline is not None
+
+
+def test_all_epochs_are_run_where_they_fit(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(monkeypatch)
+    ready, found, plan = loaded(values(time="1h"))
+    ready, _, _ = within_budgets(ready, found, plan, began=time.monotonic())
+    assert ready.recipe.training.epochs == 2
+    assert not [finding for finding in ready.findings if "(time)" in finding.where]
+
+
+def test_too_little_time_for_a_single_step(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(monkeypatch)
+    given = values(time="15s")
+    with pytest.raises(RecipeError, match="with a single step") as error:
+        train(given)
+    assert error.value.where == "python (time)"
+    assert not Path(given["output"]).exists()
+
+
+def test_training_ends_by_the_clock_and_is_measured(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(monkeypatch, seconds=1.0, epoch=0.1, last=29.9)  # the clock has run out after 0.1 s of training
+    told = Told()
+    run = train(values(time="30s", training__epochs=200), trackers=[told])
+    stopped = next(event for event in told.events if isinstance(event, Stopped))
+    assert "the time is up after" in stopped.reason
+    assert run.status == "finished"
+    assert run.scores["test"]
+
+
+def test_a_resumed_run_does_the_steps_that_are_left(
+    values: Values, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow(monkeypatch)
+
+    class Interrupting(Told):
+        def record(self, event: Event) -> None:
+            super().record(event)
+            if isinstance(event, StepDone) and event.step == 2:
+                import os
+                import signal
+
+                os.kill(os.getpid(), signal.SIGINT)
+
+    given = values(time="70s")
+    with pytest.raises(Interrupted):
+        train(given, trackers=[Interrupting()])
+    run = resume(given["output"])
+    assert run.status == "finished"
+    assert run.recipe.training.epochs < 2
+
+
+# --- what is told
+
+
+def test_the_forecast_is_told_at_the_start_and_in_the_report(values: Values) -> None:
+    told = Told()
+    run = train(values(time="1h"), trackers=[told])
+    summary = told.events[0].to_dict()["summary"]
+    assert summary["forecast"]["seconds"] > 0
+    report = json.loads((run.folder / "report.json").read_text())["environment"]
+    assert "forecast: " in report["time"]
+    if summary["forecast"]["memory"]:
+        assert "forecast: " in report["peak memory"]
+
+
+def test_a_plain_run_is_not_tried_out(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "forecast", lambda *_: pytest.fail("it was tried out"))
+    told = Told()
+    train(values(), trackers=[told])
+    assert "forecast" not in told.events[0].to_dict()["summary"]
+
+
+def test_the_steps_that_are_timed_are_few(values: Values) -> None:
+    ready, (training, _), plan = loaded(values(training__batch_size=2))
+    found = probed(ready, training, plan, seconds=0.0)
+    assert found.cost.of(np.array([(2, 20)])) > 0
+    assert replace(found, update=0.5).seconds([np.array([(2, 20)])]) > 0.5
