@@ -211,7 +211,7 @@ def _in_time(ready: Preparation, training: Training, found: Forecast, left: floa
             fix="Give it more time, or measure less: evaluation.examples, evaluation.baselines: false.",
         )  # fmt: skip
     epochs = min(wanted, round(steps / an_epoch, 4))
-    told = f"{wanted:g} epochs take about {found.seconds:.0f} s"
+    told = f"{wanted:g} epoch{' takes' if wanted == 1 else 's take'} about {found.seconds:.0f} s"
     values = {"training.epochs": (epochs, f"{told}, more than time: {recipe.time}")}
     finding = Finding("warning", where, f"{told}; {epochs:g} fit into {recipe.time}, and the schedule is made for them",
                       "Give it more time, or take fewer or shorter examples.")  # fmt: skip
