@@ -34,7 +34,7 @@ class FullyShardedDataParallel(DistributedDataParallel):
         mesh = init_device_mesh(self.device.type, (self.size,))
         for block in _blocks(model):
             fully_shard(block, mesh=mesh)
-        fully_shard(model, mesh=mesh)
+        self._model: Any = fully_shard(model, mesh=mesh)
         for module in model.modules():
             if isinstance(module, FSDPModule):
                 module.set_force_sum_reduction_for_comms(True)  # Gloo knows no other
@@ -57,8 +57,14 @@ class FullyShardedDataParallel(DistributedDataParallel):
         return squares.sqrt().to(norms)
 
     def spread(self, items: Iterable[Any], work: Callable[[Any], T]) -> Iterator[T]:
-        """All do all, in step."""
-        return map(work, items)
+        """All do all, in step; what is outside of the blocks stays gathered meanwhile.
+
+        To write a text, parts of a model are called by themselves.
+        """
+        for item in items:
+            self._model.unshard()
+            yield work(item)
+        self._model.reshard()
 
     def write(self, tensors: Mapping[str, torch.Tensor], folder: Path, name: str) -> None:
         """Each process writes its shares."""
