@@ -223,7 +223,8 @@ sys.exit(main())
 @pytest.mark.parametrize("how", ["killed", "error"])
 def test_when_one_process_ends_all_do(how: str, recipe: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """And the run goes on from its last checkpoint to the result it would have had."""
-    from weitiao import find_run, resume
+    from weitiao import resume
+    from weitiao.run import find_run
 
     whole = alone(recipe("whole", checkpoint_every=2))
     driver = tmp_path / "driver.py"
