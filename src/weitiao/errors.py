@@ -63,6 +63,12 @@ class RunError(WeitiaoError):
     """A run folder that cannot be used: held by another run, damaged, or out of disk."""
 
 
+class ProcessLost(RunError):  # noqa: N818 - often no fault of this one
+    """Another process of a run on several devices has ended, for a reason that it told or could not tell."""
+
+    exit_code = 1
+
+
 class Interrupted(WeitiaoError):  # noqa: N818 - not a fault: the person asked for it
     """The run was stopped by ctrl-C or SIGTERM after its checkpoint was saved."""
 

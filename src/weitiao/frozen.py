@@ -20,6 +20,7 @@ from weitiao.errors import Interrupted, RecipeError
 from weitiao.evaluation.evaluate import BATCH, TOKENS, take_rows
 from weitiao.events import Event, FrozenCached
 from weitiao.kernels import quickly
+from weitiao.parallel import world_size
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
 from weitiao.training.fixed import NothingFixed, Plan
@@ -45,8 +46,8 @@ def with_frozen_part(ready: Preparation, training: Training) -> tuple[Preparatio
         plan = _planned(ready, training, wanted)
         place, why = (wanted, "") if wanted != "auto" else _place(ready, plan)
     except NothingFixed as reason:
-        if wanted != "auto":
-            origin = ready.recipe.origin("training.cache_frozen")
+        origin = ready.recipe.origin("training.cache_frozen")
+        if wanted != "auto" and not origin.startswith("auto"):  # settled so for another number of processes
             raise RecipeError(f"nothing can be computed once: {reason}", where=f"{origin} (training.cache_frozen)",
                               fix="Set training.cache_frozen: auto.") from None  # fmt: skip
         plan, place, why = None, "never", str(reason)
@@ -61,6 +62,8 @@ def _planned(ready: Preparation, training: Training, wanted: str) -> Plan:
         raise NothingFixed("each example comes by once")
     if all(parameter.requires_grad for parameter in training.model.parameters()):
         raise NothingFixed("no layer is frozen")
+    if world_size() > 1:
+        raise NothingFixed("several processes share the rows")
     if "part" in train.column_names:
         raise NothingFixed("several tasks are learned together")
     if ready.recipe.training.checkpoint_activations == "always":

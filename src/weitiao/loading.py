@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from weitiao import data, models
 from weitiao.evaluation.evaluate import Inference, take_rows
 from weitiao.kernels import quickly
-from weitiao.methods.base import Method, Paced, StartsFromData, TakesPart
+from weitiao.methods.base import Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
+from weitiao.parallel import SINGLE, Parallel
 from weitiao.preparation import Preparation
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
@@ -25,7 +26,7 @@ from weitiao.training.penalty import Penalty
 from weitiao.training.r_drop import Agreement, TwoPasses
 from weitiao.training.range_test import range_test, suggested
 from weitiao.training.recompute import recomputed
-from weitiao.training.seeds import seed_everything
+from weitiao.training.seeds import seed_everything, seed_process
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,13 +38,13 @@ Run = Callable[[Any, Batch], Any]
 Loss = Callable[[Any, Batch], "torch.Tensor"]
 
 
-def with_rate(ready: Preparation) -> Preparation:
+def with_rate(ready: Preparation, parallel: Parallel = SINGLE) -> Preparation:
     """Return the preparation with the learning rate found by a range test, where the recipe asks for one."""
     if ready.recipe.training.learning_rate != "range-test":
         return ready
     width = int(ready.pretrained.config.get_text_config().hidden_size)
     usual, _ = ready.method.learning_rate(ready.pretrained.family, width)
-    training, _ = load_for_training(_with_rate(ready, usual, ""))
+    training, _ = load_for_training(_with_rate(ready, usual, ""), parallel=parallel)
     again = recomputed(training.model, ready.recipe.training.checkpoint_activations)
     with quickly(training.model, ready.precision, learns=True), again:
         rates, losses = range_test(training, usual)
@@ -67,7 +68,7 @@ def _with_rate(ready: Preparation, rate: float, why: str) -> Preparation:
     return replace(ready, recipe=recipe, facts=ready.facts | {"learning_rate": rate})
 
 
-def load_for_training(ready: Preparation, *, fresh: bool = True) -> Loaded:
+def load_for_training(ready: Preparation, *, fresh: bool = True, parallel: Parallel = SINGLE) -> Loaded:
     """Load the model, apply the method, and put both into the loop and into evaluation; all draws are seeded.
 
     Where it is not `fresh`, the weights that move will come from a checkpoint.
@@ -76,28 +77,52 @@ def load_for_training(ready: Preparation, *, fresh: bool = True) -> Loaded:
     model, pretrained = _model(ready)
     if isinstance(ready.task, Examines):
         ready.task.examine(model)
+    order, collate = _order(ready), _collate(ready)
+
+    def begun(model: torch.nn.Module) -> torch.nn.Module:
+        _begin(ready, model, _endless(order, collate, ready.device))
+        seed_process(settings.seed, parallel.rank)
+        return model
+
+    if fresh:
+        begun(model)
+    parallel.place(model)
     run, loss = _passes(ready, model, pretrained)
-    inference = Inference(model, ready.task, ready.reader, ready.device, ready.precision)
+    inference = Inference(model, ready.task, ready.reader, ready.device, ready.precision, parallel)
+    training = Training(
+        model=model, settings=settings, forward=run, loss=loss, parts=_parts(ready, model, pretrained),
+        autocast=partial(models.autocast, ready.device, ready.precision), device=ready.device,
+        order=order, collate=collate, paces=method.paces(model) if isinstance(method, Paced) else {},
+        parallel=parallel, by_rows=parallel.size == 1 and _by_rows(settings), fresh=lambda: begun(_model(ready)[0]),
+    )  # fmt: skip
+    if fresh:
+        for part in training.parts.values():
+            part.restore(model, {})
+    return training, inference
+
+
+def plain(ready: Preparation, inference: Inference) -> Inference:
+    """The same for one process alone, however many have trained the model."""
+    model = inference.parallel.whole(inference.model, lambda: _model(ready)[0])
+    return replace(inference, model=model, parallel=SINGLE)
+
+
+def _order(ready: Preparation) -> Callable[[int], list[np.ndarray]]:
+    """Epoch -> the rows of each step."""
+    settings = ready.recipe.training
     train = ready.features["train"]
     lengths = data.column_array(train, "length")
     parts, times = (
         data.column_array(train, name) if name in train.column_names else None for name in ("part", "times")
     )
-    training = Training(
-        model=model, settings=settings, forward=run, loss=loss, parts=_parts(ready, model, pretrained),
-        autocast=partial(models.autocast, ready.device, ready.precision), device=ready.device,
-        order=lambda epoch: data.length_bucketed(
-            lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
-        ),
-        collate=partial(_micro_batches, ready, training_lengths(ready)),
-        paces=method.paces(model) if isinstance(method, Paced) else {}, by_rows=_by_rows(settings),
-        fresh=lambda: _begin(training, method, _model(ready)[0]),
-    )  # fmt: skip
-    if fresh:
-        _begin(training, method, model)
-        for part in training.parts.values():
-            part.restore(model, {})  # what begins at the weights begins at these
-    return training, inference
+    return lambda epoch: data.length_bucketed(
+        lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
+    )
+
+
+def _collate(ready: Preparation) -> Callable[[np.ndarray], list[Batch]]:
+    """Rows of a step -> its micro-batches."""
+    return partial(_micro_batches, ready, training_lengths(ready))
 
 
 def _model(ready: Preparation) -> tuple[torch.nn.Module, set[str]]:
@@ -142,22 +167,23 @@ def _passes(ready: Preparation, model: torch.nn.Module, pretrained: set[str]) ->
     return run, loss
 
 
-def _begin(training: Training, method: Method, model: torch.nn.Module) -> torch.nn.Module:
+def _begin(ready: Preparation, model: torch.nn.Module, batches: Iterator[Batch]) -> None:
     """Let a method that starts from the data look at it."""
-    if isinstance(method, StartsFromData):
-        method.start_from(model, _endless(training), partial(_run, training, model))
-    return model
+    if isinstance(ready.method, StartsFromData):
+        ready.method.start_from(model, batches, partial(_run, ready, model))
 
 
-def _endless(training: Training) -> Iterator[Batch]:
+def _endless(
+    order: Callable[[int], list[np.ndarray]], collate: Callable[[np.ndarray], list[Batch]], device: torch.device
+) -> Iterator[Batch]:
     """The batches of a training, epoch after epoch."""
     for epoch in count():
-        for rows in training.order(epoch):
-            yield from (batch.to(training.device) for batch in training.collate(rows))
+        for rows in order(epoch):
+            yield from (batch.to(device) for batch in collate(rows))
 
 
-def _run(training: Training, model: torch.nn.Module, batch: Batch) -> Any:
-    with training.autocast():
+def _run(ready: Preparation, model: torch.nn.Module, batch: Batch) -> Any:
+    with models.autocast(ready.device, ready.precision):
         return forward(model, batch)
 
 
@@ -169,9 +195,7 @@ def training_lengths(ready: Preparation) -> np.ndarray:
 
 def settled(ready: Preparation, training: Training) -> Training:
     """Return the training, which has not begun, by settings that were chosen when the weights were there."""
-    return replace(
-        training, settings=ready.recipe.training, collate=partial(_micro_batches, ready, training_lengths(ready))
-    )
+    return replace(training, settings=ready.recipe.training, collate=_collate(ready))
 
 
 def _micro_batches(ready: Preparation, lengths: np.ndarray, rows: np.ndarray) -> list[Batch]:

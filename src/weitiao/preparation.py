@@ -17,8 +17,9 @@ from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import RecipeError, RefusedError
 from weitiao.evaluation.evaluate import Labelled
-from weitiao.methods.base import Detaches, TakesPart, TakesPositions
+from weitiao.methods.base import Detaches, NeedsWholeWeights, TakesPart, TakesPositions
 from weitiao.outline import Outline, outline
+from weitiao.parallel import world_size
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Head, Pretrained, Reader, SplitName
 from weitiao.tasks.base import Compares
@@ -87,6 +88,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     _check_family(pretrained, task, method, recipe)
+    _check_parallel(recipe, method)
     pretrained = _dropping(pretrained, recipe)
     pretrained = _beside_own_tokens(pretrained, task, method, recipe)
     length = _length(recipe, pretrained)
@@ -207,6 +209,34 @@ def _check_family(pretrained: Pretrained, task: Task, method: Method, recipe: Re
                 where=f"{recipe.origin(kind + '.name')} ({kind})",
                 fix=f"It works on: {', '.join(sorted(part.families))}.",
             )  # fmt: skip
+
+
+def _check_parallel(recipe: Recipe, method: Method) -> None:
+    """What several processes cannot share is refused."""
+    size, settings = world_size(), recipe.training
+    if size == 1:
+        return
+    if settings.batch_size < size:
+        raise RecipeError(f"{settings.batch_size} examples cannot be dealt out to {size} processes",
+                          where=f"{recipe.origin('training.batch_size')} (training.batch_size)",
+                          fix=f"Set it to {size} at least, or start fewer processes.")  # fmt: skip
+    for key, budget in (("memory", recipe.memory), ("time", recipe.time)):
+        if budget is not None:
+            where = f"{recipe.origin(key)} ({key})"
+            raise RecipeError("is a budget of one process, and several were started", where=where,
+                              fix="Leave it out, and set training.micro_batch_tokens and training.epochs.")  # fmt: skip
+    if settings.parallel == "ddp":
+        return
+    wanted = settings.regularization
+    whole = {f"training.regularization.{name}": "is computed from whole weights"
+             for name in ("l1", "l2", "l2_sp", "mixout") if getattr(wanted, name)}  # fmt: skip
+    if settings.checkpoint_activations == "always":
+        whole["training.checkpoint_activations"] = "computes blocks again from their weights"
+    if isinstance(method, NeedsWholeWeights):
+        whole["method.name"] = f"'{method.name}' {method.whole_because}"
+    for key, why in whole.items():
+        raise RecipeError(f"{why}, of which each process has a share only", where=f"{recipe.origin(key)} ({key})",
+                          fix="Set training.parallel: ddp, or leave it out.")  # fmt: skip
 
 
 def _check_heads(head: Head, method: Method, recipe: Recipe) -> None:

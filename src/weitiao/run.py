@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from weitiao import models
 from weitiao.artifacts.run_folder import Run, check_output, create_run, find_run, list_runs
 from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import Inference, score, tuned
-from weitiao.events import Found, RunFinished, RunStarted
+from weitiao.events import Event, Found, RunFinished, RunStarted
 from weitiao.forecast import within_budgets
 from weitiao.frozen import computed_once, with_frozen_part
 from weitiao.inspection import Checked, Evaluation, check, evaluate, inspect, load
 from weitiao.kernels import quickly
-from weitiao.loading import Loaded, load_for_training, with_rate
+from weitiao.loading import Loaded, load_for_training, plain, with_rate
+from weitiao.parallel import Parallel, check_same, first_then_all, join, only_first, watched
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.records import Scores
@@ -51,16 +53,17 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
     after ctrl-C or SIGTERM: the run can then be resumed.
     """
     began = time.monotonic()
-    with models.quiet():
+    with models.quiet(), watched():
         recipe = as_recipe(recipe)
-        check_output(recipe)
-        ready = prepare(recipe)
-        refuse_errors(ready.findings)
-        ready = with_rate(ready)
-        loaded = load_for_training(ready)  # whatever is wrong shows before the run has a folder
+        parallel = _joined(recipe)
+        parallel.once(lambda: check_output(recipe))
+        ready = first_then_all(parallel, lambda: _checked(recipe))
+        ready = with_rate(_alike(ready, parallel), parallel)
+        loaded = load_for_training(ready, parallel=parallel)  # whatever is wrong shows before the run has a folder
         ready, plan = with_frozen_part(ready, loaded[0])
         ready, loaded, plan = within_budgets(ready, loaded, plan, began=began)
-        return _carry_out(create_run(ready.recipe, ready.digest), ready, loaded, plan, trackers)
+        folder = parallel.once(lambda: str(create_run(ready.recipe, ready.digest).folder))
+        return _carry_out(find_run(folder), ready, loaded, plan, trackers)
 
 
 def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
@@ -68,20 +71,48 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
     found = find_run(run)
     if found.status == "finished":
         raise RunError("is finished: there is nothing to resume", where=f"run {found.id}")
-    with models.quiet():
-        ready = prepare(found.recipe)
+    with models.quiet(), watched():
+        parallel = _joined(found.recipe)
+        ready = _alike(first_then_all(parallel, lambda: prepare(found.recipe)), parallel)
         if ready.digest != found.digest:
             raise RunError("its data, model or recipe is not what it was", where=f"run {found.id}",
                            fix="Put the files back as they were, or train anew.")  # fmt: skip
         fresh = Checkpoints(found.checkpoints).newest() is None
-        loaded = load_for_training(ready, fresh=fresh)
+        loaded = load_for_training(ready, fresh=fresh, parallel=parallel)
         ready, plan = with_frozen_part(ready, loaded[0])
         return _carry_out(found, ready, loaded, plan, trackers)
 
 
+def _joined(recipe: Recipe) -> Parallel:
+    """This process among those that torchrun started."""
+    device, _ = models.resolve_device(recipe.training.device)
+    return join(recipe.training.parallel, device)
+
+
+def _checked(recipe: Recipe) -> Preparation:
+    ready = prepare(recipe)
+    refuse_errors(ready.findings)
+    return ready
+
+
+def _alike(ready: Preparation, parallel: Parallel) -> Preparation:
+    """The preparation with what the first process settled for the training: free memory, say, may differ."""
+    check_same(parallel, ready.digest, "data and base model")
+    own = ready.recipe.to_dict()["training"]
+    first = parallel.once(lambda: own)
+    other = {f"training.{key}": (value, "of the first process") for key, value in first.items() if value != own[key]}
+    return replace(ready, recipe=ready.recipe.resolved(other)) if other else ready
+
+
+def _untold(_: Event) -> None:
+    """What happens is told by the first process."""
+
+
 def _carry_out(run: Run, ready: Preparation, loaded: Loaded, plan: Plan | None, trackers: Iterable[Tracker]) -> Run:
     start, (training, inference) = time.time(), loaded
-    with run.working(), recording(ready.recipe.trackers, run.folder, trackers) as record:
+    told, parallel = recording(ready.recipe.trackers, run.folder, trackers), training.parallel
+    checkpoints = Checkpoints(run.checkpoints)
+    with only_first(run.working()), only_first(told, _untold) as record, watched():
         record(RunStarted(run=run.id, folder=str(run.folder), summary=ready.facts))
         for finding in ready.findings:
             record(Found(level=finding.level, where=finding.where, problem=finding.problem, fix=finding.fix))
@@ -92,14 +123,15 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, plan: Plan | None, 
             stop_on_signal() as stop,  # ends with the loop: after it, ctrl-C loses nothing and need not wait
             computed_once(ready, training, plan, run.folder / "frozen", record, stop),
         ):
-            for event in fit(training, Checkpoints(run.checkpoints), validate, stop):
+            for event in fit(training, checkpoints, validate, stop):
                 record(event)
-        result = publish(run, ready, inference, record)
+        trained = plain(ready, inference)
+        result = parallel.once(lambda: publish(run, ready, trained, record))
         record(RunFinished(
             run=run.id, artifact=str(run.artifact), report=str(run.report), seconds=time.time() - start,
             **result,
         ))  # fmt: skip
-    Checkpoints(run.checkpoints).clear()
+    parallel.once(checkpoints.clear)
     return find_run(run.folder)
 
 

@@ -14,6 +14,7 @@ import typer
 from weitiao import __version__
 from weitiao.cli import adapters, check, compare, evaluate, init, inspect, predict, runs, schema, train
 from weitiao.errors import Interrupted, WeitiaoError, WeitiaoWarning
+from weitiao.parallel import first_to_tell, leave, rank, world_size
 
 QUIET = {  # libraries keep to themselves; who wants to hear them sets the variable
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -52,7 +53,8 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def weitiao(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
@@ -65,6 +67,10 @@ def weitiao(
       weitiao train recipe.yaml         fine-tune, evaluate, write a report
       weitiao predict RUN "some text"   use the model
     """
+    if world_size() > 1 and context.invoked_subcommand != "train":
+        raise WeitiaoError(f"{world_size()} processes were started, and this command is for one",
+                           where=f"weitiao {context.invoked_subcommand}",
+                           fix="Start `weitiao train` by torchrun, all else by itself.")  # fmt: skip
 
 
 def main() -> int:
@@ -79,17 +85,22 @@ def main() -> int:
     except WeitiaoError as error:
         if debug:
             traceback.print_exc()
-        _tell(error)
+        if first_to_tell(error):
+            _tell(error)
         return error.exit_code
     except OSError as error:
         if debug:
             traceback.print_exc()
         where = f"{error.filename}: " if error.filename else ""
-        _say(f"error: {where}{error.strerror or error}")
+        if first_to_tell(error):
+            _say(f"error: {where}{error.strerror or error}")
         return 2
     except Exception as error:
-        _unexpected(error, debug)
+        if first_to_tell(error):
+            _unexpected(error, debug)
         return 1
+    finally:
+        leave()
     return 0
 
 
@@ -120,7 +131,7 @@ def _show_warning(
     line: str | None = None,  # noqa: ARG001
 ) -> None:
     """Show our own warnings as a line; those of libraries only with WEITIAO_DEBUG=1."""
-    if issubclass(category, WeitiaoWarning):
+    if issubclass(category, WeitiaoWarning) and rank() == 0:
         _say(f"warning: {message}")
 
 

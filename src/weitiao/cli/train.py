@@ -11,6 +11,7 @@ import typer
 
 from weitiao.cli import options
 from weitiao.errors import WeitiaoError
+from weitiao.parallel import rank
 from weitiao.records import SPLITS
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def train(
             fix="A resumed run goes on with the recipe it was started with.",
         )
     run = _run(recipe, resume, set_ or [], _trackers(json_, quiet))
+    if rank() > 0:
+        return  # the first process tells
     if quiet and not json_:
         typer.echo(run.folder)
     elif not json_:

@@ -11,6 +11,7 @@ import numpy as np
 from weitiao import models
 from weitiao.data import column_array, in_length_order
 from weitiao.kernels import quickly
+from weitiao.parallel import SINGLE, Parallel
 from weitiao.records import Batch, Example, Prediction, Pretrained, Reader
 from weitiao.tasks.base import Scorer, Settles, Task
 
@@ -79,6 +80,7 @@ class Inference:
     reader: Reader
     device: torch.device
     precision: str
+    parallel: Parallel = SINGLE  # how several processes share the work
 
     def predictions(
         self,
@@ -94,14 +96,19 @@ class Inference:
         `take` gives the features of some numbers, `lengths` are their tokens and `rows` their examples, shape
         (features,). All features of an example come in one batch; a batch has features of one of `parts` only.
         """
-        import torch
-
         self.model.eval()
         for chosen in in_length_order(lengths, BATCH, tokens=TOKENS, groups=rows, parts=parts):
-            batch = self.task.collate(take(chosen), self.reader).to(self.device)
-            with torch.inference_mode(), models.autocast(self.device, self.precision):
-                predictions = self.task.predict(self.model, batch, self.reader, answers=answers)
-            yield batch, list(dict.fromkeys(batch.rows)), predictions
+            yield self._predicted(take, answers, chosen)
+
+    def _predicted(
+        self, take: Callable[[np.ndarray], list[dict[str, Any]]], answers: bool, chosen: np.ndarray
+    ) -> tuple[Batch, list[int], list[Prediction]]:
+        import torch
+
+        batch = self.task.collate(take(chosen), self.reader).to(self.device)
+        with torch.inference_mode(), models.autocast(self.device, self.precision):
+            predictions = self.task.predict(self.model, batch, self.reader, answers=answers)
+        return batch, list(dict.fromkeys(batch.rows)), predictions
 
     def over(
         self, on: Labelled, *, answers: bool = True
@@ -113,8 +120,14 @@ class Inference:
         def take(chosen: np.ndarray) -> list[dict[str, Any]]:
             return take_rows(on.features, chosen)
 
+        def work(chosen: np.ndarray) -> tuple[list[int], list[Prediction]]:
+            _, numbers, predictions = self._predicted(take, answers, chosen)
+            return numbers, predictions
+
+        batches = in_length_order(lengths, BATCH, tokens=TOKENS, groups=rows, parts=parts)
         with quickly(self.model, self.precision, learns=False):
-            for _, numbers, predictions in self.predictions(take, lengths, rows, parts=parts, answers=answers):
+            self.model.eval()
+            for numbers, predictions in self.parallel.spread(batches, work):
                 yield take_rows(on.examples, np.array(numbers)), numbers, predictions
 
 

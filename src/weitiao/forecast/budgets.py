@@ -36,12 +36,14 @@ def within_budgets(
     """Settle what the recipe leaves open so that the run fits, and put the forecast into the facts.
 
     `began` is when the work did (`time.monotonic`). A run that has no budget and by the formula takes less than half of
-    the memory there is, is only tried out where `always`. Raises a `RecipeError` where it cannot fit.
+    the memory there is, is only tried out where `always`. Raises a `RecipeError` where it cannot fit. Several processes
+    have no budgets (`preparation.py` refuses them), and nothing is tried out.
     """
     training, inference = loaded
     if ready.recipe.training.checkpoint_activations == "always":
         _check_recomputed(ready, training)
-    limited = ready.recipe.memory is not None or _tight(ready)
+    alone = training.parallel.size == 1
+    limited = ready.recipe.memory is not None or (alone and _tight(ready))
     if limited:
         ready, plan = _fitting(ready, training, plan)
     ready = _not_recomputed(ready, limited)

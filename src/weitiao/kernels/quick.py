@@ -21,14 +21,14 @@ MARK = "_weitiao_quick"  # set on a model while its modules compute by the kerne
 
 @contextmanager
 def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator[None]:
-    """Run `model`'s modules by the kernels where they compute the same, on a CPU; do nothing elsewhere, or inside of
-    another `quickly` of the same model.
+    """Run `model`'s modules by the kernels where they compute the same, on a CPU; do nothing elsewhere, where weights
+    are sharded over processes, or inside of another `quickly` of the same model.
 
     With `precision` bf16 weights that do not move are held in bf16 meanwhile, instead of being converted at every use:
     the frozen ones, or all where nothing `learns`; there matrices are held as the CPU's matrix units read them. After
     it they are the fp32 numbers they were.
     """
-    if getattr(model, MARK, False) or any(p.device.type != "cpu" for p in model.parameters()):
+    if getattr(model, MARK, False) or any(not _plain_here(p) for p in model.parameters()):
         yield
         return
     keep_freed_memory()
@@ -49,6 +49,10 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
                 module.forward = forward
                 undo.callback(vars(module).pop, "forward", None)
         yield
+
+
+def _plain_here(parameter: torch.nn.Parameter) -> bool:
+    return parameter.device.type == "cpu" and not hasattr(parameter, "to_local")
 
 
 def halve(model: torch.nn.Module) -> None:

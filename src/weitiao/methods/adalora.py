@@ -69,6 +69,7 @@ class Adalora(OnPeft):
     """
 
     name: ClassVar[str] = "adalora"
+    whole_because: ClassVar[str] = "judges each rank by whole matrices"
     Options: ClassVar[type[Settings]] = AdaloraOptions
     options: AdaloraOptions
 

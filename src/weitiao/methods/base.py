@@ -88,6 +88,13 @@ class StartsFromData(Protocol):
 
 
 @runtime_checkable
+class NeedsWholeWeights(Protocol):
+    """A method that cannot work where each process holds only a share of each weight (`training.parallel: fsdp`)."""
+
+    whole_because: ClassVar[str]  # why, as what follows its name
+
+
+@runtime_checkable
 class Paced(Protocol):
     """A method in which some parameters move otherwise than the rest."""
 

@@ -52,6 +52,7 @@ class Qlora(Lora):
     """
 
     name: ClassVar[str] = "qlora"
+    whole_because: ClassVar[str] = "reads packed 4-bit matrices"
     Options: ClassVar[type[Settings]] = QloraOptions
     options: QloraOptions
 

@@ -212,6 +212,10 @@ class TrainingSettings(Settings):
     """`bf16`: autocast of matrix products. `auto`: bf16 where the hardware multiplies it natively, else fp32."""
     device: str = "auto"
     """`cpu`, `cuda`, `mps`. `auto`: an accelerator where there is one."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How the processes that `torchrun` starts share each step. `ddp`: each holds the whole model and computes some of
+    the rows. `fsdp`: each also holds only its share of weights, gradients and optimizer (FSDP2). Without effect in one
+    process."""
     cache_frozen: Literal["auto", "memory", "disk", "never"] = "auto"
     """Where to keep what the frozen layers below the lowest moving one give, computed once instead of in each epoch.
     `auto`: in memory, else on disk, as it fits; never where it gains nothing."""

@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import RunError
 from weitiao.methods.base import StandsFor
+from weitiao.parallel import held_as, read_shards
 from weitiao.training.optimizer import load_optimizer_state, optimizer_state, trainable
+from weitiao.training.seeds import seed_process
 
 if TYPE_CHECKING:
     import torch
@@ -46,17 +48,14 @@ class Checkpoints:
         """
         target = self.folder / f"step-{training.step:08d}"
         temporary = self.folder / f".writing-{target.name}"
+        once = training.parallel.once
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            _write(temporary, training, extra)
-            shutil.rmtree(target, ignore_errors=True)  # only a damaged one stands where a resumed run comes by again
-            temporary.replace(target)
-            _sync(self.folder)
+            once(lambda: _emptied(temporary))
+            _write_tensors(temporary, training)
+            once(lambda: self._publish(temporary, target, training, extra, {training.step, *keep}))
         except (OSError, _safetensor_error()) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise _unwritable(error, self.newest()) from error
-        self._prune({training.step, *keep})
         return target
 
     def newest(self) -> Checkpoint | None:
@@ -88,6 +87,15 @@ class Checkpoints:
         """Remove all: the run has its artifact."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _publish(
+        self, temporary: Path, target: Path, training: Training, extra: dict[str, Any], keep: set[int]
+    ) -> None:
+        _write_state(temporary, training, extra)
+        shutil.rmtree(target, ignore_errors=True)  # only a damaged one stands where a resumed run comes by again
+        temporary.replace(target)
+        _sync(self.folder)
+        self._prune(keep)
+
     def _prune(self, keep: set[int]) -> None:
         folders = sorted(self.folder.glob("step-*"))
         for folder in folders[:-2]:
@@ -97,30 +105,19 @@ class Checkpoints:
 
 def restore(training: Training, checkpoint: Checkpoint) -> None:
     """Put weights, optimizer, random numbers and position back to where the checkpoint was made."""
-    import torch
-    from safetensors.torch import load_file
-
     restore_weights(training.model, checkpoint)
     training.optimizer.state.clear()
-    load_optimizer_state(training.optimizer, training.model, load_file(checkpoint.folder / "optimizer.safetensors"))
+    load_optimizer_state(training.optimizer, training.model, _read(checkpoint, "optimizer", training.model))
     for name, part in training.parts.items():
-        part.restore(training.model, _part(checkpoint, name))
-    states = load_file(checkpoint.folder / "random.safetensors")
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and training.device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], training.device)
+        part.restore(training.model, _read(checkpoint, name, training.model))
     position = json.loads((checkpoint.folder / STATE).read_text())["position"]
+    _restore_random(training, checkpoint)
     training.step, training.epoch, training.batch = position["step"], position["epoch"], position["batch"]
 
 
 def restart(training: Training, fresh: torch.nn.Module) -> None:
     """Put all back to the start, of which `fresh` holds the weights."""
-    import torch
-
-    weights = trainable(fresh)
-    with torch.no_grad():
-        for name, parameter in trainable(training.model).items():
-            parameter.copy_(weights[name])
+    _put(held_as({name: p.detach() for name, p in trainable(fresh).items()}, training.model), training.model)
     training.optimizer.state.clear()
     for part in training.parts.values():
         part.restore(training.model, {})
@@ -129,13 +126,7 @@ def restart(training: Training, fresh: torch.nn.Module) -> None:
 
 def restore_weights(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
     """Put back the weights that move; the frozen ones are the pretrained model's."""
-    import torch
-    from safetensors.torch import load_file
-
-    weights = load_file(checkpoint.folder / "weights.safetensors")
-    with torch.no_grad():
-        for name, parameter in trainable(model).items():
-            parameter.copy_(weights[name])
+    _put(_read(checkpoint, "weights", model), model)
 
 
 def restore_result(training: Training, checkpoint: Checkpoint) -> None:
@@ -143,39 +134,86 @@ def restore_result(training: Training, checkpoint: Checkpoint) -> None:
     restore_weights(training.model, checkpoint)
     for name, part in training.parts.items():
         if isinstance(part, StandsFor):
-            part.restore(training.model, _part(checkpoint, name))
+            part.restore(training.model, _read(checkpoint, name, training.model))
 
 
-def _part(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
-    """What a part of the step had to keep; nothing where it kept nothing."""
+def _put(weights: Mapping[str, torch.Tensor], model: torch.nn.Module) -> None:
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in trainable(model).items():
+            parameter.copy_(weights[name])
+
+
+def _read(checkpoint: Checkpoint, name: str, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint under a name, held as the model holds its weights, whoever wrote them; nothing where
+    there are none.
+    """  # fmt: skip
     from safetensors.torch import load_file
 
-    file = checkpoint.folder / f"{name}.safetensors"
-    return load_file(file) if file.exists() else {}
+    file, shards = checkpoint.folder / f"{name}.safetensors", checkpoint.folder / name
+    if file.exists():
+        return held_as(load_file(file), model)
+    return read_shards(shards, model) if shards.exists() else {}
 
 
-def _write(folder: Path, training: Training, extra: dict[str, Any]) -> None:
+def _restore_random(training: Training, checkpoint: Checkpoint) -> None:
+    """Each process goes on with the random numbers that the one of its number had.
+
+    One that was not there begins with its own, by seed, number and step.
+    """
     import torch
+    from safetensors.torch import load_file
+
+    states, rank = load_file(checkpoint.folder / "random.safetensors"), training.parallel.rank
+    if f"cpu/{rank}" not in states:
+        seed_process(training.settings.seed, rank, checkpoint.step)
+        return
+    torch.set_rng_state(states[f"cpu/{rank}"])
+    if f"cuda/{rank}" in states and training.device.type == "cuda":
+        torch.cuda.set_rng_state(states[f"cuda/{rank}"], training.device)
+
+
+def _emptied(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _write_tensors(folder: Path, training: Training) -> None:
+    import torch
+
+    parallel, model = training.parallel, training.model
+    weights = {name: p.detach().contiguous().clone() for name, p in trainable(model).items()}
+    random = {f"cpu/{rank}": state for rank, state in enumerate(parallel.each(torch.get_rng_state()))}
+    if training.device.type == "cuda":
+        of_all = parallel.each(torch.cuda.get_rng_state(training.device))
+        random |= {f"cuda/{rank}": state for rank, state in enumerate(of_all)}
+    parallel.write(weights, folder, "weights")
+    parallel.write(optimizer_state(training.optimizer, model), folder, "optimizer")
+    for name, part in training.parts.items():
+        kept = part.state(model)
+        if kept:
+            parallel.write(kept, folder, name)
+    parallel.once(lambda: _save_random(random, folder))
+
+
+def _save_random(states: dict[str, torch.Tensor], folder: Path) -> None:
     from safetensors.torch import save_file
 
-    weights = {name: p.detach().contiguous().clone() for name, p in trainable(training.model).items()}
-    random = {"cpu": torch.get_rng_state()}
-    if training.device.type == "cuda":
-        random["cuda"] = torch.cuda.get_rng_state(training.device)
-    save_file(weights, folder / "weights.safetensors")
-    save_file(optimizer_state(training.optimizer, training.model), folder / "optimizer.safetensors")
-    save_file(random, folder / "random.safetensors")
-    for name, part in training.parts.items():
-        kept = part.state(training.model)
-        if kept:
-            save_file(kept, folder / f"{name}.safetensors")
-    files = sorted(folder.glob("*.safetensors"))
+    save_file(states, folder / "random.safetensors")
+
+
+def _write_state(folder: Path, training: Training, extra: dict[str, Any]) -> None:
+    files = sorted(folder.rglob("*.safetensors"))
     for file in files:
         _sync(file)
     state = {
         "position": {"step": training.step, "epoch": training.epoch, "batch": training.batch},
         "extra": extra,
-        "files": {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files},
+        "files": {
+            file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+            for file in files
+        },
     }
     (folder / STATE).write_text(json.dumps(state))
     _sync(folder / STATE)

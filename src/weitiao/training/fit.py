@@ -82,11 +82,12 @@ def fit(
             yield _evaluated(training, evaluate, progress)
         reason = _reason(training, progress)
         planned = due or bool(reason) or _checkpoint_due(event, training)
-        if planned or stop.is_set():
+        (stopping,) = training.parallel.anywhere([stop.is_set()])
+        if planned or stopping:
             yield _saved(training, checkpoints, progress, planned=planned)
         if reason:
             break
-        if stop.is_set():
+        if stopping:
             yield Stopped(step=training.step, reason="interrupted", best_step=progress.best_step)
             raise Interrupted(f"stopped at step {training.step} of {training.steps}; its checkpoint is saved")
     steps.close()
@@ -184,7 +185,7 @@ def _rolled_back(training: Training, checkpoints: Checkpoints, progress: Progres
     else:
         raise diverged(training, skipped)
     recovery.roll_backs = done
-    checkpoints.drop_after(training.step)
+    training.parallel.once(lambda: checkpoints.drop_after(training.step))
     return RolledBack(step=skipped.step, to_step=training.step, trouble=skipped.trouble, rate=recovery.rate,
                       left=recovery.settings.roll_backs - done)  # fmt: skip
 

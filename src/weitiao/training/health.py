@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from weitiao.events import LayersMeasured, LayersUnwell
+from weitiao.parallel import local
 from weitiao.training.optimizer import trainable
 
 if TYPE_CHECKING:
@@ -45,12 +46,12 @@ TOLD: dict[Trouble, tuple[str, str]] = {
 def gradient_norms(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
     """Return the L2 norm of each parameter's gradient, fp32 of shape (parameters,); 0 where there is none.
 
-    The norm over all of them is this one's.
+    The norm over all of them is this one's. Of sharded parameters it is that of this process's shares.
     """
     import torch
 
     parameters = list(parameters)
-    gradients = {number: _numbers(p.grad) for number, p in enumerate(parameters) if p.grad is not None}
+    gradients = {number: _numbers(local(p.grad)) for number, p in enumerate(parameters) if p.grad is not None}
     found = list(torch._foreach_norm(list(gradients.values()), 2, torch.float32)) if gradients else []
     if len(found) == len(parameters):
         return torch.stack(found)
@@ -147,11 +148,19 @@ class Health:
                 self._told |= {(trouble, name) for name in new}
                 yield LayersUnwell(step=step, trouble=trouble, layers=new, problem=problem, fix=fix)
 
-    def broken(self, parameters: Mapping[str, torch.nn.Parameter]) -> tuple[list[str], list[str]]:
-        """Return the layers whose gradients are not finite, and those whose weights are not. It reads all numbers."""
+    def broken(
+        self,
+        parameters: Mapping[str, torch.nn.Parameter],
+        anywhere: Callable[[Sequence[bool]], list[bool]] = list,
+    ) -> tuple[list[str], list[str]]:
+        """Return the layers whose gradients are not finite, and those whose weights are not. It reads all numbers.
+
+        `anywhere` tells which flags of some any process has set.
+        """
         values = list(parameters.values())
-        gradients = [p.grad is not None and not bool(_numbers(p.grad).isfinite().all()) for p in values]
-        weights = [not bool(p.detach().isfinite().all()) for p in values]
+        found = [_numbers(local(p.grad)) if p.grad is not None else None for p in values]
+        gradients = anywhere([numbers is not None and not bool(numbers.isfinite().all()) for numbers in found])
+        weights = anywhere([not bool(local(p.detach()).isfinite().all()) for p in values])
         return (
             [layer.name for layer in self.layers if any(gradients[number] for number in layer.parameters)],
             [layer.name for layer in self.layers if any(weights[number] for number in layer.parameters)],
@@ -203,7 +212,7 @@ def _by_layer(names: Sequence[str], layers: Mapping[str, str]) -> Iterator[tuple
 
 def _stride(parameter: torch.nn.Parameter) -> int:
     """Odd, so that a sample of a matrix is not of one of its columns."""
-    return -(-parameter.numel() // SAMPLE) | 1
+    return -(-local(parameter.detach()).numel() // SAMPLE) | 1
 
 
 def sampled_rows(parameter: torch.nn.Parameter) -> torch.Tensor:
@@ -219,16 +228,17 @@ def _sampled(parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
     """Some numbers of each parameter, evenly spread, one behind the other in fp32."""
     import torch
 
-    return torch.cat([p.detach().reshape(-1)[:: _stride(p)].float() for p in parameters])
+    return torch.cat([local(p.detach()).reshape(-1)[:: _stride(p)].float() for p in parameters])
 
 
 def _squares(sample: torch.Tensor, parameters: Sequence[torch.nn.Parameter]) -> list[float]:
-    """The sum of squares of each parameter as its sample tells it."""
+    """The sum of squares of each parameter, or of this process's share of it, as its sample tells it."""
     import torch
 
-    counts = [-(-p.numel() // _stride(p)) for p in parameters]
+    sizes = [local(p.detach()).numel() for p in parameters]
+    counts = [-(-size // _stride(p)) for size, p in zip(sizes, parameters, strict=True)]
     norms = torch.stack(list(torch._foreach_norm(torch.split(sample, counts)))).double().square().tolist()
-    return [square * p.numel() / count for square, p, count in zip(norms, parameters, counts, strict=True)]
+    return [square * size / max(count, 1) for square, size, count in zip(norms, sizes, counts, strict=True)]
 
 
 def _short(values: Mapping[str, float]) -> dict[str, float]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from weitiao.errors import RunError
 from weitiao.events import Event, LossSpiked, StepDone, StepSkipped
+from weitiao.parallel import SINGLE, Parallel
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch, Pace
 from weitiao.tasks.vocabulary import forward
@@ -46,6 +47,7 @@ class Training:
     forward: Callable[[Any, Batch], Any] = forward  # model, batch -> outputs
     fresh: Callable[[], torch.nn.Module] | None = None  # makes the model as it was at the start, random numbers too
     rate: Callable[[int], float] | None = None  # learning rate at a step; None: as the settings say
+    parallel: Parallel = SINGLE  # how several processes share a step
     by_rows: bool = False  # large embeddings move row by row: nobody reads weights between evaluations
     deadline: float | None = None  # by `time.monotonic`: no step begins after it
     room: int | None = None  # bytes that it may take: near it, freed memory is given back
@@ -100,17 +102,21 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
     import torch
 
     start = time.perf_counter()
-    batches = training.collate(rows)
-    targets = sum(batch.targets for batch in batches) or 1.0  # windows of a long text may all hold nothing to learn
+    parallel = training.parallel
+    batches = training.collate(parallel.share(rows))
+    counts = parallel.counted(batches)
     if not training.model.training:  # measuring left it so; to say it to each module takes as long as a small step
         training.model.train()
     parameters = training.parameters
     waiting = _waiting(training)
-    with _left_out(waiting, parameters):
-        total = sum(_accumulate(training, batch.to(training.device), targets) for batch in batches)
-        penalty = math.fsum(_penalty(training, part) for part in training.parts.values())
     moving = list(parameters.values())
-    norms = gradient_norms(moving)
+    with _left_out(waiting, parameters):
+        passes = parallel.passes(batches, counts, lambda: training.collate(rows[:1]))
+        own = sum(_accumulate(training, batch.to(training.device), divisor) for batch, divisor in passes)
+        (total,) = parallel.total(own)
+        parallel.add_gradients(moving)
+        penalty = math.fsum(_penalty(training, part) for part in training.parts.values())
+    norms = parallel.norms(gradient_norms(moving))
     whole = torch.linalg.vector_norm(norms)
     norm = float(whole)
     skipped = _judged(training, total, penalty, norm, parameters)
@@ -129,14 +135,14 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
     return StepDone(
         step=training.step + 1, steps=training.steps, epoch=training.epoch + (training.batch + 1) / steps_per_epoch,
         loss=total, penalty=penalty, learning_rate=rate, gradient_norm=norm, examples=len(rows),
-        tokens=sum(batch.tokens for batch in batches), seconds=time.perf_counter() - start,
+        tokens=counts.tokens, seconds=time.perf_counter() - start,
     )  # fmt: skip
 
 
-def _accumulate(training: Training, batch: Batch, targets: float) -> float:
+def _accumulate(training: Training, batch: Batch, divisor: float) -> float:
     with training.autocast():
         outputs = training.forward(training.model, batch)
-    loss = training.loss(outputs, batch) / targets
+    loss = training.loss(outputs, batch) / divisor
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
 
@@ -192,7 +198,7 @@ def _measured(
 
 
 def _settle_sampled(training: Training, parameters: Sequence[torch.nn.Parameter]) -> None:
-    for parameter in parameters:
+    for parameter in parameters if training.by_rows else ():
         training.optimizer.settle(parameter, sampled_rows(parameter))
 
 
@@ -201,7 +207,7 @@ def _judged(
 ) -> StepSkipped | None:
     """Return what tells that the step is not to be taken; None where it is. Raises a `RunError` at the end of means."""
     finite = all(map(math.isfinite, (loss, penalty, norm)))
-    layers, weights = ([], []) if finite else training.health.broken(parameters)
+    layers, weights = ([], []) if finite else training.health.broken(parameters, training.parallel.anywhere)
     verdict = training.recovery.judge(loss, penalty + norm, sound=not weights)
     skipped = StepSkipped(
         step=training.step + 1, steps=training.steps, trouble=verdict.trouble or "", loss=loss, gradient_norm=norm,

@@ -1,0 +1,246 @@
+"""Two gloo processes on this machine learn what one process learns."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Trains each recipe of the list in argv[1] in turn; one with a `stop` is left at that step, one with `resume` goes on.
+DRIVER = """
+import json, signal, sys
+from weitiao import Recipe, resume, train
+from weitiao.errors import Interrupted
+from weitiao.events import StepDone
+from weitiao.parallel import leave
+
+class Stop:
+    def __init__(self, step):
+        self.step = step
+    def record(self, event):
+        if isinstance(event, StepDone) and event.step == self.step:
+            signal.raise_signal(signal.SIGINT)
+    def close(self):
+        pass
+
+for job in json.load(open(sys.argv[1])):
+    try:
+        if job.get("resume"):
+            resume(job["recipe"]["output"])
+        else:
+            train(Recipe(**job["recipe"]), trackers=[Stop(job["stop"])] if "stop" in job else [])
+    except Interrupted:
+        assert "stop" in job
+leave()
+"""
+
+FAMILIES = ("encoder", "decoder", "seq2seq")
+NO_DROPOUT = {"encoder": {"dropout": 0.0, "attention_dropout": 0.0}, "decoder": {}, "seq2seq": {"dropout": 0.0}}
+METHODS: dict[str, dict[str, Any]] = {"full": {"name": "full"}, "lora": {"name": "lora", "rank": 2, "dropout": 0.0}}
+
+
+def launched(*words: str, processes: int = 2, **more: str) -> subprocess.CompletedProcess[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-addr",
+         "127.0.0.1", "--master-port", str(port), *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **more}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def together(tmp_path: Path) -> Callable[..., None]:
+    """Carry out jobs, all in one launch of two processes."""
+
+    def run(*jobs: dict[str, Any]) -> None:
+        driver, listed = tmp_path / "driver.py", tmp_path / "jobs.json"
+        driver.write_text(DRIVER)
+        listed.write_text(json.dumps(jobs))
+        done = launched(str(driver), str(listed))
+        assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[:4000]}"
+
+    return run
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, recipe_values: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A recipe without dropout, whose steps are cut into several micro-batches, not as many in each process."""
+
+    def build(name: str, family: str = "encoder", method: str = "full", **training: Any) -> dict[str, Any]:
+        settings = {"epochs": 1, "learning_rate": 3e-4, "batch_size": 9, "micro_batch_tokens": 60, "seed": 7,
+                    "precision": "fp32", "regularization": NO_DROPOUT[family], "cache_frozen": "never"}  # fmt: skip
+        return recipe_values(
+            family, method=METHODS[method], training={**settings, **training}, output=str(tmp_path / name),
+            evaluation={"bootstrap": 0, "baselines": False},
+        )  # fmt: skip
+
+    return build
+
+
+def alone(values: dict[str, Any]) -> Path:
+    from weitiao import Recipe, train
+
+    return train(Recipe(**values)).folder
+
+
+def events(run: Path, name: str) -> list[dict[str, Any]]:
+    lines = (run / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == name]
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {event["step"]: event["loss"] for event in events(run, "StepDone")}
+
+
+def weights(run: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(run / "artifact" / "model.safetensors")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Losses to 1e-5, tokens counted over both, weights as near as AdamW leaves them, and the same scores."""
+    import torch
+
+    assert losses(other) == pytest.approx(losses(one), abs=1e-5, rel=1e-5)
+    for of_one, of_other in zip(events(one, "StepDone"), events(other, "StepDone"), strict=True):
+        assert of_other["examples"] == of_one["examples"]
+        assert of_other["gradient_norm"] == pytest.approx(of_one["gradient_norm"], rel=1e-3)
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, atol=1e-3, rtol=0)
+    primary = json.loads((one / "run.json").read_text())["score"]
+    assert json.loads((other / "run.json").read_text())["score"] == pytest.approx(primary, abs=1e-6)
+
+
+FEW = [("encoder", "full"), ("seq2seq", "lora")]
+REST = [(family, method) for family in FAMILIES for method in METHODS if (family, method) not in FEW]
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("cases", [FEW, pytest.param(REST, marks=pytest.mark.slow)], ids=["few", "rest"])
+def test_two_processes_learn_what_one_does(
+    kind: str, cases: list[tuple[str, str]], recipe: Callable[..., dict[str, Any]], together: Callable[..., None],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    together(*({"recipe": recipe(f"two-{f}-{m}", f, m, parallel=kind)} for f, m in cases))
+    for family, method in cases:
+        one = alone(recipe(f"one-{family}-{method}", family, method))
+        assert_same(one, tmp_path / f"two-{family}-{method}")
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_a_run_goes_on_with_another_number_of_processes(
+    kind: str, recipe: Callable[..., dict[str, Any]], together: Callable[..., None], tmp_path: Path
+) -> None:
+    """Stopped in two and gone on in one, and the other way round; with an average of the weights beside them."""
+    import signal
+    import threading
+
+    from weitiao import Recipe, resume, train
+    from weitiao.errors import Interrupted
+
+    class Stop:
+        def record(self, event: Any) -> None:
+            if event.name == "StepDone" and event.step == 3:
+                assert threading.current_thread() is threading.main_thread()
+                signal.raise_signal(signal.SIGINT)
+
+        def close(self) -> None:
+            pass
+
+    whole = alone(recipe("whole", ema=0.9))
+    with pytest.raises(Interrupted):
+        train(Recipe(**recipe("one-two", parallel=kind, ema=0.9)), trackers=[Stop()])
+    together(
+        {"recipe": recipe("one-two", parallel=kind, ema=0.9), "resume": True},
+        {"recipe": recipe("two-one", parallel=kind, ema=0.9), "stop": 3},
+    )
+    stopped = tmp_path / "two-one" / "checkpoints" / "step-00000003"
+    shards = sorted(path.relative_to(stopped).parts[0] for path in stopped.rglob("shard-*.safetensors"))
+    assert shards == (["average"] * 2 + ["optimizer"] * 2 + ["weights"] * 2 if kind == "fsdp" else [])
+    resume(tmp_path / "two-one")
+    assert_same(whole, tmp_path / "one-two")
+    assert_same(whole, tmp_path / "two-one")
+
+
+def written(tmp_path: Path, values: dict[str, Any]) -> str:
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(values))
+    return str(path)
+
+
+def test_bad_input_is_told_once(recipe: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """By the process that ends with exit code 2, which torchrun reports."""
+    values = recipe("bad")
+    values["data"]["train"] = "absent.csv"
+    done = launched("-m", "weitiao", "train", written(tmp_path, values))
+    assert done.returncode != 0
+    assert done.stderr.count("absent.csv") == 1, done.stderr
+    assert "exitcode  : 2" in done.stderr
+    assert "another process" not in done.stderr
+    assert not (tmp_path / "bad").exists()
+
+
+def test_what_cannot_be_shared_is_refused(recipe: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    values = recipe("adalora", parallel="fsdp") | {"method": {"name": "adalora"}}
+    done = launched("-m", "weitiao", "train", written(tmp_path, values))
+    assert done.stderr.count("'adalora' judges each rank by whole matrices") == 1, done.stderr
+    assert "exitcode  : 2" in done.stderr
+
+
+# `weitiao train` in which process 1 ends at the fifth step: killed, or by an error of its own.
+FAILING = """
+import os, signal, sys
+from weitiao.cli.main import main
+from weitiao.training import loop
+
+how, real = sys.argv.pop(), loop._update
+
+def update(training, *more):
+    if training.step == 4 and training.parallel.rank == 1:
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(5, "the disk is gone", "features.arrow")
+    return real(training, *more)
+
+loop._update = update
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "error"])
+def test_when_one_process_ends_all_do(how: str, recipe: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """And the run goes on from its last checkpoint to the result it would have had."""
+    from weitiao import resume
+    from weitiao.run import find_run
+
+    whole = alone(recipe("whole", checkpoint_every=2))
+    driver = tmp_path / "driver.py"
+    driver.write_text(FAILING)
+    values = recipe("cut", parallel="fsdp", checkpoint_every=2)
+    done = launched(str(driver), "train", written(tmp_path, values), "--quiet", how)
+    assert done.returncode != 0
+    assert done.stderr.count("features.arrow: the disk is gone") == (1 if how == "error" else 0), done.stderr
+    assert find_run(tmp_path / "cut").status in ("failed", "interrupted")
+    assert {path.name for path in (tmp_path / "cut" / "checkpoints").glob("step-*")} == {
+        "step-00000002",
+        "step-00000004",
+    }
+    resume(tmp_path / "cut")
+    assert_same_result(whole, tmp_path / "cut")
+
+
+def assert_same_result(one: Path, other: Path) -> None:
+    assert losses(other) == pytest.approx(losses(one), abs=1e-5, rel=1e-5)
