@@ -198,6 +198,8 @@ def test_what_cannot_be_shared_is_refused(recipe: Callable[..., dict[str, Any]],
     done = launched("-m", "weitiao", "train", written(tmp_path, values))
     assert done.stderr.count("'adalora' judges each rank by whole matrices") == 1, done.stderr
     assert "exitcode  : 2" in done.stderr
+    done = launched("-m", "weitiao", "train", written(tmp_path, recipe("budget") | {"time": "1h"}))
+    assert done.stderr.count("is a budget of one process, and several were started") == 1, done.stderr
 
 
 # `weitiao train` in which process 1 ends at the fifth step: killed, or by an error of its own.

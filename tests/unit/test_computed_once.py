@@ -150,7 +150,7 @@ def test_bf16(values: Values, tmp_path: Path) -> None:
 def test_on_disk_as_in_memory(values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = values(training__micro_batch_tokens=400)
     in_memory = trained(recipe, "auto", tmp_path)
-    monkeypatch.setattr(models, "free_memory", lambda *_: 1000)
+    monkeypatch.setattr(frozen, "_memory", lambda _: 1000)
     lying = list[int]()
     on_disk = trained(recipe, "auto", tmp_path)
     assert on_disk.place == "disk"
