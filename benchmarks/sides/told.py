@@ -53,7 +53,8 @@ class Clock:
 def tell(job: dict, *, seconds: float, peak: int, packages: list[str], **more) -> None:
     """Write what was measured; `model` is the trained folder, `predictions` a file with a JSON value a line."""
     told = {
-        "seconds": seconds, "peak_at_end_of_work": peak, "peak_memory": peak_memory(),
+        "seconds": seconds, "peak_at_end_of_work": peak,
+        "peak_memory": max(peak, peak_memory()),  # the kernel's count is a little inexact, and may fall
         "versions": {name: version(name) for name in packages}, **more,
     }  # fmt: skip
     Path(job["output"], "result.json").write_text(json.dumps(told), encoding="utf-8")

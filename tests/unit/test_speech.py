@@ -262,7 +262,7 @@ def test_features_hold_a_path_and_not_the_sound(models, tmp_path):
 
 
 def test_memory_is_estimated_with_all_the_encoder_hears(models):
-    short, long = (activation_bytes(models["one"], tokens, logits="token") for tokens in (5, 50))
+    short, long = (activation_bytes(models["one"], tokens) for tokens in (5, 50))
     positions, width = models["one"].config.max_source_positions, models["one"].config.d_model
     assert short > 2 * positions * 18 * width * 2  # both layers of the encoder, whatever is said
     assert long > short

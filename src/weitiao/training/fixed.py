@@ -200,7 +200,7 @@ def _read(model: torch.nn.Module, batch: Batch, chosen: set[Key], autocast: Call
     """Run the model with each fixed call's tensors as leaves of the graph; what has a gradient then is read."""
     import torch
 
-    seen, ours = _Seen(), set[int]()
+    seen, ours, kept = _Seen(), set[int](), list[Any]()
 
     def stands(key: Key, call: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if key not in chosen:
@@ -210,8 +210,10 @@ def _read(model: torch.nn.Module, batch: Batch, chosen: set[Key], autocast: Call
             out = call(*given, **named)
         out = mapped(out, lambda each: each.detach().requires_grad_(each.is_floating_point()), keep=True)
         seen.given[key] = out
-        ours.update(id(each) for each in leaves(out))
-        return out
+        copies = mapped(out, lambda each: each.clone(), keep=True)  # a leaf must not be written to: AdaLoRA does
+        kept.append(copies)
+        ours.update(id(each) for each in leaves(copies))
+        return copies
 
     def note(_: Any, __: Any, named: dict[str, Any]) -> None:
         seen.inputs = named

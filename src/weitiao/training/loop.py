@@ -20,7 +20,6 @@ from weitiao.tasks.vocabulary import forward
 from weitiao.training.health import Health, gradient_norms, sampled_rows
 from weitiao.training.optimizer import clip, make_optimizer, rate_factor, trainable
 from weitiao.training.recovery import Recovery
-from weitiao.training.rows import RowAdamW, by_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from weitiao.methods.base import TakesPart
+    from weitiao.training.rows import RowAdamW
 
 
 @dataclass
@@ -84,6 +84,8 @@ def train_steps(training: Training) -> Generator[StepDone | StepSkipped]:
 
     Where `training.recovery` asks for a roll-back, whoever takes the events puts `training` back before the next one.
     """
+    from weitiao.training.rows import by_rows
+
     epoch, order = -1, list[np.ndarray]()
     training.model.train()
     with by_rows(training.model, training.optimizer) if training.by_rows else nullcontext():
