@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks import base_models, machine
 from benchmarks.running import ROOT
+from benchmarks.tables import put_between
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 RESULTS = Path(__file__).parent / "results" / "forecasts"
@@ -219,9 +220,4 @@ def page(told: Mapping[str, Any]) -> str:
 
 def write(result: Path, target: Path) -> None:
     """Put a measured JSON into a page, between its marks. A `ValueError` where the marks are missing."""
-    text = target.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{target.name} lacks the marks that the forecasts stand between")
-    head, rest = text.split(BEGIN)
-    measured = page(json.loads(result.read_text(encoding="utf-8")))
-    target.write_text(f"{head}{BEGIN}\n\n{measured}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    put_between(BEGIN, END, page(json.loads(result.read_text(encoding="utf-8"))), target)

@@ -164,12 +164,16 @@ def page(told: Json) -> str:
 
 def write(result: Path, target: Path) -> None:
     """Put the tables of a measured JSON into a page, between its marks. A `ValueError` where the marks are missing."""
+    put_between(BEGIN, END, page(json.loads(result.read_text(encoding="utf-8"))), target)
+
+
+def put_between(begin: str, end: str, measured: str, target: Path) -> None:
+    """Put what was measured into a page, between two marks. A `ValueError` where they are missing."""
     text = target.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{target.name} lacks the marks that the tables stand between")
-    head, rest = text.split(BEGIN)
-    measured = page(json.loads(result.read_text(encoding="utf-8")))
-    target.write_text(f"{head}{BEGIN}\n\n{measured}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    if begin not in text or end not in text:
+        raise ValueError(f"{target.name} lacks the marks that what was measured stands between")
+    head, rest = text.split(begin)
+    target.write_text(f"{head}{begin}\n\n{measured}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def _held_out(job: Json) -> str:

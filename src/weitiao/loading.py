@@ -42,9 +42,8 @@ def with_rate(ready: Preparation, parallel: Parallel = SINGLE) -> Preparation:
     """Return the preparation with the learning rate found by a range test, where the recipe asks for one."""
     if ready.recipe.training.learning_rate != "range-test":
         return ready
-    width = int(ready.pretrained.config.get_text_config().hidden_size)
-    usual, _ = ready.method.learning_rate(ready.pretrained.family, width)
-    training, _ = load_for_training(_with_rate(ready, usual, ""), parallel=parallel)
+    training, _ = load_for_training(with_usual_rate(ready), parallel=parallel)
+    usual = float(training.settings.learning_rate)
     again = recomputed(training.model, ready.recipe.training.checkpoint_activations)
     with quickly(training.model, ready.precision, learns=True), again:
         rates, losses = range_test(training, usual)
@@ -193,9 +192,11 @@ def training_lengths(ready: Preparation) -> np.ndarray:
     return lengths
 
 
-def settled(ready: Preparation, training: Training) -> Training:
-    """Return the training, which has not begun, by settings that were chosen when the weights were there."""
-    return replace(training, settings=ready.recipe.training, collate=_collate(ready))
+def settled(ready: Preparation, training: Training, **limits: Any) -> Training:
+    """Return the training, which has not begun, by what was chosen when the weights were there; `limits`: `deadline`,
+    `room`.
+    """  # fmt: skip
+    return replace(training, settings=ready.recipe.training, collate=_collate(ready), **limits)
 
 
 def _micro_batches(ready: Preparation, lengths: np.ndarray, rows: np.ndarray) -> list[Batch]:

@@ -366,8 +366,8 @@ def _steps(
     per_example = models.activation_bytes(pretrained, longest, precision=settings.precision)
     per_example *= settings.regularization.passes
     most = settings.batch_size * positions
-    free = min(models.free_memory(device), recipe.memory_bytes or models.free_memory(device))
-    fits = int(free * 0.4 / per_example) * positions
+    free = models.free_memory(device)
+    fits = int(min(free, recipe.memory_bytes or free) * 0.4 / per_example) * positions
     tokens = max(positions, min(most, fits, CPU_TOKENS if device.type == "cpu" else most))
     need = f"they need about {max(tokens / positions * per_example / 1e9, 0.1):.1f} GB"
     return {

@@ -142,9 +142,12 @@ def test_two_processes_learn_what_one_does(
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_a_run_goes_on_with_another_number_of_processes(
-    kind: str, recipe: Callable[..., dict[str, Any]], together: Callable[..., None], tmp_path: Path
-) -> None:
-    """Stopped in two and gone on in one, and the other way round; with an average of the weights beside them."""
+    kind: str, recipe: Callable[..., dict[str, Any]], together: Callable[..., None], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Stopped in two and gone on in one, and the other way round; with an average of the weights beside them, and where
+    one process had put off rows of its embeddings.
+    """  # fmt: skip
     import signal
     import threading
 
@@ -163,7 +166,15 @@ def test_a_run_goes_on_with_another_number_of_processes(
     whole = alone(recipe("whole", ema=0.9))
     with pytest.raises(Interrupted):
         train(Recipe(**recipe("one-two", parallel=kind, ema=0.9)), trackers=[Stop()])
+    monkeypatch.setattr("weitiao.training.rows.LARGE", 1)
+    monkeypatch.setattr("weitiao.training.health.SAMPLE", 4)  # who samples rows settles them
+    with pytest.raises(Interrupted):
+        train(Recipe(**recipe("rows", parallel=kind)), trackers=[Stop()])
+    monkeypatch.undo()
+    state = (tmp_path / "rows" / "checkpoints" / "step-00000003" / "optimizer.safetensors").read_bytes()
+    assert b'"behind/' in state  # as if the tables were large
     together(
+        {"recipe": recipe("rows", parallel=kind), "resume": True},
         {"recipe": recipe("one-two", parallel=kind, ema=0.9), "resume": True},
         {"recipe": recipe("two-one", parallel=kind, ema=0.9), "stop": 3},
     )
@@ -173,6 +184,45 @@ def test_a_run_goes_on_with_another_number_of_processes(
     resume(tmp_path / "two-one")
     assert_same(whole, tmp_path / "one-two")
     assert_same(whole, tmp_path / "two-one")
+    assert_same(alone(recipe("whole-rows")), tmp_path / "rows")
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "head": {"name": "head"}, "layers": {"name": "layers", "top": 1}, "gradual": {"name": "gradual"},
+    "bitfit": {"name": "bitfit"}, "vera": {"name": "vera", "rank": 4}, "loha": {"name": "loha", "rank": 2},
+    "lokr": {"name": "lokr", "rank": 2}, "ia3": {"name": "ia3"}, "adapter": {"name": "adapter"},
+    "prefix": {"name": "prefix"}, "prompt": {"name": "prompt"}, "p-tuning": {"name": "p-tuning"},
+    "dora": {"name": "lora", "rank": 2, "dropout": 0.0, "dora": True},
+    "pissa": {"name": "lora", "rank": 2, "dropout": 0.0, "start": "pissa"},
+    "eva": {"name": "lora", "rank": 2, "dropout": 0.0, "start": "eva"},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_every_method_learns_the_same_in_two_processes(
+    kind: str, recipe: Callable[..., dict[str, Any]], together: Callable[..., None], tmp_path: Path
+) -> None:
+    def of(name: str, **training: Any) -> dict[str, Any]:
+        return recipe(f"{name}-{len(training)}", **training) | {"method": OTHERS[name]}
+
+    together(*({"recipe": of(name, parallel=kind)} for name in OTHERS))
+    for name in OTHERS:
+        assert_same(alone(of(name)), tmp_path / f"{name}-1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_a_range_test_and_two_passes_are_the_same_in_two_processes(
+    kind: str, recipe: Callable[..., dict[str, Any]], together: Callable[..., None], tmp_path: Path
+) -> None:
+    kinds: dict[str, dict[str, Any]] = {
+        "range": {"learning_rate": "range-test"},
+        "passes": {"regularization": {**NO_DROPOUT["encoder"], "r_drop": 1.0}},
+    }
+    together(*({"recipe": recipe(name, parallel=kind, **more)} for name, more in kinds.items()))
+    for name, more in kinds.items():
+        assert_same_result(alone(recipe(f"{name}-one", **more)), tmp_path / name)
 
 
 def written(tmp_path: Path, values: dict[str, Any]) -> str:

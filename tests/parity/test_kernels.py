@@ -306,6 +306,20 @@ def test_padding_behind_the_texts_needs_no_mask_where_the_future_is_hidden(
         assert set(masks) == {masked}
 
 
+def test_training_takes_the_loss_before_there_are_logits_and_a_layer_with_lora_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch, _ = case("lora", tmp_path)
+    layers = list[int]()
+    real = swiglu_module.lora_gated
+    monkeypatch.setattr(swiglu_module, "lora_gated", lambda *given: layers.append(1) or real(*given))  # type: ignore[func-returns-value]
+    with quickly(model, "fp32", learns=True):
+        logits = forward(model, batch).logits
+    assert type(logits) is Deferred
+    assert logits.whole is None
+    assert len(layers) == model.config.num_hidden_layers
+
+
 # --- whole models
 
 

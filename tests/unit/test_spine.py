@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.samples import reviews
 from weitiao import Recipe, check, evaluate, load, resume, train
 from weitiao.artifacts.run_folder import find_run
 from weitiao.errors import DataError, Interrupted, RecipeError, RunError
 from weitiao.events import Evaluated, Event, Measuring, Resumed, StepDone, Stopped, Writing
+from weitiao.loading import load_for_training
+from weitiao.preparation import prepare
+from weitiao.training.checkpoint import Checkpoints, restore
 
 Values = Callable[..., dict[str, Any]]
 Write = Callable[..., str]
@@ -323,14 +328,39 @@ def test_lora_with_dropout_in_small_pieces_resumes_bit_for_bit(quick: Values, tm
     assert found[0] == found[1]
 
 
+def assert_rows_are_settled_for_who_knows_nothing_of_rows(run: Path) -> None:
+    """A checkpoint in which rows are put off, read by a training that puts off and by one that does not."""
+    ready = prepare(find_run(run).recipe)
+    by_rows, _ = load_for_training(ready, fresh=False)
+    dense = replace(load_for_training(ready, fresh=False)[0], by_rows=False)
+    newest = Checkpoints(run / "checkpoints").newest()
+    assert newest is not None
+    before = {}
+    for training in (by_rows, dense):
+        restore(training, newest)
+        before[training.by_rows] = {name: p.detach().clone() for name, p in training.parameters.items()}
+    assert any("behind" in state for state in by_rows.optimizer.state.values())
+    assert not any("behind" in state for state in dense.optimizer.state.values())
+    by_rows.optimizer.settle_all()
+    moved = 0
+    for name, parameter in by_rows.parameters.items():
+        assert torch.equal(before[False][name], parameter), name
+        moved += not torch.equal(before[True][name], parameter)
+        for what in ("step", "exp_avg", "exp_avg_sq"):
+            assert torch.equal(dense.optimizer.state[dense.parameters[name]][what],
+                               by_rows.optimizer.state[parameter][what])  # fmt: skip
+    assert moved
+
+
 def test_embeddings_that_move_row_by_row_end_where_they_would_and_resume_bit_for_bit(
     quick: Values, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from safetensors.numpy import load_file
 
-    training = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 4, "evaluate_every": 6, "checkpoint_every": 5,
+    training = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 4, "evaluate_every": 6, "checkpoint_every": 4,
                 "patience": None}  # fmt: skip
     data = {"train": write(rows_of())}
+    monkeypatch.setattr("weitiao.training.health.SAMPLE", 4)  # who samples rows settles them
     ends, losses = {}, {}
     for name, large, die_at in (("dense", 1 << 40, 0), ("rows", 1, 0), ("cut", 1, 9)):
         monkeypatch.setattr("weitiao.training.rows.LARGE", large)
@@ -339,6 +369,7 @@ def test_embeddings_that_move_row_by_row_end_where_they_would_and_resume_bit_for
         if die_at:
             with pytest.raises(Killed):
                 train(values, trackers=[Watcher(die_at)])
+            assert_rows_are_settled_for_who_knows_nothing_of_rows(Path(values["output"]))
         run = resume(values["output"]) if die_at else train(values, trackers=[watcher])
         ends[name] = load_file(run.artifact / "model.safetensors")
         losses[name] = [event.loss for event in watcher.seen if isinstance(event, StepDone)]
@@ -363,8 +394,6 @@ def test_no_checkpoint_left_undamaged_is_told(quick: Values) -> None:
 
 
 def test_a_best_step_that_is_lost_is_told(quick: Values, monkeypatch: pytest.MonkeyPatch) -> None:
-    from weitiao.training.checkpoint import Checkpoints
-
     training = {"epochs": 2, "learning_rate": 1e-9, "batch_size": 16, "evaluate_every": 2, "seed": 3}
     monkeypatch.setattr(Checkpoints, "at", lambda *_: None)  # the score never changes: the first step is the best
     watcher = Watcher()

@@ -18,6 +18,7 @@ from weitiao.frozen import frozen_needed
 from weitiao.loading import Loaded, settled, training_lengths
 from weitiao.preparation import CPU_TOKENS, Preparation
 from weitiao.records import Finding
+from weitiao.trackers import units
 from weitiao.training.fixed import Plan
 from weitiao.training.loop import Training
 from weitiao.training.recompute import SETTING, blocks, check_recomputed
@@ -47,8 +48,7 @@ def within_budgets(
     if limited:
         ready, plan = _fitting(ready, training, plan)
     ready = _not_recomputed(ready, limited)
-    training = settled(ready, training)
-    training.room = room(ready) if limited else None
+    training = settled(ready, training, room=room(ready) if limited else None)
     if not (limited or always or ready.recipe.time is not None):
         return ready, (training, inference), plan
     found = forecast(ready, training, inference, plan)
@@ -57,9 +57,7 @@ def within_budgets(
     if ready.recipe.time_seconds is not None:
         left = ready.recipe.time_seconds - (time.monotonic() - began)
         ready, found = _in_time(ready, training, found, left)
-        training = settled(ready, training)
-        training.room = room(ready) if limited else None
-        training.deadline = time.monotonic() + left - found.last
+        training = settled(ready, training, deadline=time.monotonic() + left - found.last)
     ready = replace(ready, facts=ready.facts | {"steps": training.steps, "forecast": found.to_dict()})
     return ready, (training, inference), plan
 
@@ -87,7 +85,7 @@ def _fitting(ready: Preparation, training: Training, plan: Plan | None) -> tuple
     kept = frozen_needed(ready, plan) if plan and ready.recipe.training.cache_frozen == "memory" else 0
     rows, peaks = _most_rows(ready, training, most - kept)
     if not rows and wanted == "auto" and _recomputable(ready, training) and _frees(ready, plan):
-        tried = _recomputing(ready, f"one example at a time takes {_size(peaks[0])} without")
+        tried = _recomputing(ready, f"one example at a time takes {units.size(peaks[0])} without")
         again, peaks_again = _most_rows(tried, training, most)
         if again:
             _check_recomputed(tried, training)
@@ -98,7 +96,7 @@ def _fitting(ready: Preparation, training: Training, plan: Plan | None) -> tuple
     if not _left_open(ready, MICRO):
         return ready, plan
     tokens = min(rows, wish) * int(training_lengths(ready).max())
-    why = f"{min(rows, wish)} of the longest examples at once fit into {_size(room(ready))}"
+    why = f"{min(rows, wish)} of the longest examples at once fit into {units.size(room(ready))}"
     return replace(ready, recipe=ready.recipe.resolved({MICRO: (tokens, why)})), plan
 
 
@@ -188,8 +186,8 @@ def _too_small(ready: Preparation, needed: float) -> RecipeError:
         helps.append("method: lora")
     if recipe.evaluation.baselines:
         helps.append("evaluation.baselines: false")
-    more = "more memory" if recipe.memory is None else f"memory above {_size(needed)}"
-    told = f"the run needs about {_size(needed)}, and may take {_size(room(ready))}"
+    more = "more memory" if recipe.memory is None else f"memory above {units.size(needed)}"
+    told = f"the run needs about {units.size(needed)}, and may take {units.size(room(ready))}"
     where = f"{recipe.origin('memory')} (memory)" if recipe.memory is not None else "memory"
     return RecipeError(told, where=where, fix=f"What helps: {', '.join(helps)}, a smaller model, or {more}.")
 
@@ -223,7 +221,3 @@ def _in_time(ready: Preparation, training: Training, found: Forecast, left: floa
 
 def _left_open(ready: Preparation, key: str) -> bool:
     return ready.recipe.origin(key).startswith("auto") or ready.recipe.origin(key) == "default"
-
-
-def _size(number: float) -> str:
-    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

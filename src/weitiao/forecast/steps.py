@@ -22,7 +22,7 @@ from weitiao.kernels import quickly
 from weitiao.loading import training_lengths
 from weitiao.preparation import Preparation
 from weitiao.recipe import RecoverySettings
-from weitiao.training.fixed import Plan
+from weitiao.training.fixed import Plan, shape_of
 from weitiao.training.loop import Training, train_steps
 from weitiao.training.once import FixedStates
 from weitiao.training.recompute import recomputed
@@ -189,7 +189,7 @@ def _filled(ready: Preparation, training: Training, states: FixedStates, chosen:
 
     def noted() -> Iterator[Any]:
         for batch in batches():
-            shapes.append(_shape(batch))
+            shapes.append(shape_of(batch.inputs))
             yield batch
 
     last = time.perf_counter()
@@ -197,12 +197,6 @@ def _filled(ready: Preparation, training: Training, states: FixedStates, chosen:
         times.append(max(time.perf_counter() - last, 1e-6))
         last = time.perf_counter()
     return fitted(np.array(shapes[1:] or shapes), times[1:] or times)
-
-
-def _shape(batch: Any) -> tuple[int, int]:
-    ids = batch.inputs.get("input_ids")
-    tensor = ids if ids is not None else next(iter(v for v in batch.inputs.values() if hasattr(v, "shape")))
-    return int(tensor.shape[0]), int(tensor.shape[1])
 
 
 def _together(ready: Preparation) -> Any:

@@ -24,6 +24,11 @@ class Counts:
     tokens: int
     passes: int  # micro-batches of the process that has most of them
 
+    @property
+    def divisor(self) -> float:
+        """What each summed loss is divided by: windows of a long text may all hold nothing to learn."""
+        return self.targets or 1.0
+
 
 class Parallel(Protocol):
     """Rows are dealt out, sums are taken over all processes, and each ends a step with the same weights.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -56,8 +55,7 @@ class DistributedDataParallel:
         self, batches: Sequence[Batch], counts: Counts, spare: Callable[[], Sequence[Batch]]
     ) -> Iterator[tuple[Batch, float]]:
         """The process's own, however many."""
-        for batch in batches:
-            yield batch, counts.targets or 1.0
+        return ((batch, counts.divisor) for batch in batches)
 
     def total(self, *values: float) -> list[float]:
         """Sums in fp64."""
@@ -155,14 +153,3 @@ def _buckets(gradients: Iterable[Any]) -> Iterator[list[torch.Tensor]]:
                 bucket, size = [], 0
         if bucket:
             yield bucket
-
-
-def padded(
-    batches: Sequence[Batch], counts: Counts, spare: Callable[[], Sequence[Batch]]
-) -> Iterator[tuple[Batch, float]]:
-    """As many passes as the process with most of them has; those beyond a process's own count nothing."""
-    for batch in batches:
-        yield batch, counts.targets or 1.0
-    again = batches or (spare() if counts.passes else [])
-    for _ in range(counts.passes - len(batches)):
-        yield again[-1], math.inf

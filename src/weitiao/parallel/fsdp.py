@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from weitiao.parallel.base import Counts
-from weitiao.parallel.ddp import DistributedDataParallel, padded
+from weitiao.parallel.ddp import DistributedDataParallel
 from weitiao.parallel.shards import write_shards
 from weitiao.records import Batch
 
@@ -43,8 +44,11 @@ class FullyShardedDataParallel(DistributedDataParallel):
     def passes(
         self, batches: Sequence[Batch], counts: Counts, spare: Callable[[], Sequence[Batch]]
     ) -> Iterator[tuple[Batch, float]]:
-        """As many as any process has."""
-        return padded(batches, counts, spare)
+        """As many as the process with most of them has; those beyond a process's own count nothing."""
+        yield from super().passes(batches, counts, spare)
+        again = batches or (spare() if counts.passes else [])
+        for _ in range(counts.passes - len(batches)):
+            yield again[-1], math.inf
 
     def add_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """FSDP2 has done it."""

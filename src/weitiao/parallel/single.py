@@ -36,9 +36,8 @@ class Single:
     def passes(
         self, batches: Sequence[Batch], counts: Counts, spare: Callable[[], Sequence[Batch]]
     ) -> Iterator[tuple[Batch, float]]:
-        """Each batch; where there is nothing to learn (windows of a long text) the divisor is 1."""
-        for batch in batches:
-            yield batch, counts.targets or 1.0
+        """Each batch."""
+        return ((batch, counts.divisor) for batch in batches)
 
     def total(self, *values: float) -> list[float]:
         """The numbers themselves."""

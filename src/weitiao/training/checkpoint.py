@@ -105,9 +105,13 @@ class Checkpoints:
 
 def restore(training: Training, checkpoint: Checkpoint) -> None:
     """Put weights, optimizer, random numbers and position back to where the checkpoint was made."""
-    restore_weights(training.model, checkpoint)
+    model = training.model
+    whole = {name: _whole(checkpoint, name) for name in ("weights", "optimizer")}
+    if whole["weights"] and not training.by_rows:
+        _settle(whole["weights"], whole["optimizer"], training)
+    _put(_held(checkpoint, "weights", whole["weights"], model), model)
     training.optimizer.state.clear()
-    load_optimizer_state(training.optimizer, training.model, _read(checkpoint, "optimizer", training.model))
+    load_optimizer_state(training.optimizer, model, _held(checkpoint, "optimizer", whole["optimizer"], model))
     for name, part in training.parts.items():
         part.restore(training.model, _read(checkpoint, name, training.model))
     position = json.loads((checkpoint.folder / STATE).read_text())["position"]
@@ -149,12 +153,30 @@ def _read(checkpoint: Checkpoint, name: str, model: torch.nn.Module) -> dict[str
     """The tensors of a checkpoint under a name, held as the model holds its weights, whoever wrote them; nothing where
     there are none.
     """  # fmt: skip
+    return _held(checkpoint, name, _whole(checkpoint, name), model)
+
+
+def _held(
+    checkpoint: Checkpoint, name: str, whole: dict[str, torch.Tensor], model: torch.nn.Module
+) -> dict[str, torch.Tensor]:
+    shards = checkpoint.folder / name
+    return read_shards(shards, model) if shards.exists() else held_as(whole, model)
+
+
+def _whole(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
+    """The tensors that one process wrote, or all had alike; nothing where each wrote its share."""
     from safetensors.torch import load_file
 
-    file, shards = checkpoint.folder / f"{name}.safetensors", checkpoint.folder / name
-    if file.exists():
-        return held_as(load_file(file), model)
-    return read_shards(shards, model) if shards.exists() else {}
+    file = checkpoint.folder / f"{name}.safetensors"
+    return load_file(file) if file.exists() else {}
+
+
+def _settle(weights: dict[str, torch.Tensor], state: dict[str, torch.Tensor], training: Training) -> None:
+    """Bring rows that one process had put off to where they belong: several do not put off."""
+    from weitiao.training.rows import settle_tensors
+
+    names = {id(parameter): name for name, parameter in training.parameters.items()}
+    settle_tensors(weights, state, training.optimizer, names)
 
 
 def _restore_random(training: Training, checkpoint: Checkpoint) -> None:

@@ -68,7 +68,7 @@ def fit(
     if found or skipped:
         name = found.folder.name if found else "no checkpoint: from the start"
         yield Resumed(step=training.step, checkpoint=name, skipped=skipped)
-    reason = _reason(training, progress)
+    reason = _reason(training, progress, measured=False)
     steps = train_steps(training)
     for event in () if reason else steps:
         yield from training.tell()
@@ -80,7 +80,7 @@ def fit(
         due = _evaluation_due(event, training)
         if due and evaluate:
             yield _evaluated(training, evaluate, progress)
-        reason = _reason(training, progress)
+        reason = _reason(training, progress, measured=due)
         planned = due or bool(reason) or _checkpoint_due(event, training)
         (stopping,) = training.parallel.anywhere([stop.is_set()])
         if planned or stopping:
@@ -100,13 +100,14 @@ def fit(
     yield Stopped(step=training.step, reason=reason, best_step=best)
 
 
-def _reason(training: Training, progress: Progress) -> str:
+def _reason(training: Training, progress: Progress, *, measured: bool) -> str:
+    """Why training ends here; "" where it does not. By the clock it ends where its last step has been measured."""
     patience = training.settings.patience
     if training.step >= training.steps:
         return "all steps are done"
     if patience is not None and progress.not_better >= patience:
         return f"no better score in {patience} evaluations"
-    if _out_of_time(training):
+    if measured and _out_of_time(training):
         return f"the time is up after {training.step} of {training.steps} steps"
     return ""
 

@@ -8,7 +8,7 @@ is decayed. As that hangs on nothing but the row itself, it can be made up for l
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +142,24 @@ def _note(state: dict[str, Any], keeps: float, pace: float, root: float, first: 
     moves = {"moved": pace * root * (first / second**0.5) ** ago, "crept": pace * first**ago}
     for name, empty in _empty_tables().items():
         state[name] = torch.cat([state[name] * keeps + moves.get(name, 0.0), empty])
+
+
+def settle_tensors(weights: dict[str, torch.Tensor], state: dict[str, torch.Tensor], optimizer: RowAdamW,
+                   names: Mapping[int, str]) -> None:  # fmt: skip
+    """Settle what a checkpoint holds, in place, for a training that knows nothing of rows; what is kept of them goes.
+
+    `state` is by ``<what>/<name>``; `names` tells the optimizer's parameters, by their `id`.
+    """
+    groups = {names[id(each)]: group for group in optimizer.param_groups for each in group["params"]}
+    for name in [key.partition("/")[2] for key in state if key.startswith("behind/")]:
+        parameter = torch.nn.Parameter(weights[name])
+        alone = RowAdamW([{**groups[name], "params": [parameter]}])
+        alone.state[parameter] = {
+            what: state.pop(f"{what}/{name}") for what in ("step", "exp_avg", "exp_avg_sq", "behind", *TABLES)
+        }
+        alone.settle_all()
+        weights[name] = parameter.detach()
+        state |= {f"{what}/{name}": alone.state[parameter][what] for what in ("step", "exp_avg", "exp_avg_sq")}
 
 
 @contextmanager
