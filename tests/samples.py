@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,6 +29,14 @@ def reviews(count: int, *, labels: int = 2, seed: int = 0) -> list[tuple[str, st
         text = f"the {draw.choice(THINGS)} was {word} and the {draw.choice(THINGS)} {other}, visit {len(found)}"
         found[text] = label
     return list(found.items())
+
+
+def varied_reviews(file: Path) -> Path:
+    """Write reviews of many lengths, some of them there twice, as JSON lines; return the file."""
+    found = [(" ".join([text] * (1 + row % 3)) + " warm" * (row % 7), label) for row, (text, label) in
+             enumerate(reviews(60))]  # fmt: skip
+    file.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in found))
+    return file
 
 
 def texts(count: int = 200, **options: int) -> list[str]:

@@ -15,14 +15,13 @@ import numpy as np
 
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
+from weitiao.combinations import check_family, check_heads, check_parallel, check_regularization
 from weitiao.errors import RecipeError, RefusedError
 from weitiao.evaluation.evaluate import Labelled
-from weitiao.methods.base import Detaches, NeedsWholeWeights, TakesPart, TakesPositions
-from weitiao.outline import Outline, outline
-from weitiao.parallel import world_size
+from weitiao.methods.base import TakesPositions
+from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
-from weitiao.records import SPLITS, Finding, Head, Pretrained, Reader, SplitName
-from weitiao.tasks.base import Compares
+from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
 from weitiao.training.loop import planned_steps
 
 if TYPE_CHECKING:
@@ -87,17 +86,17 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     splits, findings = open_examples(recipe, task, without)
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
-    _check_family(pretrained, task, method, recipe)
-    _check_parallel(recipe, method)
+    check_family(pretrained, task, method, recipe)
+    check_parallel(recipe, method)
     pretrained = _dropping(pretrained, recipe)
     pretrained = _beside_own_tokens(pretrained, task, method, recipe)
     length = _length(recipe, pretrained)
     pretrained = _reading_at_most(pretrained, recipe.model.max_length)
     task, learned = task.prepare(splits, pretrained)
     refuse_errors(learned)
-    _check_heads(task.head(pretrained.family), method, recipe)
+    check_heads(task.head(pretrained.family), method, recipe)
     shape = outline(pretrained, task, method)
-    _check_regularization(recipe, task, method, shape)
+    check_regularization(recipe, task, method, shape)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     averaged = recipe.training.ema is not None
     needed = disk_needed(**counts, models=max(1, len(task.head(pretrained.family).parts)), averaged=averaged)
@@ -196,57 +195,6 @@ def _nothing_left(features: Mapping[SplitName, Dataset]) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _check_family(pretrained: Pretrained, task: Task, method: Method, recipe: Recipe) -> None:
-    if pretrained.reads != task.reads:
-        raise RecipeError(
-            f"'{task.name}' needs a model that reads {task.reads}; {pretrained.source} reads {pretrained.reads}",
-            where=f"{recipe.origin('task.name')} (task)", fix="Choose another model, or a task that it was made for.",
-        )  # fmt: skip
-    for kind, part in (("task", task), ("method", method)):
-        if pretrained.family not in part.families:
-            raise RecipeError(
-                f"'{part.name}' does not work on a model of the family {pretrained.family} ({pretrained.source})",
-                where=f"{recipe.origin(kind + '.name')} ({kind})",
-                fix=f"It works on: {', '.join(sorted(part.families))}.",
-            )  # fmt: skip
-
-
-def _check_parallel(recipe: Recipe, method: Method) -> None:
-    """What several processes cannot share is refused."""
-    size, settings = world_size(), recipe.training
-    if size == 1:
-        return
-    if settings.batch_size < size:
-        raise RecipeError(f"{settings.batch_size} examples cannot be dealt out to {size} processes",
-                          where=f"{recipe.origin('training.batch_size')} (training.batch_size)",
-                          fix=f"Set it to {size} at least, or start fewer processes.")  # fmt: skip
-    for key, budget in (("memory", recipe.memory), ("time", recipe.time)):
-        if budget is not None:
-            where = f"{recipe.origin(key)} ({key})"
-            raise RecipeError("is a budget of one process, and several were started", where=where,
-                              fix="Leave it out, and set training.micro_batch_tokens and training.epochs.")  # fmt: skip
-    if settings.parallel == "ddp":
-        return
-    wanted = settings.regularization
-    whole = {f"training.regularization.{name}": "is computed from whole weights"
-             for name in ("l1", "l2", "l2_sp", "mixout") if getattr(wanted, name)}  # fmt: skip
-    if settings.checkpoint_activations == "always":
-        whole["training.checkpoint_activations"] = "computes blocks again from their weights"
-    if isinstance(method, NeedsWholeWeights):
-        whole["method.name"] = f"'{method.name}' {method.whole_because}"
-    for key, why in whole.items():
-        raise RecipeError(f"{why}, of which each process has a share only", where=f"{recipe.origin(key)} ({key})",
-                          fix="Set training.parallel: ddp, or leave it out.")  # fmt: skip
-
-
-def _check_heads(head: Head, method: Method, recipe: Recipe) -> None:
-    """Several heads ship as a plain model each: small weights that stay beside the body would be missing there."""
-    if head.parts and isinstance(method, Detaches) and not method.merges:
-        fix = "Take a method that merges, such as lora, or learn all tasks as text to text."
-        where = f"{recipe.origin('method.name')} (method)"
-        raise RecipeError(f"'{method.name}' cannot be merged into the models of several heads", where=where, fix=fix)
-
-
 def _dropping(pretrained: Pretrained, recipe: Recipe) -> Pretrained:
     """The model with the recipe's dropout in place of its own; raises where it has none of that kind."""
     wanted = recipe.training.regularization
@@ -256,28 +204,6 @@ def _dropping(pretrained: Pretrained, recipe: Recipe) -> Pretrained:
         where = f"{recipe.origin(error.where)} ({error.where})"
         raise RecipeError(error.problem, where=where, fix=error.fix) from None
     return replace(pretrained, config=config)
-
-
-def _check_regularization(recipe: Recipe, task: Task, method: Method, shape: Outline) -> None:
-    """Raise a `RecipeError` where task or method cannot be regularized as the recipe asks."""
-    wanted, training = recipe.training.regularization, "training.regularization"
-    refused = []
-    for key in ("l2_sp", "mixout"):
-        if getattr(wanted, key) and not shape.pretrained:
-            refused.append((f"{training}.{key}", f"no pretrained weight moves with the method '{method.name}'",
-                            "Take full, layers or gradual; of an adapter, l2 keeps the change small."))  # fmt: skip
-    unlike = [one.name for one in (task, *(part.task for part in task.parts.values())) if not isinstance(one, Compares)]
-    if wanted.r_drop and unlike:
-        refused.append((f"{training}.r_drop", f"'{unlike[0]}' gives numbers, and no probabilities to compare",
-                        "Take it out; dropout, mixout and l2_sp work there."))  # fmt: skip
-    if recipe.training.ema is not None and isinstance(method, TakesPart):
-        refused.append(("training.ema", f"'{method.name}' takes weights out of the model, which an average would keep",
-                        "Take ema out, or another method, such as lora."))  # fmt: skip
-    if wanted.mixout and recipe.training.checkpoint_activations == "always":
-        refused.append(("training.checkpoint_activations", "mixout draws weights for a pass: they are gone in backward",
-                        "Set it to never, or take mixout out."))  # fmt: skip
-    for key, problem, fix in refused[:1]:
-        raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
 
 
 def _beside_own_tokens(pretrained: Pretrained, task: Task, method: Method, recipe: Recipe) -> Pretrained:

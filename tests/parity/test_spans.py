@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_metrics_spans import entities
-from weitiao.metrics.spans import EntityScorer, Span, spans_of, tags_of
+from weitiao.metrics.spans import EntityScorer
+from weitiao.metrics.tags import Span, spans_of, tags_of
 
 seqeval_metrics = pytest.importorskip("seqeval.metrics")
 schemes = pytest.importorskip("seqeval.scheme")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.samples import reviews
+from tests.samples import varied_reviews
 from tests.task_samples import recipe_of
 from tests.tiny import tiny_gpt2
 from weitiao import Recipe, frozen, models, resume, train
@@ -38,10 +38,7 @@ Values = Callable[..., dict[str, Any]]
 @pytest.fixture
 def values(recipe_values: Values, tmp_path: Path) -> Values:
     """As `recipe_values`, with reviews of many lengths, some of them there twice."""
-    file = tmp_path / "varied.jsonl"
-    found = [(" ".join([text] * (1 + row % 3)) + " warm" * (row % 7), label) for row, (text, label) in
-             enumerate(reviews(60))]  # fmt: skip
-    file.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in found))
+    file = varied_reviews(tmp_path / "varied.jsonl")
 
     def build(family: str = "encoder", **changes: Any) -> dict[str, Any]:
         chosen = {"method": {"name": "layers", "top": 1}, "data": {"train": str(file)},

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.samples import reviews
+from tests.samples import varied_reviews
 from tests.task_samples import recipe_of
 from weitiao import Recipe, check, models, resume, train
 from weitiao.errors import Interrupted, RecipeError
@@ -39,10 +39,7 @@ LIMIT = "training.checkpoint_activations"
 @pytest.fixture
 def values(recipe_values: Values, tmp_path: Path) -> Values:
     """As `recipe_values`, with reviews of many lengths."""
-    file = tmp_path / "varied.jsonl"
-    found = [(" ".join([text] * (1 + row % 3)) + " warm" * (row % 7), label) for row, (text, label) in
-             enumerate(reviews(60))]  # fmt: skip
-    file.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in found))
+    file = varied_reviews(tmp_path / "varied.jsonl")
     return lambda family="encoder", **changes: recipe_values(
         family, **({"data": {"train": str(file)}, "evaluation": QUICK} | changes)
     )

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weitiao.metrics.spans import SCHEMES, EntityScorer, Span, check_tags, scheme_of, spans_of, tags_of, untokenized
+from weitiao.metrics.spans import EntityScorer
+from weitiao.metrics.tags import SCHEMES, Span, check_tags, scheme_of, spans_of, tags_of, untokenized
 
 PER, LOC = "PER", "LOC"
 

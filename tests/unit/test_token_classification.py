@@ -18,7 +18,7 @@ from weitiao.artifacts.card import write_card
 from weitiao.errors import DataError, RecipeError, WeitiaoError
 from weitiao.evaluation.baselines.tags import FrequentTag, TokenLogistic
 from weitiao.evaluation.evaluate import Labelled
-from weitiao.metrics.spans import Span, check_tags
+from weitiao.metrics.tags import Span, check_tags
 from weitiao.models import load_model, open_pretrained
 from weitiao.preparation import prepare
 from weitiao.recipe import ModelSettings

@@ -151,6 +151,20 @@ def test_always_evaluates_the_last_step(tmp_path: Path) -> None:
     assert [e.step for e in events if isinstance(e, Evaluated)] == [4, 8, 10]
 
 
+def test_the_clock_ends_training_where_its_last_step_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([False])  # in time when the first step's evaluation would be due, late from then on
+    monkeypatch.setattr("weitiao.training.fit._out_of_time", lambda _: next(looks, True))
+    run = training(epochs=3, evaluate_every=100, patience=None)
+    events = list(fit(run, Checkpoints(tmp_path), scripted(0.5), threading.Event()))
+    stopped = events[-1]
+    assert isinstance(stopped, Stopped)
+    assert "the time is up after 2 of" in stopped.reason
+    assert [event.step for event in events if isinstance(event, Evaluated)] == [2]
+    assert stopped.best_step == 2
+
+
 def test_without_validation_the_last_weights_stay(tmp_path: Path) -> None:
     run = training(epochs=2)
     events = list(fit(run, Checkpoints(tmp_path), None, threading.Event()))

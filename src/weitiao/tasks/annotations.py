@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from weitiao.errors import DataError
-from weitiao.metrics.spans import Span, untokenized
+from weitiao.metrics.tags import Span, untokenized
 
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 TYPE_KEYS = ("type", "label", "tag", "entity", "entity_group")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from weitiao.metrics.spans import OUTSIDE, Scheme, Span, tags_of
+from weitiao.metrics.tags import OUTSIDE, Scheme, Span, tags_of
 
 Floats = NDArray[np.float64]
 NEVER = -1e9  # in the place of minus infinity, which would make sequences of impossible tags equal

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weitiao.errors import DataError, RecipeError, nearest
-from weitiao.metrics.spans import OUTSIDE, EntityScorer, Scheme, Span, check_tags, scheme_of, spans_of, tags_of
+from weitiao.metrics.spans import EntityScorer
+from weitiao.metrics.tags import OUTSIDE, Scheme, Span, check_tags, scheme_of, spans_of, tags_of
 from weitiao.recipe import Settings
 from weitiao.records import (
     FILE,

@@ -1,0 +1,85 @@
+"""What in a recipe does not go together is refused: model, task, method, settings, processes."""
+
+from __future__ import annotations
+
+from weitiao.errors import RecipeError
+from weitiao.methods.base import Detaches, Method, NeedsWholeWeights, TakesPart
+from weitiao.outline import Outline
+from weitiao.parallel import world_size
+from weitiao.recipe import Recipe
+from weitiao.records import Head, Pretrained
+from weitiao.tasks.base import Compares, Task
+
+
+def check_family(pretrained: Pretrained, task: Task, method: Method, recipe: Recipe) -> None:
+    """Raise a `RecipeError` where the model is none that task and method work on."""
+    if pretrained.reads != task.reads:
+        raise RecipeError(
+            f"'{task.name}' needs a model that reads {task.reads}; {pretrained.source} reads {pretrained.reads}",
+            where=f"{recipe.origin('task.name')} (task)", fix="Choose another model, or a task that it was made for.",
+        )  # fmt: skip
+    for kind, part in (("task", task), ("method", method)):
+        if pretrained.family not in part.families:
+            raise RecipeError(
+                f"'{part.name}' does not work on a model of the family {pretrained.family} ({pretrained.source})",
+                where=f"{recipe.origin(kind + '.name')} ({kind})",
+                fix=f"It works on: {', '.join(sorted(part.families))}.",
+            )  # fmt: skip
+
+
+def check_parallel(recipe: Recipe, method: Method) -> None:
+    """Raise a `RecipeError` where several processes cannot share what the recipe asks for."""
+    size, settings = world_size(), recipe.training
+    if size == 1:
+        return
+    if settings.batch_size < size:
+        raise RecipeError(f"{settings.batch_size} examples cannot be dealt out to {size} processes",
+                          where=f"{recipe.origin('training.batch_size')} (training.batch_size)",
+                          fix=f"Set it to {size} at least, or start fewer processes.")  # fmt: skip
+    for key, budget in (("memory", recipe.memory), ("time", recipe.time)):
+        if budget is not None:
+            where = f"{recipe.origin(key)} ({key})"
+            raise RecipeError("is a budget of one process, and several were started", where=where,
+                              fix="Leave it out, and set training.micro_batch_tokens and training.epochs.")  # fmt: skip
+    if settings.parallel == "ddp":
+        return
+    wanted = settings.regularization
+    whole = {f"training.regularization.{name}": "is computed from whole weights"
+             for name in ("l1", "l2", "l2_sp", "mixout") if getattr(wanted, name)}  # fmt: skip
+    if settings.checkpoint_activations == "always":
+        whole["training.checkpoint_activations"] = "computes blocks again from their weights"
+    if isinstance(method, NeedsWholeWeights):
+        whole["method.name"] = f"'{method.name}' {method.whole_because}"
+    for key, why in whole.items():
+        raise RecipeError(f"{why}, of which each process has a share only", where=f"{recipe.origin(key)} ({key})",
+                          fix="Set training.parallel: ddp, or leave it out.")  # fmt: skip
+
+
+def check_heads(head: Head, method: Method, recipe: Recipe) -> None:
+    """Raise a `RecipeError` where small weights stay beside several heads, each of which ships as a plain model."""
+    if head.parts and isinstance(method, Detaches) and not method.merges:
+        fix = "Take a method that merges, such as lora, or learn all tasks as text to text."
+        where = f"{recipe.origin('method.name')} (method)"
+        raise RecipeError(f"'{method.name}' cannot be merged into the models of several heads", where=where, fix=fix)
+
+
+def check_regularization(recipe: Recipe, task: Task, method: Method, shape: Outline) -> None:
+    """Raise a `RecipeError` where task or method cannot be regularized as the recipe asks."""
+    wanted, training = recipe.training.regularization, "training.regularization"
+    refused = []
+    for key in ("l2_sp", "mixout"):
+        if getattr(wanted, key) and not shape.pretrained:
+            refused.append((f"{training}.{key}", f"no pretrained weight moves with the method '{method.name}'",
+                            "Take full, layers or gradual; of an adapter, l2 keeps the change small."))  # fmt: skip
+    unlike = [one.name for one in (task, *(part.task for part in task.parts.values())) if not isinstance(one, Compares)]
+    if wanted.r_drop and unlike:
+        refused.append((f"{training}.r_drop", f"'{unlike[0]}' gives numbers, and no probabilities to compare",
+                        "Take it out; dropout, mixout and l2_sp work there."))  # fmt: skip
+    if recipe.training.ema is not None and isinstance(method, TakesPart):
+        refused.append(("training.ema", f"'{method.name}' takes weights out of the model, which an average would keep",
+                        "Take ema out, or another method, such as lora."))  # fmt: skip
+    if wanted.mixout and recipe.training.checkpoint_activations == "always":
+        refused.append(("training.checkpoint_activations", "mixout draws weights for a pass: they are gone in backward",
+                        "Set it to never, or take mixout out."))  # fmt: skip
+    for key, problem, fix in refused[:1]:
+        raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
