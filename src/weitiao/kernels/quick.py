@@ -41,10 +41,11 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
             _narrow_stream(model, undo)
         undo.enter_context(_own_attention(model))
         words = _vocabulary_matrix(model) if learns else None
+        given: dict[torch.nn.Module, Callable[..., Any]] = dict(packed)
         if words is not None:
-            packed[words] = partial(_deferred, words)
+            given[words] = partial(_deferred, words)
         for module in model.modules():
-            forward = None if "forward" in vars(module) else packed.get(module) or _quick_forward(module)
+            forward = None if "forward" in vars(module) else given.get(module) or _quick_forward(module)
             if forward is not None:
                 module.forward = forward
                 undo.callback(vars(module).pop, "forward", None)
