@@ -45,6 +45,16 @@ def test_little_padding_and_still_shuffled():
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.2  # batch order does not follow length
 
 
+def test_rows_of_a_small_set_meet_others_in_each_epoch():
+    """Sorted as one bucket, 231 rows would make up the same eight batches again and again."""
+    lengths = np.random.default_rng(0).integers(5, 60, 231)
+    met: list[set[tuple[int, int]]] = []
+    for epoch in (1, 2):
+        batches = length_bucketed(lengths, 32, seed=0, epoch=epoch)
+        met.append({(a, b) for batch in batches for a in batch.tolist() for b in batch.tolist() if a < b})
+    assert len(met[0] & met[1]) / len(met[0]) < 0.3  # of random batches 0.14 meet again
+
+
 @given(LENGTHS, st.integers(1, 50) | st.none(), st.integers(1, 3000) | st.none())
 def test_in_length_order(lengths, batch_size, tokens):
     batches = in_length_order(lengths, batch_size, tokens=tokens)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-BUCKET_BATCHES = 50  # rows of so many batches are sorted by length together: little padding, yet well shuffled
+BUCKET_BATCHES = 50  # rows of at most so many batches are sorted by length together: little padding, yet well shuffled
+BUCKETS = 4  # into at least so many buckets: the rows of one bucket would meet in the same batches in every epoch
 
 
 def length_bucketed(
@@ -24,12 +25,11 @@ def length_bucketed(
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
     rows = random.permutation(len(lengths)) if times is None else _drawn(times, random)
-    bucket = batch_size * BUCKET_BATCHES
     batches = [
         batch
         for own in _apart(rows, parts)
-        for start in range(0, len(own), bucket)
-        for batch in _cut(own[start : start + bucket], lengths, batch_size)
+        for bucket in _buckets(own, batch_size)
+        for batch in _cut(bucket, lengths, batch_size)
     ]
     order = random.permutation(len(batches))
     batches = [batches[i] for i in order]
@@ -52,6 +52,11 @@ def _drawn(times: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def _apart(rows: np.ndarray, parts: np.ndarray | None) -> list[np.ndarray]:
     return [rows] if parts is None else [rows[parts[rows] == part] for part in np.unique(parts)]
+
+
+def _buckets(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    size = batch_size * min(BUCKET_BATCHES, max(1, len(rows) // (BUCKETS * batch_size)))
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _cut(rows: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
