@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure Weitiao beside its peers; `table FILE`: write the page anew; `forecast`: measure what
+"""`python -m benchmarks`: measure Weitiao beside its peers; `table`: write the page anew; `forecast`: measure what
 `weitiao check` forecasts beside what runs take.
 """
 
@@ -24,9 +24,9 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 def main() -> None:
     """Read the command line, measure, print the tables and write them as JSON."""
     if sys.argv[1:2] == ["table"]:
-        if len(sys.argv) != 3:
-            sys.exit("usage: python -m benchmarks table RESULT.json")
-        tables.write(Path(sys.argv[2]), PAGE)
+        if len(sys.argv) != 2:
+            sys.exit("usage: python -m benchmarks table")
+        tables.write(RESULTS.glob("*.json"), PAGE)
         return
     if sys.argv[1:2] == ["forecast"]:
         forecasts.main(sys.argv[2:])

@@ -328,19 +328,26 @@ JOBS: tuple[Job, ...] = (CLASSIFICATION, INSTRUCTIONS, HEAD, MASKED, SEQ2SEQ, PR
 
 def chosen(names: str, peers: str) -> list[tuple[Job, tuple[Contender, ...]]]:
     """Return the jobs whose names begin with one of `names`, each with Weitiao and the peers that begin with one of
-    `peers`; both are separated by commas, and an empty one stands for all. A `ValueError` names what is not there.
-    """  # fmt: skip
+    `peers`; a whole name stands for itself alone. Both are separated by commas, and an empty one stands for all. A
+    `ValueError` names what is not there.
+    """
     wanted, who = _words(names), _words(peers)
-    _check(wanted, [job.name for job in JOBS])
-    _check(who, sorted({contender.name for job in JOBS for contender in job.contenders}))
+    jobs = [job.name for job in JOBS]
+    everybody = sorted({contender.name for job in JOBS for contender in job.contenders})
+    _check(wanted, jobs)
+    _check(who, everybody)
     found = []
     for job in JOBS:
-        if wanted and not job.name.startswith(tuple(wanted)):
+        if not _meant(job.name, wanted, jobs):
             continue
-        sides = tuple(c for c in job.contenders if c.role == "weitiao" or not who or c.name.startswith(tuple(who)))
+        sides = tuple(c for c in job.contenders if c.role == "weitiao" or _meant(c.name, who, everybody))
         if len(sides) > 1 or who == ["weitiao"]:
             found.append((job, sides))
     return found
+
+
+def _meant(name: str, words: list[str], there: list[str]) -> bool:
+    return not words or any(name == word if word in there else name.startswith(word) for word in words)
 
 
 def _check(words: list[str], there: list[str]) -> None:

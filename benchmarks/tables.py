@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +162,21 @@ def page(told: Json) -> str:
     return "\n\n".join(parts)
 
 
-def write(result: Path, target: Path) -> None:
-    """Put the tables of a measured JSON into a page, between its marks. A `ValueError` where the marks are missing."""
-    put_between(BEGIN, END, page(json.loads(result.read_text(encoding="utf-8"))), target)
+def newest(results: Iterable[Path]) -> str:
+    """The pages of several results, named by their dates, one under the other: of each job what was measured last."""
+    pages: list[str] = []
+    seen: set[str] = set()
+    for result in sorted(results, reverse=True):
+        told = json.loads(result.read_text(encoding="utf-8"))
+        if jobs := {name: job for name, job in told["jobs"].items() if name not in seen}:
+            pages.append(page({**told, "jobs": jobs}))
+        seen |= set(jobs)
+    return "\n\n".join(pages)
+
+
+def write(results: Iterable[Path], target: Path) -> None:
+    """Put the tables of what was measured into a page, between its marks. A `ValueError` where they are missing."""
+    put_between(BEGIN, END, newest(results), target)
 
 
 def put_between(begin: str, end: str, measured: str, target: Path) -> None:

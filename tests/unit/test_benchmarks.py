@@ -71,6 +71,8 @@ def test_jobs_and_peers_are_chosen_by_how_their_names_begin():
     assert [job.name for job, _ in chosen("D,A", "")] == ["A", "D1", "D2"]
     [(_, sides)] = chosen("B", "llama-factory, trl-best")
     assert [side.name for side in sides] == ["weitiao", "trl-best", "llama-factory-best", "llama-factory-eager"]
+    [(_, sides)] = chosen("B", "trl")
+    assert [side.name for side in sides] == ["weitiao", "trl"]  # a whole name
     assert [job.name for job, _ in chosen("", "pipeline")] == ["E1"]
     with pytest.raises(ValueError, match=r"no 'X'; there is: A, B"):
         chosen("X", "")
@@ -412,26 +414,33 @@ def test_the_table_is_written_between_its_marks(measured, tmp_path):
     result, page = tmp_path / "r.json", tmp_path / "page.md"
     result.write_text(json.dumps(measured))
     page.write_text(f"# Benchmarks\n\n{tables.BEGIN}\n\nold\n\n{tables.END}\n\n## Method\n")
-    tables.write(result, page)
+    tables.write([result], page)
     first = page.read_text()
-    tables.write(result, page)
+    tables.write([result], page)
     assert page.read_text() == first
     assert first.startswith("# Benchmarks\n")
     assert first.endswith("\n## Method\n")
     assert "old" not in first
     assert tables.page(measured) in first
+    again = {**measured, "date": "later", "jobs": dict(list(measured["jobs"].items())[:1])}
+    second = tmp_path / "zzz.json"
+    second.write_text(json.dumps(again))
+    told = tables.newest([result, second])
+    for job in measured["jobs"].values():
+        assert told.count(job["title"]) == 1  # of each job what was measured last
+    assert told.startswith("Measured on later")
     page.write_text("# Benchmarks\n")
     with pytest.raises(ValueError, match="lacks the marks"):
-        tables.write(result, page)
+        tables.write([result], page)
 
 
 def test_the_page_says_what_was_measured_and_nothing_else():
-    """The tables in docs/benchmarks.md are those of the newest result; without one the page says so."""
+    """The tables in docs/benchmarks.md are those of the newest results; without one the page says so."""
     shown = PAGE.read_text(encoding="utf-8").split(tables.BEGIN)[1].split(tables.END)[0].strip()
     results = sorted(RESULTS.glob("*.json"))
     if not results:
         assert shown == tables.NOTHING
         return
-    told = json.loads(results[-1].read_text(encoding="utf-8"))
-    assert not told["small"], f"{results[-1].name} holds small runs: they measure nothing"
-    assert shown == tables.page(told), f"run: python -m benchmarks table {results[-1].relative_to(RESULTS.parents[1])}"
+    for result in results:
+        assert not json.loads(result.read_text(encoding="utf-8"))["small"], f"{result.name} measures nothing"
+    assert shown == tables.newest(results), "run: python -m benchmarks table"

@@ -1,0 +1,1 @@
+"""The data workshop: what is wrong with data, and better data made of it."""
