@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from weitiao.composition import Adapters, average, stack
     from weitiao.recipe import Recipe
     from weitiao.run import check, evaluate, inspect, load, resume, train
+    from weitiao.workshop.audit import audit
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "Adapters",
     "Recipe",
     "__version__",
+    "audit",
     "average",
     "check",
     "compare",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the rest is told by run.py
+_HOME |= {"audit": "weitiao.workshop.audit"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

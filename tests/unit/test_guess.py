@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from weitiao.cli.guess import guess_task
+from weitiao.data.guess import guess_task
 from weitiao.data.table import open_table
 
 TURNS = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from weitiao.recipe import Recipe
 
 TEXTS = 500  # texts whose language is looked at
-SEPARATORS = ("|", ";", ",")
 
 
 def init(
@@ -63,10 +62,11 @@ def look_at(data: str, folder: Path, task: str | None, named: dict[str, str]) ->
     """
     from weitiao import registry
     from weitiao.cli.proposal import Look
+    from weitiao.data.guess import guess_separator
     from weitiao.data.labels import label_counts
 
     task, table, chosen = _choose(data, task, named)
-    separator = _separator(table, chosen)
+    separator = guess_separator(table, chosen)
     counts = label_counts(_renamed(table, chosen, separator)) if "label" in chosen.names else {}
     if counts:
         _refuse_free_text(counts, len(table.dataset), chosen)
@@ -94,8 +94,8 @@ def look_at(data: str, folder: Path, task: str | None, named: dict[str, str]) ->
 def _choose(data: str, task: str | None, named: dict[str, str]) -> tuple[str, Table, ChosenColumns]:
     """Return the task wanted, or the one the data looks made for, with the table as it reads it and its columns."""
     from weitiao import registry
-    from weitiao.cli.guess import guess_task
     from weitiao.data.columns import choose_columns
+    from weitiao.data.guess import guess_task
     from weitiao.data.table import laid_out, open_table
 
     if task is None:
@@ -117,21 +117,6 @@ def _renamed(table: Table, chosen: ChosenColumns, separator: str | None) -> Data
     from weitiao.recipe import DataSettings
 
     return rename(table, {"label": chosen.names["label"]}, DataSettings(train=table.name, label_separator=separator))
-
-
-def _separator(table: Table, chosen: ChosenColumns) -> str | None:
-    """Return what cuts label cells such as ``joy|love`` into labels that recur; None where cells hold one."""
-    column = chosen.names.get("label")
-    if not isinstance(column, str):
-        return None
-    cells = [cell for cell in table.dataset[: 10 * TEXTS][column] if isinstance(cell, str)]
-    for separator in SEPARATORS:
-        several = [cell for cell in cells if separator in cell]
-        parts = {part.strip() for cell in cells if cell.strip() for part in cell.split(separator)}
-        recur = separator == "|" or len(parts) < len(set(cells))  # a comma may well stand inside a label
-        if len(several) >= max(2, 0.02 * len(cells)) and "" not in parts and recur:
-            return separator
-    return None
 
 
 def _refuse_free_text(counts: dict[str, int], rows: int, chosen: ChosenColumns) -> None:

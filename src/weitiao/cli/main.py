@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from weitiao import __version__
-from weitiao.cli import adapters, check, compare, evaluate, init, inspect, predict, runs, schema, train
+from weitiao.cli import adapters, audit, check, compare, evaluate, init, inspect, predict, runs, schema, train
 from weitiao.errors import Interrupted, WeitiaoError, WeitiaoWarning
 from weitiao.parallel import first_to_tell, leave, rank, world_size
 
@@ -34,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("init")(init.init)
+app.command("audit")(audit.audit)
 app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
@@ -63,6 +64,7 @@ def weitiao(
     \b
     From a data file to a model you can use:
       weitiao init reviews.csv          look at the file, propose recipe.yaml
+      weitiao audit reviews.csv         is it fit to train on?
       weitiao check recipe.yaml         all that can be known before training
       weitiao train recipe.yaml         fine-tune, evaluate, write a report
       weitiao predict RUN "some text"   use the model

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from weitiao.errors import DataError
 
 if TYPE_CHECKING:
+    from weitiao.data.columns import ChosenColumns
     from weitiao.data.table import Table
 
 ROWS, MANY_ROWS = 200, 5000  # looked at for their form, and for their numbers
 CLASSES = 20  # more distinct numbers than this are measured, not counted
+SEPARATORS = ("|", ";", ",")  # of labels in one cell
 LANGUAGES = frozenset(
     {"en", "zh", "de", "fr", "es", "ja", "ru", "english", "chinese", "英文", "中文", "translation", "译文"}
 )
@@ -94,3 +96,21 @@ def _measured(values: list[Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return len(numbers) > CLASSES and any(number != round(number) for number in numbers)
+
+
+# --- several labels in a cell
+
+
+def guess_separator(table: Table, chosen: ChosenColumns) -> str | None:
+    """Return what cuts label cells such as ``joy|love`` into labels that recur; None where cells hold one."""
+    column = chosen.names.get("label")
+    if not isinstance(column, str):
+        return None
+    cells = [cell for cell in table.dataset[:MANY_ROWS][column] if isinstance(cell, str)]
+    for separator in SEPARATORS:
+        several = [cell for cell in cells if separator in cell]
+        parts = {part.strip() for cell in cells if cell.strip() for part in cell.split(separator)}
+        recur = separator == "|" or len(parts) < len(set(cells))  # a comma may well stand inside a label
+        if len(several) >= max(2, 0.02 * len(cells)) and "" not in parts and recur:
+            return separator
+    return None

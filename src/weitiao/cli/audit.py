@@ -1,0 +1,86 @@
+"""`weitiao audit`: is this data fit to train on?"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weitiao.cli import options
+from weitiao.errors import WeitiaoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from weitiao.workshop.audit import Tell
+
+
+def audit(
+    data: Annotated[str, typer.Argument(help="File or folder of examples; also hf:, ms:, pypi:.", metavar="DATA")],
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="DATA", help="Texts that the model is to meet; labels not needed."),
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Task; by the columns when absent.")] = None,
+    columns: options.Columns = None,
+    label_separator: Annotated[
+        str | None, typer.Option("--label-separator", help="Cuts label cells such as joy|love; guessed when absent.")
+    ] = None,
+    html: Annotated[Path, typer.Option("--html", help="The page to write.")] = Path("audit.html"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: options.Json = False,
+) -> None:
+    """Look through data for what would spoil training: damage, duplicates, leaks, labels, personal data.
+
+    \b
+    Example:
+      weitiao audit reviews.csv
+      weitiao audit data/ --against letters.jsonl
+      weitiao audit pairs.tsv --task translation --columns source=en --columns target=zh
+
+    The data are not changed. Stopped, the same command goes on.
+    """
+    from dataclasses import asdict
+
+    from weitiao.cli import show
+    from weitiao.workshop.audit import audit as look
+    from weitiao.workshop.audit_page import share, summary, write_audit
+    from weitiao.workshop.mismatch import told
+
+    if not html.parent.is_dir():
+        raise WeitiaoError(f"the folder {html.parent} does not exist", where="--html")
+    with _progress(shown=not (quiet or json_)) as tell:
+        audited = look(data, against=against, task=task, columns=options.columns(columns) or None,
+                       label_separator=label_separator, tell=tell)  # fmt: skip
+    write_audit(audited, html)
+    if json_:
+        show.as_json(asdict(audited))
+        return
+    show.table([(part.name, f"{part.rows:,} rows") for part in audited.parts] + [("columns", audited.columns)])
+    typer.echo("")
+    show.table(
+        [(each.level, each.part, each.name, each.problem, share(each)) for each in audited.found],
+        ("level", "part", "check", "found", "share"), right=[4],
+    )  # fmt: skip
+    typer.echo("")
+    for line in [*summary(audited), *(told(audited.mismatch) if audited.mismatch else [])]:
+        typer.echo(line)
+    typer.echo(f"page      {html}")
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Tell | None]:
+    """A bar on standard error while an audit goes on, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda what, done, whole: bar.update(task, description=what, completed=done, total=whole)

@@ -1,0 +1,209 @@
+"""`audit`: is this data fit to train on? Finds what is wrong, with rows to look at and what to do; changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weitiao import sources
+from weitiao.data.arrow import digest
+from weitiao.data.keys import mixed
+from weitiao.data.labels import label_counts
+from weitiao.errors import DataError
+from weitiao.sources.cache import publishing
+from weitiao.workshop import by_label, by_pair, by_text, duplicates
+from weitiao.workshop.found import Found
+from weitiao.workshop.looking import Arrays, Kept, Looked, look
+from weitiao.workshop.mismatch import Mismatch, mismatch
+from weitiao.workshop.reading import Named, Opened, Part, open_parts
+
+VERSION = "1"  # raise when what is kept in the cache changes
+AGAINST = "against"  # the part that the others are set beside
+SAMPLE = 20_000  # texts a side that mismatch is told from
+QUANTILES = (0.05, 0.5, 0.95)
+
+Tell = Callable[[str, int, int], None]  # (what is done, how many of it, of how many)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the texts of a column are."""
+
+    unit: str  # ``characters`` or ``tokens``
+    quantiles: tuple[int, int, int]  # 5%, 50%, 95%
+    longest: int
+    cut: float | None = None  # share of texts that the model's length would cut
+
+
+@dataclass(frozen=True)
+class Described:
+    """A part in numbers."""
+
+    name: str
+    rows: int
+    lengths: Mapping[str, Lengths]  # role -> lengths
+    scripts: Mapping[str, Mapping[str, float]]  # role -> script -> share of rows
+    labels: Mapping[str, int]  # label -> rows; empty where there are none
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was looked at and what was found, the gravest first."""
+
+    source: str
+    against: str | None
+    task: str
+    columns: str  # role: column (how it was told), for people
+    parts: tuple[Described, ...]
+    found: tuple[Found, ...]
+    mismatch: Mismatch | None = None
+
+    @property
+    def rows(self) -> int:
+        """All rows that were looked at."""
+        return sum(part.rows for part in self.parts)
+
+
+def audit(
+    source: str, *, against: str | None = None, task: str | None = None, columns: Named | None = None,
+    label_separator: str | None = None, base: Path = Path(), seed: int = 0, tell: Tell | None = None,
+) -> Audit:  # fmt: skip
+    """Look through a data file or a folder of splits, and set it beside `against`, texts that a model is to meet.
+
+    What was worked out is kept in the cache, so that an audit that was interrupted goes on from there and one of the
+    same data is quick. `tell` is called with the progress. Raises `SourceError` or `DataError` where data cannot be
+    read.
+    """
+    opened = open_parts(source, task=task, named=columns, separator=label_separator, base=base)
+    parts = list(opened.parts.values())
+    if against is not None:
+        parts.append(_target(against, opened, columns, base))
+    if not sum(map(len, parts)):
+        raise DataError("there are no rows", where=source)
+    keep = _keeper(digest(VERSION, *(f"{part.name} {part.digest}" for part in parts)))
+    steps = _Steps(tell, parts)
+    looked = {part.name: _look(part, keep, steps) for part in parts}
+    together = duplicates.compare(parts, keep)
+    steps.told("comparing")
+    found = [each for part in parts for each in _by_itself(part, looked[part.name])]
+    found += _labels(parts)
+    found += duplicates.found_together(together)
+    steps.told("findings")
+    beside = _mismatch(parts, seed) if against is not None else None
+    steps.told("mismatch")
+    order = ("error", "warning", "note")
+    return Audit(
+        source=source, against=against, task=opened.task, columns=str(opened.columns),
+        parts=tuple(_described(part, looked[part.name]) for part in parts),
+        found=tuple(sorted(found, key=lambda each: (order.index(each.level), -each.share))), mismatch=beside,
+    )  # fmt: skip
+
+
+class _Steps:
+    """Tells how far an audit is: rows looked at, then what is done with all of them."""
+
+    def __init__(self, tell: Tell | None, parts: Sequence[Part]) -> None:
+        self._tell, self._whole = tell, sum(len(part) * len(_texts(part)) for part in parts)
+        self._done = 0
+
+    def looked(self, rows: int) -> None:
+        self._done += rows
+        if self._tell:
+            self._tell("looking at texts", self._done, self._whole)
+
+    def told(self, what: str) -> None:
+        if self._tell:
+            self._tell(what, self._whole, self._whole)
+
+
+def _target(against: str, opened: Opened, columns: Named | None, base: Path) -> Part:
+    """The other data, read by the same roles; labels are not asked for."""
+    try:
+        other = open_parts(against, task=opened.task, named=columns, base=base)
+    except DataError:
+        if any(column.target for part in opened.parts.values() for column in part.columns):
+            other = open_parts(against, task="language-modeling", named=None, base=base)
+        else:
+            raise
+    parts = list(other.parts.values())
+    if len(parts) > 1:
+        raise DataError(f"{against} holds several splits", where="--against", fix=f"Name one: {against}/test")
+    return Part(AGAINST, parts[0].dataset, parts[0].columns)
+
+
+def _keeper(key: str) -> Kept:
+    """Keep arrays in the cache under the audit's name; a damaged file is made anew."""
+    folder = sources.cache_folder() / "audits" / key
+
+    def keep(name: str, make: Callable[[], Arrays]) -> Arrays:
+        place = folder / name.replace("/", "-")
+        try:
+            with np.load(place / "arrays.npz", allow_pickle=False) as stored:
+                return dict(stored)
+        except (OSError, ValueError, EOFError, KeyError):
+            shutil.rmtree(place, ignore_errors=True)  # not there, or damaged
+        made = make()
+        with publishing(place) as inside:
+            np.savez(inside / "arrays.npz", **made)  # type: ignore[arg-type]
+        return made
+
+    return keep
+
+
+def _texts(part: Part) -> list[Any]:
+    return [*part.inputs, *part.targets]
+
+
+def _look(part: Part, keep: Kept, steps: _Steps) -> dict[str, Looked]:
+    looked = {}
+    for column in _texts(part):
+        looked[column.role] = look(part, column.role, keep)
+        steps.looked(len(part))
+    return looked
+
+
+def _by_itself(part: Part, looked: Mapping[str, Looked]) -> Iterator[Found]:
+    for column in _texts(part):
+        yield from by_text.found_in_texts(part, column, looked[column.role])
+        if column.kind == "dialogue":
+            yield from by_pair.found_in_dialogues(part, column)
+    if len(part.targets) and len(part.inputs):
+        yield from by_pair.found_in_pairs(part, part.inputs[0], part.targets[0], dict(looked))
+
+
+def _labels(parts: Sequence[Part]) -> Iterator[Found]:
+    known: dict[str, dict[str, int]] = {}
+    for part in parts:
+        if part.label is not None and part.name != AGAINST:
+            yield from by_label.found_in_labels(part, known)
+            known[part.name] = label_counts(part.dataset)
+
+
+def _mismatch(parts: Sequence[Part], seed: int) -> Mismatch:
+    first, target = parts[0], parts[-1]
+    return mismatch(_sample(first, seed), _sample(target, seed), seed=seed)
+
+
+def _sample(part: Part, seed: int) -> list[str]:
+    rows = np.arange(len(part))
+    if len(rows) > SAMPLE:
+        rows = np.sort(np.argsort(mixed(rows.astype(np.uint64), seed))[:SAMPLE])
+    return [text for batch in part.joined(part.inputs, rows) for text in batch]
+
+
+def _described(part: Part, looked: Mapping[str, Looked]) -> Described:
+    lengths = {}
+    for role, each in looked.items():
+        cuts = np.quantile(each.characters, QUANTILES, method="lower") if len(part) else np.zeros(3)
+        low, middle, high = (int(value) for value in cuts)
+        lengths[role] = Lengths("characters", (low, middle, high), int(each.characters.max(initial=0)))
+    return Described(
+        name=part.name, rows=len(part), lengths=lengths,
+        scripts={role: by_text.script_shares(each) for role, each in looked.items()},
+        labels=label_counts(part.dataset) if part.label is not None and part.name != AGAINST else {},
+    )  # fmt: skip

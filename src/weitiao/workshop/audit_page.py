@@ -1,0 +1,83 @@
+"""An audit for people: a page that needs nothing else, and the same in a few lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from weitiao.evaluation import charts
+from weitiao.evaluation.page import page, write
+from weitiao.workshop.audit import Audit, Described
+from weitiao.workshop.found import Found
+from weitiao.workshop.mismatch import told
+
+BARS = 12  # labels drawn at each end where there are many
+
+
+def write_audit(audit: Audit, path: Path) -> None:
+    """Write the page to `path`, whole or not at all; raises `OSError`."""
+    write(render(audit), path)
+
+
+def render(audit: Audit) -> str:
+    """Return the page as HTML."""
+    units = sorted({length.unit for part in audit.parts for length in part.lengths.values()})
+    return page(
+        "audit.html.j2", audit=audit, warnings=sum(each.level != "note" for each in audit.found),
+        notes=sum(each.level == "note" for each in audit.found), summary=summary(audit),
+        found=[_shown(each) for each in audit.found], lengths=[row for part in audit.parts for row in _lengths(part)],
+        unit=" and ".join(units), labels=[drawn for part in audit.parts for drawn in _labels(part)],
+        beside=told(audit.mismatch) if audit.mismatch else [],
+    )  # fmt: skip
+
+
+def summary(audit: Audit) -> list[str]:
+    """Say in a sentence or two whether the data are fit to train on."""
+    grave = [each for each in audit.found if each.level != "note"]
+    leaks = [each for each in grave if each.name in ("leakage", "near-leakage")]
+    if not grave:
+        return ["Nothing stands against training on it. The notes are worth a look."]
+    sentences = [f"Look first at: {'; '.join(f'{each.problem} ({share(each)})' for each in grave[:3])}."]
+    if leaks:
+        sentences.append("Scores on data that share rows with training are too good: mend that before any other thing.")
+    return sentences
+
+
+def share(found: Found) -> str:
+    """Return which share of rows a finding is about: ``3.2%``, ``under 0.1%``."""
+    return f"{found.share:.1%}" if found.share >= 0.001 else "under 0.1%"
+
+
+def _shown(found: Found) -> dict[str, Any]:
+    problem = found.problem[:1].upper() + found.problem[1:]
+    return {
+        "found": found,
+        "problem": problem,
+        "share": share(found),
+        "told": any(each.told for each in found.examples),
+    }
+
+
+def _lengths(part: Described) -> list[dict[str, Any]]:
+    return [
+        {
+            "part": part.name, "role": role, "quantiles": length.quantiles, "longest": length.longest,
+            "cut": f"{length.cut:.1%} would be cut" if length.cut else "",
+            "scripts": ", ".join(f"{name} {value:.1%}" for name, value in part.scripts[role].items()),
+        }
+        for role, length in part.lengths.items()
+    ]  # fmt: skip
+
+
+def _labels(part: Described) -> list[tuple[str, Any]]:
+    if not part.labels:
+        return []
+    whole = max(1, sum(part.labels.values()))
+    rows = sorted(
+        ((label, float(count), f"{count:,} ({count / whole:.1%})") for label, count in part.labels.items()),
+        key=lambda row: -row[1],
+    )
+    title = f"{len(rows)} labels of {part.name}"
+    if len(rows) <= 2 * BARS:
+        return [(title, charts.bars(rows))]
+    return [(f"{title}: the largest", charts.bars(rows[:BARS])), ("the smallest", charts.bars(rows[-BARS:]))]

@@ -1,0 +1,207 @@
+"""Findings about rows beside others: the same text again, nearly the same, in another split, with another label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from weitiao.data.keys import text_keys
+from weitiao.data.labels import label_codes
+from weitiao.data.splits import input_keys
+from weitiao.workshop.found import EXAMPLES, Found, Seen, cut, see
+from weitiao.workshop.looking import Arrays, Kept
+from weitiao.workshop.near import THRESHOLD, Near, find_near, size_for
+from weitiao.workshop.reading import Part
+
+PROBE = 500  # texts that say how long an n-gram is
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """All parts' rows one after the other, with what tells equal and nearly equal texts."""
+
+    parts: tuple[Part, ...]
+    keys: np.ndarray  # uint64 of shape (n,): equal where the texts that are read are
+    near: Near
+    starts: np.ndarray  # int64 of shape (parts + 1,)
+
+    def part_of(self, row: int) -> tuple[Part, int]:
+        """Return the part of a row and its number within."""
+        number = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.parts[number], int(row - self.starts[number])
+
+    def seen(self, rows: Sequence[int]) -> str:
+        """Return where rows stand and their texts, for people."""
+        told = []
+        for row in rows:
+            part, own = self.part_of(row)
+            [at] = see(part, [own])
+            told.append(f"{at.where}: {at.text}")
+        return "\n".join(told)
+
+
+def compare(parts: Sequence[Part], keep: Kept) -> Together:
+    """Compare all rows of all parts with each other."""
+    starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    made = keep("together", lambda: _compare(parts, starts))
+    near = Near(made["group"], made["pairs"], made["similarity"])
+    return Together(tuple(parts), made["keys"], near, starts)
+
+
+def _compare(parts: Sequence[Part], starts: np.ndarray) -> Arrays:
+    keys = np.concatenate([input_keys(part.dataset, part.columns) for part in parts])
+    first = next(parts[0].joined(parts[0].inputs), [])
+
+    def texts(rows: np.ndarray) -> list[str]:
+        found: list[str] = []
+        for part, low, high in zip(parts, starts[:-1], starts[1:], strict=True):
+            own = rows[(rows >= low) & (rows < high)] - low
+            if len(own):
+                found += [text for batch in part.joined(part.inputs, own) for text in batch]
+        return found
+
+    batches = (batch for part in parts for batch in part.joined(part.inputs))
+    near = find_near(batches, texts, size=size_for(first[:PROBE]), distinct=keys)
+    return {"keys": keys, "group": near.group, "pairs": near.pairs, "similarity": near.similarity}
+
+
+def found_together(together: Together) -> Iterator[Found]:
+    """Yield repeated, nearly repeated, leaked and contradictory rows."""
+    for number, part in enumerate(together.parts):
+        yield from _repeats(together, number)
+        yield from _contradictions(together, number, part)
+    for one in range(len(together.parts)):
+        for other in range(one + 1, len(together.parts)):
+            yield from _leaks(together, one, other)
+
+
+def _own(together: Together, number: int, of: np.ndarray) -> np.ndarray:
+    return of[together.starts[number] : together.starts[number + 1]]
+
+
+def _repeats(together: Together, number: int) -> Iterator[Found]:
+    keys, group = _own(together, number, together.keys), _own(together, number, together.near.group)
+    exact = _after_the_first(keys)
+    if exact.any():
+        yield _grouped(together, number, "duplicates", "note", "repeat a text of a row before", exact, keys,
+                       "Keep one of each, unless how often a text occurs is to count.")  # fmt: skip
+    near = _after_the_first(group) & ~exact
+    if near.any():
+        yield _grouped(together, number, "near-duplicates", "note",
+                       f"are nearly the text of a row before (similarity {THRESHOLD} or more)", near, group,
+                       "Look at some; keep one of each where they say the same.")  # fmt: skip
+
+
+def _after_the_first(values: np.ndarray) -> np.ndarray:
+    again = np.ones(len(values), bool)
+    again[np.unique(values, return_index=True)[1]] = False
+    return again
+
+
+def _grouped(
+    together: Together, number: int, name: str, level: str, says: str, rows: np.ndarray, by: np.ndarray, fix: str
+) -> Found:
+    """A finding whose examples are groups of rows; the largest groups are shown."""
+    part, start = together.parts[number], int(together.starts[number])
+    values, counts = np.unique(by[rows], return_counts=True)
+    shown = []
+    for value in values[np.argsort(-counts, kind="stable")][:EXAMPLES]:
+        members = np.flatnonzero(by == value)
+        others = together.seen([start + int(row) for row in members[1:3]])
+        more = f"\nand {len(members) - 3:,} more" if len(members) > 3 else ""
+        [first] = see(part, [int(members[0])])
+        shown.append(Seen(first.where, first.text, others + more))
+    count = int(rows.sum())
+    say = f"{count:,} row{'s' * (count != 1)} {says if count != 1 else _singular(says)}"
+    return Found(name, level, part.name, say, fix, count, count / max(1, len(part)), tuple(shown))  # type: ignore[arg-type]
+
+
+def _singular(says: str) -> str:
+    first, _, rest = says.partition(" ")
+    return f"{ {'repeat': 'repeats', 'are': 'is', 'have': 'has'}[first] } {rest}"
+
+
+def _contradictions(together: Together, number: int, part: Part) -> Iterator[Found]:
+    """The same, or nearly the same, text with different labels."""
+    if part.label is None:
+        return
+    codes, names = _labels(part)
+    for name, by, what, level in (
+        ("contradictions", _own(together, number, together.keys), "text", "warning"),
+        ("near-contradictions", _own(together, number, together.near.group), "nearly the text", "note"),
+    ):
+        pairs = np.unique(np.stack([by.astype(np.uint64), codes.astype(np.uint64)], axis=1), axis=0)
+        values, counts = np.unique(pairs[:, 0], return_counts=True)
+        disputed = np.isin(by.astype(np.uint64), values[counts > 1])
+        if name == "near-contradictions":
+            keys = _own(together, number, together.keys)
+            disputed &= ~np.isin(keys, _disputed(keys, codes))
+        if not disputed.any():
+            continue
+        yield _disputes(together, number, name, level, what, disputed, by, codes, names)
+
+
+def _disputed(keys: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    pairs = np.unique(np.stack([keys, codes.astype(np.uint64)], axis=1), axis=0)
+    values, counts = np.unique(pairs[:, 0], return_counts=True)
+    return np.asarray(values[counts > 1])
+
+
+def _labels(part: Part) -> tuple[np.ndarray, list[str]]:
+    """A number a row that is equal where the labels are, and what it stands for."""
+    import pyarrow as pa
+
+    if pa.types.is_string(part.dataset.data.schema.field("label").type):
+        return label_codes(part.dataset)
+    keys = text_keys(part.dataset, ["label"])
+    _, first, codes = np.unique(keys, return_index=True, return_inverse=True)
+    return codes, [", ".join(map(str, part.dataset[int(row)]["label"] or [])) for row in first]
+
+
+def _disputes(
+    together: Together, number: int, name: str, level: str, what: str, rows: np.ndarray, by: np.ndarray,
+    codes: np.ndarray, names: list[str],
+) -> Found:  # fmt: skip
+    part = together.parts[number]
+    shown = []
+    values = by[np.flatnonzero(rows)]
+    for value in values[np.sort(np.unique(values, return_index=True)[1])][:EXAMPLES]:
+        members = np.flatnonzero((by == value) & rows)
+        seen = see(part, members[:4].tolist())
+        told = "\n".join(
+            f"{each.where}: {names[codes[row]] if codes[row] < len(names) else '(none)'} | {cut(each.text)}"
+            for each, row in zip(seen, members, strict=False)
+        )
+        shown.append(Seen(seen[0].where, seen[0].text, told))
+    count = int(rows.sum())
+    say = f"{count:,} rows have {what} of another row and another label"
+    fix = "Decide for one label, or take these rows out."
+    return Found(name, level, part.name, say, fix, count, count / max(1, len(part)), tuple(shown))  # type: ignore[arg-type]
+
+
+def _leaks(together: Together, one: int, other: int) -> Iterator[Found]:
+    """Rows of the later part whose text stands, wholly or nearly, in the earlier one."""
+    part, earlier = together.parts[other], together.parts[one]
+    keys, before = _own(together, other, together.keys), _own(together, one, together.keys)
+    exact = np.isin(keys, before)
+    near = np.isin(_own(together, other, together.near.group), _own(together, one, together.near.group)) & ~exact
+    for name, rows, how in (("leakage", exact, "the same text as"), ("near-leakage", near, "nearly the text of")):
+        if not rows.any():
+            continue
+        count = int(rows.sum())
+        shown = [_leak(together, one, other, int(row)) for row in np.flatnonzero(rows)[:EXAMPLES]]
+        who = f"{count:,} rows of {part.name} have" if count != 1 else f"1 row of {part.name} has"
+        say = f"{who} {how} a row of {earlier.name}"
+        fix = f"Take them out of {earlier.name}: with them in both, scores on {part.name} are too good."
+        yield Found(
+            name, "warning", f"{earlier.name}, {part.name}", say, fix, count, count / max(1, len(part)), tuple(shown)
+        )
+
+
+def _leak(together: Together, one: int, other: int, row: int) -> Seen:
+    group = together.near.group[together.starts[other] + row]
+    twin = int(np.flatnonzero(_own(together, one, together.near.group) == group)[0])
+    [seen] = see(together.parts[other], [row])
+    return Seen(seen.where, seen.text, together.seen([int(together.starts[one]) + twin]))

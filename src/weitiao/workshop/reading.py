@@ -1,0 +1,153 @@
+"""Data as the workshop reads it: parts of it (splits, or all), columns by their roles, each value as one text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weitiao import registry
+from weitiao.data import ChosenColumns, Table, choose_columns, open_table, rename
+from weitiao.data.arrow import arrow_batches, digest, select_rows
+from weitiao.data.formats.detect import splits_in
+from weitiao.data.guess import guess_separator, guess_task
+from weitiao.data.splits import fingerprint
+from weitiao.data.table import laid_out, locate
+from weitiao.recipe import DataSettings
+from weitiao.records import FILE, LINE, SPLITS, Column, Finding, SplitName
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ALL = "data"  # the name of the only part, where data are not split
+Named = Mapping[str, str | list[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A split, or all rows: a data set with a column a role, `LINE` and `FILE`."""
+
+    name: str
+    dataset: Dataset
+    columns: tuple[Column, ...]  # those that are there
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns of text that a model reads."""
+        return tuple(column for column in self.columns if _is_text(column) and not column.target)
+
+    @property
+    def targets(self) -> tuple[Column, ...]:
+        """The columns of text that a model learns to write."""
+        return tuple(column for column in self.columns if _is_text(column) and column.target)
+
+    @property
+    def label(self) -> Column | None:
+        """The column of labels."""
+        return next((column for column in self.columns if column.kind == "label"), None)
+
+    def texts(self, columns: Sequence[Column], rows: np.ndarray | None = None) -> Iterator[list[list[str]]]:
+        """Yield the texts of `columns` for some rows in order, a batch at a time: a list a column."""
+        data = self.dataset if rows is None else select_rows(self.dataset, rows, digest(self.digest, rows.tobytes()))
+        for batch in arrow_batches(data, [column.role for column in columns]):
+            yield [[as_text(v, c) for v in batch.column(c.role).to_pylist()] for c in columns]
+
+    def joined(self, columns: Sequence[Column], rows: np.ndarray | None = None) -> Iterator[list[str]]:
+        """The same with the texts of a row as one, a line each."""
+        for batch in self.texts(columns, rows):
+            yield batch[0] if len(batch) == 1 else ["\n".join(row) for row in zip(*batch, strict=True)]
+
+    def where(self, row: int) -> str:
+        """Return where a row stands: ``reviews.csv:12``."""
+        stands = self.dataset.select_columns([LINE, FILE])[int(row)]
+        return f"{stands[FILE]}:{stands[LINE]}"
+
+    @property
+    def digest(self) -> str:
+        """Stands for the rows and their columns."""
+        return fingerprint(self.dataset)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What was opened: the parts by name, in order, and how their columns were told."""
+
+    task: str
+    parts: dict[str, Part]
+    columns: ChosenColumns
+    notes: list[Finding]
+
+
+def open_parts(
+    source: str,
+    *,
+    task: str | None = None,
+    named: Named | None = None,
+    separator: str | None = None,
+    base: Path = Path(),
+) -> Opened:
+    """Open a file or a folder; a folder that holds splits is opened as these.
+
+    `task` is guessed from the columns where it is not given, and what cuts label cells from the cells. Raises
+    `SourceError` or `DataError` where the data cannot be read or a column that the task needs is not there.
+    """
+    named = named or {}
+    path, inside = locate(source, base=base)
+    splits = [inside] if inside else [split for split in SPLITS if split in splits_in(path)]
+    first = open_table(source, base=base, split=splits[0] if splits else None)
+    task = task or guess_task(first, named)
+    kind = registry.get("task", task)
+    asked: list[SplitName | None] = [*splits] or [None]
+    tables: dict[str, Table] = {
+        split or ALL: open_table(source, base=base, split=split, layout=kind.layout, named=named) for split in asked
+    }
+    first = next(iter(tables.values()))
+    chosen = choose_columns(first, kind.columns, laid_out(kind.layout, named))
+    separator = separator or guess_separator(first, chosen)
+    parts = {name: _part(name, table, chosen, kind.columns, separator) for name, table in tables.items()}
+    notes = [note for table in tables.values() for note in table.notes] + chosen.findings
+    return Opened(task, parts, chosen, list(dict.fromkeys(notes)))
+
+
+def _part(name: str, table: Table, chosen: ChosenColumns, columns: Sequence[Column], separator: str | None) -> Part:
+    kept = tuple(column for column in columns if column.role in chosen.names)
+    settings = DataSettings(train=table.name, label_separator=separator)
+    return Part(name, rename(table, chosen.names, settings, columns=kept), kept)
+
+
+def _is_text(column: Column) -> bool:
+    return column.kind in ("text", "any", "dialogue")
+
+
+# --- values as text
+
+
+def as_text(value: Any, column: Column) -> str:
+    """Return a cell as one text: lists item after item, a dialogue turn after turn, nothing as the empty text."""
+    if value is None:
+        return ""
+    if column.kind == "dialogue":
+        return "\n".join(content for _, content in turns(value))
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return (" " if column.role == "tokens" else "\n").join(as_text(each, column) for each in value)
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def turns(value: str | None) -> list[tuple[str, str]]:
+    """Return a dialogue as (role, text) of each message; content in parts is joined, no content is the empty text."""
+    found = []
+    for message in json.loads(value) if value else []:
+        content = message.get("content")
+        if isinstance(content, list):
+            content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        found.append((str(message.get("role", "")), str(content or "")))
+    return found

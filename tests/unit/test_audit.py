@@ -1,0 +1,286 @@
+"""The audit finds what was planted, says where, changes nothing, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from weitiao.errors import DataError
+from weitiao.workshop import audit as module
+from weitiao.workshop import looking
+from weitiao.workshop.audit import audit
+from weitiao.workshop.audit_page import render, summary
+from weitiao.workshop.by_pair import REFUSED
+from weitiao.workshop.looking import SCRIPTS, script_of
+
+THINGS = ("card", "parcel", "invoice", "refund", "password", "meeting", "ticket", "account", "letter", "booking")
+DOINGS = ("lost", "late", "wrong", "broken", "missing", "blocked", "open", "double", "empty", "old")
+
+
+def plain(count, seed=0):
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        thing, doing, other = random.choice(THINGS), random.choice(DOINGS), random.choice(THINGS)
+        text = f"my {thing} number {number * 7} is {doing} since the {other} of day {number} came, can you help me"
+        rows.append((text, str(THINGS.index(thing) % 2)))
+    return rows
+
+
+def write(path, rows, header=("text", "label")):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return str(path)
+
+
+def by_name(audited):
+    found: dict[str, list] = {}
+    for each in audited.found:
+        found.setdefault(each.name, []).append(each)
+    return found
+
+
+def test_clean_data_have_no_findings(tmp_path):
+    audited = audit(write(tmp_path / "a.csv", plain(200)))
+    assert audited.found == ()
+    assert audited.rows == 200
+    assert summary(audited) == ["Nothing stands against training on it. The notes are worth a look."]
+
+
+def test_planted_defects_of_texts_are_found_where_they_are(tmp_path):
+    rows = plain(200)
+    planted = {"encoding": "the cafÃ© is closed", "markup": "a <b>bold</b> claim", "empty": "  ", "wordless": "?!?",
+               "control": "zero\u200bwidth here", "scripts": "p\u0430ypal is down",
+               "full-width": "ＡＢＣ is here"}  # fmt: skip
+    for place, text in enumerate(planted.values(), start=50):
+        rows[place] = (text, "0")
+    before = (path := tmp_path / "a.csv") and write(path, rows)
+    content = path.read_bytes()
+    found = by_name(audit(before))
+    for place, name in enumerate(planted, start=52):  # the header is line 1
+        [each] = found[name]
+        assert each.rows == 1
+        assert [seen.where for seen in each.examples] == [f"a.csv:{place}"]
+        assert each.examples[0].told
+        assert each.problem.startswith("1 row ")
+    assert path.read_bytes() == content
+
+
+def test_duplicates_leaks_and_contradictions(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    train, test = plain(200), plain(60, seed=5)
+    test = [(text.replace("my", "our").replace("help me", "tell us"), label) for text, label in test]
+    train[10] = train[3]
+    train[11] = (train[4][0].upper(), train[4][1])
+    train[12] = (train[5][0] + " please!", train[5][1])
+    train[13] = (train[6][0], "1" if train[6][1] == "0" else "0")
+    test[0], test[1] = train[20], (train[21][0].replace("can you", "can they"), "0")
+    write(folder / "train.csv", train)
+    write(folder / "test.csv", test)
+    found = by_name(audit(str(folder)))
+    assert {name: [each.rows for each in found[name]] for name in found} == {
+        "duplicates": [3], "near-duplicates": [1], "contradictions": [2], "leakage": [1], "near-leakage": [1],
+    }  # fmt: skip
+    assert found["leakage"][0].examples[0].where == "test.csv:2"
+    assert found["leakage"][0].examples[0].told.startswith("train.csv:22")
+    assert found["near-leakage"][0].examples[0].told.startswith("train.csv:23")
+    assert found["leakage"][0].part == "train, test"
+    assert {line.split(":")[1] for line in found["contradictions"][0].examples[0].told.splitlines()} == {"8", "15"}
+
+
+def test_labels(tmp_path):
+    rows = [(text, "yes" if place % 20 else "no") for place, (text, _) in enumerate(plain(400))]
+    rows[7] = (rows[7][0], "Yes ")
+    rows[8] = (rows[8][0], "")
+    found = by_name(audit(write(tmp_path / "a.csv", rows)))
+    assert found["unlabelled"][0].rows == 1
+    assert "'yes' (378)" in found["label-spellings"][0].problem
+    assert found["rare-labels"][0].problem.startswith("1 of 3 labels has fewer than 10 rows: Yes  (1)")
+    assert found["imbalance"][0].problem.startswith("'yes' has 378 rows")
+
+
+def test_labels_of_one_split_only(tmp_path):
+    write(tmp_path / "train.csv", plain(100))
+    write(tmp_path / "test.csv", [*[(f"{text} x", label) for text, label in plain(40, seed=3)], ("quite another", "7")])
+    [each] = by_name(audit(str(tmp_path)))["unknown-labels"]
+    assert each.problem == "1 row with labels that train has not: '7'"
+
+
+def test_several_labels_in_a_cell_are_told_apart(tmp_path):
+    rows = [(text, "joy|love" if place % 3 else "anger") for place, (text, _) in enumerate(plain(90))]
+    [part] = audit(write(tmp_path / "a.csv", rows)).parts
+    assert dict(part.labels) == {"anger": 30, "joy": 60, "love": 60}
+
+
+def test_boilerplate_and_stray_languages(tmp_path):
+    head = "This message was sent from a mobile phone. "
+    rows = [(head + text if place % 4 == 0 else text, label) for place, (text, label) in enumerate(plain(200))]
+    rows[1] = ("今天天气很好，我们去公园散步吧", "0")
+    found = by_name(audit(write(tmp_path / "a.csv", rows)))
+    assert found["boilerplate"][0].rows == 50
+    assert found["boilerplate"][0].examples[0].told == head[:40]
+    assert found["language"][0].problem == "1 row mostly in Chinese script, where others are in Latin"
+
+
+def test_pairs(tmp_path):
+    rows = [(text, f"summary of {text[:30]}") for text, _ in plain(300)]
+    rows[3] = (rows[3][0], rows[3][0])
+    rows[4] = (rows[4][0], "As an AI language model I do not know.")
+    for place in range(20, 30):
+        rows[place] = (rows[place][0], "There is nothing to tell of it at all.")
+    rows[5] = (rows[5][0], "x" * 3000)
+    rows[6] = (rows[6][0], "这是一个摘要")
+    found = by_name(audit(write(tmp_path / "a.csv", rows, ("text", "summary"))))
+    assert [each.rows for each in found["copied"]] == [1]
+    assert [each.rows for each in found["refused"]] == [1]
+    assert [each.rows for each in found["repeated-target"]] == [10]
+    assert "a.csv:7" in {seen.where for seen in found["odd-lengths"][0].examples}
+    assert [each.rows for each in found["language"]] == [1]
+
+
+def test_dialogues(tmp_path):
+    good = [{"role": "user", "content": "When do you open on Monday?"}, {"role": "assistant", "content": "At nine."}]
+    dialogues = [
+        [{**good[0], "content": f"{good[0]['content']} {n * 31} and {n}?"}, {**good[1], "content": f"At {n}, as ever."}]
+        for n in range(60)
+    ]
+    dialogues[3] = [*dialogues[3], {"role": "user", "content": "And on Sunday?"}]
+    dialogues[5][1] = {"role": "assistant", "content": "I'm sorry, but I can't help with that."}
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"messages": each}) + "\n" for each in dialogues), encoding="utf-8")
+    found = by_name(audit(str(path)))
+    assert [each.rows for each in found["no-answer"]] == [1]
+    assert [seen.where for seen in found["refused"][0].examples] == ["a.jsonl:6"]
+
+
+@pytest.mark.parametrize(
+    "text", ["作为一个人工智能，我不能", "很抱歉，我无法回答", "I'm sorry, I cannot do that", "as a language model"]
+)
+def test_refusals_are_known(text):
+    assert REFUSED.search(text)
+    assert not REFUSED.search("I am sorry that the parcel is late; it can not be tracked.")
+
+
+def test_against_other_texts(tmp_path):
+    rows = write(tmp_path / "a.csv", plain(200))
+    letters = tmp_path / "letters.csv"
+    write(letters, [(f"the {n} sea was calm as ships went by at dusk {n * 3}",) for n in range(80)], ("text",))
+    audited = audit(rows, against=str(letters))
+    assert [(part.name, part.rows) for part in audited.parts] == [("data", 200), ("against", 80)]
+    assert audited.mismatch is not None
+    assert audited.mismatch.auc > 0.95
+    assert "Beside" in render(audited)
+
+
+def test_the_page_shows_rows_and_escapes_them(tmp_path):
+    rows = plain(60)
+    rows[2] = ("<script>alert(1)</script> and <b>more</b>", "0")
+    shown = render(audit(write(tmp_path / "a.csv", rows)))
+    assert "a.csv:4" in shown
+    assert "<script>alert" not in shown
+    json.dumps(asdict(audit(str(tmp_path / "a.csv"))))
+
+
+def test_an_audit_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.csv", plain(250))
+    whole = audit(path)
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(looking, "ROWS", 100)
+    looks = []
+    real = looking._look
+
+    def stopped(batches, start):
+        looks.append(start)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+        return real(batches, start)
+
+    monkeypatch.setattr(looking, "_look", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        audit(path)
+    assert audit(path).found == whole.found
+    assert looks == [0, 100, 200, 200]  # what was looked at is not looked at again
+    damaged = next((tmp_path / "cache" / "audits").rglob("*-0/arrays.npz"))
+    damaged.write_bytes(b"broken")
+    assert audit(path).found == whole.found
+    assert looks[4:] == [0]
+
+
+def test_progress_is_told(tmp_path):
+    told = []
+    audit(write(tmp_path / "a.csv", plain(50, seed=9)), tell=lambda *step: told.append(step))
+    assert told[0] == ("looking at texts", 50, 50)
+    assert told[-1][0] == "mismatch"
+
+
+def test_data_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no column 'nothing'"):
+        audit(write(tmp_path / "a.csv", plain(20)), columns={"text": "nothing"})
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [("", "none"), ("123 !", "none"), ("a word", "Latin"), ("été", "Latin"), ("今天 OK", "Chinese"),
+     ("これは本です", "Japanese"), ("한국어", "Korean"), ("привет", "Cyrillic"), ("مرحبا", "Arabic"), ("שלום", "other"),
+     ("用Python写代码", "Chinese")],
+)  # fmt: skip
+def test_scripts(text, script):
+    assert SCRIPTS[script_of(text)] == script
+
+
+def test_version_is_part_of_what_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
+    path = write(tmp_path / "a.csv", plain(30))
+    audit(path)
+    monkeypatch.setattr(module, "VERSION", "other")
+    audit(path)
+    assert len(list((tmp_path / "cache" / "audits").iterdir())) == 2
+
+
+def weitiao(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "weitiao", "audit", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_prints_findings_and_writes_the_page(tmp_path):
+    rows = plain(60)
+    rows[9] = rows[2]
+    path, page = write(tmp_path / "a.csv", rows), tmp_path / "page.html"
+    done = weitiao(path, "--html", str(page))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"note\s+data\s+duplicates\s+1 row repeats a text of a row before\s+1\.7%", done.stdout)
+    assert f"page      {page}" in done.stdout
+    assert "a.csv:4" in page.read_text(encoding="utf-8")
+    told = json.loads(weitiao(path, "--json", "--html", str(page)).stdout)
+    assert [each["name"] for each in told["found"]] == ["duplicates"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere.csv"], "nowhere.csv"),
+        (["a.csv", "--columns", "text=nothing"], "no column 'nothing'"),
+        (["a.csv", "--task", "nothing"], "nothing"),
+        (["a.csv", "--html", "nowhere/page.html"], "nowhere"),
+        (["a.csv", "--against", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_what_cannot_be_done_is_told_without_a_traceback(words, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.csv", plain(20))
+    done = weitiao(*words)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*.html"))
