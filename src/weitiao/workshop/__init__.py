@@ -1,0 +1,1 @@
+"""What data is made of and made better with, before a training reads it."""
