@@ -97,13 +97,13 @@ def _widened(text: Text, start: int, end: int) -> tuple[int, int]:
     while True:
         left, right = _last(whole, start), _first(whole, end)
         before, after = whole[left:start].strip(_BLANK), whole[end:right].strip(_BLANK)
-        soft, final = after in _SOFT and after != "", after == "" or after in FINAL or _closes(whole, right - 1)
+        soft, final = _is_soft(whole, end, right), after == "" or after in FINAL or _closes(whole, right - 1)
         wide = start, end
         if before and after and _pair(whole, left, right - 1):
             wide = left, right
-        elif soft and (not before or before in _SOFT + FINAL or before in _PAIRS):
+        elif soft and (not before or before in FINAL or before in _PAIRS or _is_soft(whole, left, start)):
             wide = start, right
-        elif final and before and before in _SOFT:
+        elif final and _is_soft(whole, left, start):
             wide = left, end
         elif after and after in FINAL and (not before or before in FINAL):
             wide = start, right
@@ -113,14 +113,27 @@ def _widened(text: Text, start: int, end: int) -> tuple[int, int]:
 
 
 def _last(whole: str, start: int) -> int:
-    """Where the last sign before `start` begins, blanks passed over; dashes of hyphens are one."""
+    """Where the last sign before `start` begins, blanks passed over."""
     at = len(whole[:start].rstrip(_BLANK))
-    return max(at - 1, 0)
+    dash = len(whole[:at].rstrip("-"))
+    return dash if at - dash > 1 or (at > dash and whole[dash - 1 : dash] in _BLANK) else max(at - 1, 0)
 
 
 def _first(whole: str, end: int) -> int:
     """Where the first sign behind `end` ends, blanks passed over."""
-    return min(len(whole) - len(whole[end:].lstrip(_BLANK)) + 1, len(whole))
+    at = len(whole) - len(whole[end:].lstrip(_BLANK))
+    dash = len(whole) - len(whole[at:].lstrip("-"))
+    return dash if dash - at > 1 or (dash > at and whole[dash : dash + 1] in _BLANK) else min(at + 1, len(whole))
+
+
+def _is_soft(whole: str, start: int, end: int) -> bool:
+    """Whether a sign is a comma or the like; hyphens where there are two, or blanks around one."""
+    part = whole[start:end]
+    sign = part.strip(_BLANK)
+    if sign == "-":
+        at = start + part.index("-")
+        return whole[max(at - 1, 0) : at] in _BLANK and whole[at + 1 : at + 2] in _BLANK
+    return sign != "" and (sign in _SOFT or not sign.strip("-"))
 
 
 def _pair(whole: str, left: int, right: int) -> bool:

@@ -37,7 +37,13 @@ _SHORT = (
     r"(?:^|[\s(\"“])(?:[A-HJ-Za-z]|(?i:(?:[A-Za-z]\.)+[A-Za-z]|al|approx|ca|cf|Co|Corp|Dr|Eq|Fig|Gen|Inc|Jr|Lt|Ltd|Mr|"
     r"Mrs|Ms|Mt|No|Prof|resp|Rev|Sen|Sr|St|vol|vs|viz))\s?\.$"
 )
-_ENDS = r"(?<=[.!?…](?:\s?[\"'”’)\]])*)\s+(?=\S)|(?<=[。！？][”’」』）]*)(?![。！？”’」』）])\s*(?=\S)|\s*\n\s*(?=\S)"
+# Blanks behind a full stop; the place behind a Chinese one; that behind a Latin one in Chinese; a line break.
+_ENDS = (
+    r"(?<=[.!?…](?:\s?[\"'”’)\]])*)\s+(?=\S)"
+    r"|(?<=[。！？][”’」』）]*)(?![。！？”’」』）])\s*(?=\S)"
+    r"|(?<=(?:[\p{Han}%)）\]\"”]|[A-Za-z]{2})[.!?])(?=\p{Han})"
+    r"|\s*\n\s*(?=\S)"
+)
 
 
 def language(text: str) -> Language:
@@ -76,7 +82,8 @@ def sentences(text: str) -> list[Span]:
     """Return where each sentence stands, in order, without the blanks between them; a line break ends one, too.
 
     Not after abbreviations (``Dr.``, ``e.g.``), nor before a small letter in a text that has capitals, nor after dots
-    before a small letter, nor between quotes or brackets. What has no letter or digit goes with the sentence before.
+    or a closing quote before a small letter, nor between quotes or brackets. What has no letter or digit goes with the
+    sentence before.
     """
     cased = any(sign.isupper() for sign in text)
     ends = [
@@ -115,7 +122,10 @@ def _is_end(text: str, start: int, end: int, cased: bool) -> bool:
     """Whether the blanks at ``start .. end``, behind what may end a sentence, stand between two."""
     if "\n" in text[start:end]:
         return True
-    if text[end] in FINAL or any(
+    follows = text[end] in FINAL + ",;:，；：、)]”’」』）】》" or (
+        text[end] == "'" and text[end + 1 : end + 2].isspace()
+    )
+    if follows or any(
         text.count(opening, 0, start) > text.count(closing, 0, start) and text.count(opening) == text.count(closing)
         for opening, closing in _AROUND
     ):
@@ -125,7 +135,7 @@ def _is_end(text: str, start: int, end: int, cased: bool) -> bool:
     if start == end:
         return True
     before = text[max(start - 40, 0) : start]
-    if text[end].islower() and (cased or _pattern(r"(?:\.\s*\.|…)[\"'”’)\]]*$").search(before)):
+    if text[end].islower() and (cased or _pattern(r"(?:\.\s*\.|…|[\"'”’)\]])$").search(before)):
         return False
     return not _pattern(_SHORT).search(before) and not (text[end].isdigit() and _pattern(r"\d\s\.$").search(before))
 
