@@ -186,6 +186,7 @@ def test_chinese_typos_sound_alike_in_their_word():
     assert homophones("銀") == [()]
     weights = [weight for _, weight in homophones("是")[0]]
     assert weights == sorted(weights, reverse=True)
+    assert weights[0] > 2 * weights[-1]
     changed = Typos(TyposOptions(rate=1, chinese=["sound"]))(Text("他在银行。"), rows(0, 0, 0)).text
     assert len(changed) == 5
     assert changed[-1] == "。"
@@ -212,7 +213,7 @@ def test_rates_are_what_they_say_on_average():
     swapped = SwapWords(SwapWordsOptions(rate=0.1))(Text(LONG), rows(0, 0, 0)).text.split()
     assert sorted(swapped) == sorted(LONG.split())
     assert 30 <= sum(a != b for a, b in zip(LONG.split(), swapped, strict=True)) <= 40  # 20 swaps
-    near = TableNeighbours({word: ["near"] for word in LONG.split()})
+    near = TableNeighbours({word: ["near"] for word in LONG.split()[::3]})  # the rate is of all words, as EDA has it
     for change in (ReplaceWords(NearOptions(rate=0.1), near), InsertWords(NearOptions(rate=0.1), near)):
         changed = [change(Text(LONG), rows(seed, 0, 0)).text.split() for seed in range(60)]
         assert np.mean([found.count("near") for found in changed]) == pytest.approx(20, abs=2.2)
@@ -229,6 +230,14 @@ def test_negations_stay_unless_it_is_wished():
     assert DropWords(DropWordsOptions(negations=True, rate=0.99))(Text("not no"), rows(0, 0, 0)).text in ("not", "no")
 
 
+def test_a_run_of_words_ends_with_its_sentence():
+    text = Text("One two. Three four. Five six. Seven eight.")
+    found = {DropSpan(DropSpanOptions())(text, rows(seed, 0, 0)).text for seed in range(60)}
+    one = text.text.split(". ")
+    assert all(sum(sentence.rstrip(".") in changed for sentence in one) == 3 for changed in found)
+    assert len(found) == 4 * 3  # the first word, the second, or both, of each
+
+
 def test_a_near_word_has_the_capitals_and_article_of_its_place():
     near = TableNeighbours({"good": ["awful"], "film": ["movie"], "好": ["不错"]})
     replaced = ReplaceWords(NearOptions(rate=1, chinese="characters"), near)
@@ -239,6 +248,8 @@ def test_a_near_word_has_the_capitals_and_article_of_its_place():
     inserted = InsertWords(NearOptions(rate=0.1, chinese="characters"), near)
     assert inserted(Text("Good"), rows(0, 0, 0)).text == "Good awful"
     assert inserted(Text("好"), rows(0, 0, 0)).text == "好不错"
+    mixed = InsertWords(NearOptions(chinese="characters"), TableNeighbours({"的": ["of"]}))
+    assert {mixed(Text("的GPT"), rows(seed, 0, 0)).text for seed in range(9)} == {"的 of GPT", "的GPT of"}
 
 
 def test_truncate_keeps_whole_sentences_and_all_spans():

@@ -22,7 +22,8 @@ class NearOptions(Settings):
     """Options of the operators `replace-words` and `insert-words`."""
 
     rate: float = Field(0.1, gt=0, le=1)
-    """Share of the words outside spans (EDA's alpha) that are replaced, or that as many are put in as; at least one."""
+    """So large a share of the words outside spans is replaced, or as many put in, on average (EDA's alpha); at least
+    one, and no more replaced than have near words."""
     synonyms: str | None = None
     """File of words that mean the same, a set a line with tabs or commas between. Needed where nothing else gives
     near words."""
@@ -44,8 +45,10 @@ class ReplaceWords:
 
     def __call__(self, text: Text, random: np.random.Generator, other: Text | None = None) -> Text | None:
         """Return the text with near words; None where none of its words has any."""
-        places, near = _known(text, self._neighbours, self.options.chinese)
-        edits = [Edit(*places[at], _drawn(near[at], random)) for at in chosen(len(places), self.options.rate, random)]
+        known, total = _known(text, self._neighbours, self.options.chinese)
+        count = min(len(chosen(total, self.options.rate, random)), len(known))
+        drawn = [known[at] for at in random.choice(len(known), count, replace=False)] if known else []
+        edits = [Edit(start, end, _drawn(near, random)) for (start, end), near in sorted(drawn)]
         changed = edited(text, edits)
         return changed and with_articles(changed, edits)
 
@@ -78,14 +81,14 @@ class InsertWords:
                 _insertion(text.text, at, _drawn(near, random)) for at, near in zip(drawn, filled, strict=True) if near
             ]
         else:
-            sources, near = _known(text, self._neighbours, self.options.chinese)
+            known, total = _known(text, self._neighbours, self.options.chinese)
             edits = []
-            for _ in chosen(len(near), self.options.rate, random):
-                source, at = int(random.integers(len(near))), ends[int(random.integers(len(ends)))]
-                word = _drawn(near[source], random)
-                if begins_sentence(text.text, sources[source][0]):
+            for _ in chosen(total, self.options.rate, random) if known else ():
+                (start, _), near = known[int(random.integers(len(known)))]
+                word = _drawn(near, random)
+                if begins_sentence(text.text, start):
                     word = word[:1].lower() + word[1:]
-                edits.append(_insertion(text.text, at, word))
+                edits.append(_insertion(text.text, ends[int(random.integers(len(ends)))], word))
         changed = edited(text, edits)
         return changed and with_articles(changed, sorted(edits, key=lambda edit: edit.start))
 
@@ -99,12 +102,12 @@ def _given(name: str, options: NearOptions, neighbours: Neighbours | None) -> Ne
     return TableNeighbours.read(Path(options.synonyms))
 
 
-def _known(text: Text, neighbours: Neighbours, chinese: Chinese) -> tuple[list[Span], list[Candidates]]:
-    """The words outside spans that have near ones, and these; a word itself is none of them."""
+def _known(text: Text, neighbours: Neighbours, chinese: Chinese) -> tuple[list[tuple[Span, Candidates]], int]:
+    """The words outside spans that have near ones other than themselves, with these; and how many words there are."""
     places = outside(text, words(text.text, chinese))
     found = zip(places, neighbours.near(text.text, places), strict=True)
-    others = [(place, tuple(c for c in near if c[0] != text.text[slice(*place)])) for place, near in found]
-    return [place for place, near in others if near], [near for _, near in others if near]
+    others = [(place, tuple(each for each in near if each[0] != text.text[slice(*place)])) for place, near in found]
+    return [(place, near) for place, near in others if near], len(places)
 
 
 def _drawn(near: Candidates, random: np.random.Generator) -> str:
@@ -112,6 +115,12 @@ def _drawn(near: Candidates, random: np.random.Generator) -> str:
 
 
 def _insertion(whole: str, at: int, word: str) -> Edit:
-    """Put a word behind the one that ends at `at`, with a blank where the script has them."""
-    spaced = word[:1].isascii() or (whole[at - 1].isascii() and whole[at - 1].isalnum())
-    return Edit(at, at, f" {word}" if spaced else word)
+    """Put a word behind the one that ends at `at`, with blanks where its script has them."""
+    after = whole[at : at + 1]
+    return Edit(
+        at, at, " " * _spaced(word[0]) + word + " " * (_spaced(word[-1]) and after.isalnum() and _spaced(after))
+    )
+
+
+def _spaced(sign: str) -> bool:
+    return sign < "\u2e80"

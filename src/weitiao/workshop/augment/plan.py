@@ -42,7 +42,7 @@ def how_many(labels: Sequence[str], amount: Amount, seed: int) -> npt.NDArray[np
     _, numbers, sizes = np.unique(np.asarray(labels, dtype=object), return_inverse=True, return_counts=True)
     found = np.zeros(len(labels), dtype=np.int64)
     for index, (new, size) in enumerate(zip(_by_class(sizes, amount), sizes.tolist(), strict=True)):
-        extra = np.random.default_rng([seed, index]).permutation(size)[: new % size]
+        extra = np.random.default_rng([seed, index, 0, 1]).permutation(size)[: new % size]  # none of those of `rows`
         counts = np.full(size, new // size, dtype=np.int64)
         counts[extra] += 1
         found[numbers == index] = counts
