@@ -30,7 +30,7 @@ class TyposOptions(Settings):
     rate: float = Field(0.1, gt=0, le=1)
     """Probability that a word (English) or a character (Chinese) that can get a typo gets one; at least one does."""
     shortest: int = Field(4, ge=3)
-    """English: letters of a word that gets one, at least."""
+    """English: letters of a word that gets one, at least; of the longest part where it has hyphens or an apostrophe."""
     english: list[English] = Field(["keyboard", "swap", "drop", "double"], min_length=1)
     """In words: a key next to the right one (QWERTY), two letters swapped, one left out, one doubled."""
     chinese: list[Chinese] = Field(["sound", "shape"], min_length=1)
@@ -70,9 +70,9 @@ class Typos:
         return edits
 
     def _can(self, whole: str, place: Span) -> bool:
-        word = whole[slice(*place)]
+        parts = whole[slice(*place)].replace("'", "-").split("-")
         return (
-            word.isascii() and word.replace("'", "").replace("-", "").isalpha() and len(word) >= self.options.shortest
+            all(part.isascii() and part.isalpha() for part in parts) and max(map(len, parts)) >= self.options.shortest
         )
 
     def _characters(self, text: Text, random: np.random.Generator) -> list[Edit]:
@@ -97,8 +97,8 @@ def _alike(sign: str) -> tuple[tuple[str, float], ...]:
 
 
 def _mistyped(word: str, kind: English, random: np.random.Generator) -> str:
-    """The word with one mistake behind its first and before its last letter; empty where it can have none."""
-    inner = [at for at in range(1, len(word) - 1) if word[at].isalpha()]
+    """The word with one mistake behind the first and before the last letter of a part; empty where it can have none."""
+    inner = [at for at in range(1, len(word) - 1) if word[at - 1 : at + 2].isalpha()]
     if kind == "swap":
         inner = [at for at in inner if at + 1 in inner and word[at] != word[at + 1]]
     if not inner:
