@@ -1,0 +1,134 @@
+"""A text with spans that move with it, edits of it, and the `Operator` interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from weitiao.recipe.sections import Settings
+
+Span = tuple[int, int]  # first character, character behind the last
+Language = Literal["en", "zh"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and the spans in it that must stay as they are: entities, an answer.
+
+    They may touch, overlap and nest, and stand in any order; ``spans[i]`` stays the same span through every operator,
+    so that what is known of it (a type) is kept beside it. Raises `ValueError` for a span that is empty or not inside.
+    """
+
+    text: str
+    spans: tuple[Span, ...] = ()
+
+    def __post_init__(self) -> None:
+        for start, end in self.spans:
+            if not 0 <= start < end <= len(self.text):
+                raise ValueError(f"span ({start}, {end}) is empty or outside a text of {len(self.text)} characters")
+
+    def __add__(self, other: Text) -> Text:
+        """Return both joined, the spans of `other` behind one's own."""
+        return Text(self.text + other.text, self.spans + other.moved(len(self.text)))
+
+    def moved(self, by: int) -> tuple[Span, ...]:
+        """Return the spans so many characters further on."""
+        return tuple((start + by, end + by) for start, end in self.spans)
+
+    def inside(self, start: int, end: int) -> bool:
+        """Whether ``text[start:end]`` touches a span; of an empty place, whether it is inside one."""
+        return any(_touches(span, start, end) for span in self.spans)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """``text[start:end]`` becomes `new`; an insertion where both are the same."""
+
+    start: int
+    end: int
+    new: str
+
+
+def edited(text: Text, edits: Iterable[Edit]) -> Text | None:
+    """Apply edits that do not overlap, in places of the text as it is; None where that changes nothing.
+
+    What is inserted at a span's border goes outside it; several insertions at one place follow each other as given.
+    Raises `ValueError` for edits that overlap, lie outside the text, or touch the inside of a span.
+    """
+    ordered = sorted(edits, key=lambda edit: (edit.start, edit.end))
+    for before, after in pairwise(ordered):
+        if after.start < before.end:
+            raise ValueError(f"edits overlap: {before} and {after}")
+    for edit in ordered:
+        if not 0 <= edit.start <= edit.end <= len(text.text):
+            raise ValueError(f"outside a text of {len(text.text)} characters: {edit}")
+        if text.inside(edit.start, edit.end):
+            raise ValueError(f"inside a span: {edit}")
+    parts, at = list[str](), 0
+    for edit in ordered:
+        parts += (text.text[at : edit.start], edit.new)
+        at = edit.end
+    new = "".join([*parts, text.text[at:]])
+    return None if new == text.text else Text(new, tuple(_shifted(span, ordered) for span in text.spans))
+
+
+def free(text: Text) -> list[Span]:
+    """Return the regions outside all spans, in order, none of them empty."""
+    found: list[Span] = []
+    at = 0
+    for start, end in sorted(text.spans):
+        if at < start:
+            found.append((at, start))
+        at = max(at, end)
+    return [*found, (at, len(text.text))] if at < len(text.text) else found
+
+
+def outside(text: Text, places: Iterable[Span]) -> list[Span]:
+    """Return those places that touch no span; both are read in order of their beginning."""
+    regions, at, found = free(text), 0, list[Span]()
+    for start, end in sorted(places):
+        while at < len(regions) and regions[at][1] < end:
+            at += 1
+        if at < len(regions) and regions[at][0] <= start:
+            found.append((start, end))
+    return found
+
+
+def chosen(count: int, rate: float, random: np.random.Generator) -> list[int]:
+    """Draw each of ``0 .. count - 1`` with probability `rate`; where that draws none, one of them."""
+    drawn = np.flatnonzero(random.random(count) < rate).tolist()
+    return drawn or ([int(random.integers(count))] if count else [])
+
+
+def weighted(weights: Sequence[float], random: np.random.Generator) -> int:
+    """Draw a place in proportion to its weight, which is not negative and somewhere positive."""
+    total = np.cumsum(np.asarray(weights, dtype=np.float64))
+    return min(int(np.searchsorted(total, random.random() * total[-1], side="right")), len(weights) - 1)
+
+
+class Operator(Protocol):
+    """A change of a text that leaves its label and its spans what they are. Made from its `Options`."""
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Settings]]
+    languages: ClassVar[tuple[Language, ...]]
+    structure: ClassVar[bool]  # works on sentences: needs the whole text, not a part of it
+    partner: ClassVar[bool]  # needs `other`, a second text of the same label
+    options: Any
+
+    def __call__(self, text: Text, random: np.random.Generator, other: Text | None = None) -> Text | None:
+        """Return the text changed, which hangs on arguments and options alone; None where nothing could be changed."""
+
+
+def _touches(span: Span, start: int, end: int) -> bool:
+    return span[0] < end and start < span[1] if start < end else span[0] < start < span[1]
+
+
+def _shifted(span: Span, edits: Sequence[Edit]) -> Span:
+    """An edit before the span's first character moves it; none is inside."""
+    by = sum(len(edit.new) - (edit.end - edit.start) for edit in edits if edit.end <= span[0])
+    return span[0] + by, span[1] + by
