@@ -163,6 +163,20 @@ def test_dialogues(tmp_path):
     assert [seen.where for seen in found["refused"][0].examples] == ["a.jsonl:6"]
 
 
+def test_answers_that_do_not_stand_where_they_are_said_to(tmp_path):
+    context = "The harbour was built in 1870 by the town, and the lighthouse in 1902."
+    rows = [(f"When was the harbour number {n} built, and {n * 3}?", context, "1870", 25) for n in range(30)]
+    rows[4] = (rows[4][0], context, "1870", 11)
+    rows[5] = (rows[5][0], context, "1899", 25)
+    header = ("question", "context", "answers", "answer_starts")
+    found = by_name(audit(write(tmp_path / "a.csv", rows, header)))
+    [each] = found["misaligned"]
+    assert [seen.where for seen in each.examples] == ["a.csv:6", "a.csv:7"]
+    assert "it stands at 25" in each.examples[0].told
+    assert "it stands nowhere" in each.examples[1].told
+    assert "near-duplicates" not in found or found["near-duplicates"][0].rows < 30  # one passage, many questions
+
+
 @pytest.mark.parametrize(
     "text", ["作为一个人工智能，我不能", "很抱歉，我无法回答", "I'm sorry, I cannot do that", "as a language model"]
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weitiao.cli import options
-from weitiao.errors import WeitiaoError
+from weitiao.errors import DataError, WeitiaoError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,9 +51,12 @@ def audit(
 
     if not html.parent.is_dir():
         raise WeitiaoError(f"the folder {html.parent} does not exist", where="--html")
-    with _progress(shown=not (quiet or json_)) as tell:
-        audited = look(data, against=against, task=task, columns=options.columns(columns) or None,
-                       label_separator=label_separator, tell=tell)  # fmt: skip
+    try:
+        with _progress(shown=not (quiet or json_)) as tell:
+            audited = look(data, against=against, task=task, columns=options.columns(columns) or None,
+                           label_separator=label_separator, tell=tell)  # fmt: skip
+    except DataError as error:
+        raise options.for_columns(error) from None
     write_audit(audited, html)
     if json_:
         show.as_json(asdict(audited))

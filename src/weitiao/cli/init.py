@@ -108,8 +108,7 @@ def _choose(data: str, task: str | None, named: dict[str, str]) -> tuple[str, Ta
     try:
         return task, table, choose_columns(table, kind.columns, laid_out(kind.layout, named), where="--columns")
     except DataError as error:
-        fix = re.sub(r"^Name it: data\.columns: \{(\w+): (.*)\}$", r"Name it: --columns \1=\2", error.fix)
-        raise DataError(error.problem, where=error.where, fix=fix) from None
+        raise options.for_columns(error) from None
 
 
 def _renamed(table: Table, chosen: ChosenColumns, separator: str | None) -> Dataset:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
 
-from weitiao.errors import WeitiaoError
+from weitiao.errors import DataError, WeitiaoError
 
 Set = Annotated[
     list[str] | None,
@@ -38,3 +39,9 @@ def columns(given: list[str] | None) -> dict[str, str]:
             raise WeitiaoError(f"found '{pair}'", where="--columns", fix="Write role=column, for example text=review.")
         named[role] = column
     return named
+
+
+def for_columns(error: DataError) -> DataError:
+    """Return an error about columns as one who has no recipe can mend it: by ``--columns``."""
+    fix = re.sub(r"^Name it: data\.columns: \{(\w+): (.*)\}$", r"Name it: --columns \1=\2", error.fix)
+    return DataError(error.problem, where=error.where.replace("data.columns", "--columns"), fix=fix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import regex
@@ -46,7 +47,10 @@ def found_in_pairs(part: Part, source: Column, target: Column, looked: dict[str,
                     told=lambda _, text: _said(text))  # fmt: skip
     yield from _repeated(part, target)
     yield from _ratios(part, target, looked[source.role], looked[target.role])
-    yield from _other_script(part, target, looked[target.role])
+    if any(column.role == "answer_starts" for column in part.columns):
+        yield from _misaligned(part)
+    elif source.role != "question":  # an answer may well be a name
+        yield from _other_script(part, target, looked[target.role])
 
 
 def _said(text: str) -> str:
@@ -82,6 +86,31 @@ def _ratios(part: Part, target: Column, source: Looked, said: Looked) -> Iterato
         yield found("odd-lengths", "note", part, problem, fix, rows, column=target.role,
                     told=lambda row, _: f"{said.characters[row]:,} characters for {source.characters[row]:,}; "
                                         f"usual: {usual:.2g} for each")  # fmt: skip
+
+
+def _misaligned(part: Part) -> Iterator[Found]:
+    """Answers that do not stand in the text where they are said to stand."""
+    rows: list[int] = []
+    told: dict[int, str] = {}
+    row = 0
+    for batch in part.dataset.select_columns(["context", "answers", "answer_starts"]).iter(1000):
+        for context, answers, starts in zip(batch["context"], batch["answers"], batch["answer_starts"], strict=True):
+            for answer, start in zip(_listed(answers), _listed(starts), strict=False):
+                at = int(float(start))
+                if answer and context[at : at + len(answer)] != answer:
+                    there = f"; it stands at {context.find(answer)}" if answer in context else "; it stands nowhere"
+                    told.setdefault(row, f"'{answer[:40]}' is said to stand at {at}: '{context[at : at + 40]}'{there}")
+            if row in told:
+                rows.append(row)
+            row += 1
+    if rows:
+        yield found("misaligned", "warning", part, "with an answer that is not where it is said to be",
+                    "Correct where it stands, or take it out.", np.array(rows), column="question",
+                    told=lambda row, _: told[row])  # fmt: skip
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _other_script(part: Part, target: Column, said: Looked) -> Iterator[Found]:

@@ -10,6 +10,7 @@ import numpy as np
 from weitiao.data.keys import text_keys
 from weitiao.data.labels import label_codes
 from weitiao.data.splits import input_keys
+from weitiao.records import Column
 from weitiao.workshop.found import EXAMPLES, Found, Seen, cut, see
 from weitiao.workshop.looking import Arrays, Kept
 from weitiao.workshop.near import THRESHOLD, Near, find_near, size_for
@@ -52,19 +53,36 @@ def compare(parts: Sequence[Part], keep: Kept) -> Together:
 
 def _compare(parts: Sequence[Part], starts: np.ndarray) -> Arrays:
     keys = np.concatenate([input_keys(part.dataset, part.columns) for part in parts])
-    first = next(parts[0].joined(parts[0].inputs), [])
+    inputs = _telling(parts)
+    first = next(parts[0].joined(inputs), [])
 
     def texts(rows: np.ndarray) -> list[str]:
         found: list[str] = []
         for part, low, high in zip(parts, starts[:-1], starts[1:], strict=True):
             own = rows[(rows >= low) & (rows < high)] - low
             if len(own):
-                found += [text for batch in part.joined(part.inputs, own) for text in batch]
+                found += [text for batch in part.joined(_own_columns(part, inputs), own) for text in batch]
         return found
 
-    batches = (batch for part in parts for batch in part.joined(part.inputs))
+    batches = (batch for part in parts for batch in part.joined(_own_columns(part, inputs)))
     near = find_near(batches, texts, size=size_for(first[:PROBE]), distinct=keys)
     return {"keys": keys, "group": near.group, "pairs": near.pairs, "similarity": near.similarity}
+
+
+def _telling(parts: Sequence[Part]) -> tuple[Column, ...]:
+    """The columns that tell rows apart: a passage that many questions are asked about does not."""
+    inputs = parts[0].inputs
+    if len(inputs) < 2:
+        return inputs
+    whole = len(parts[0])
+    distinct = {c.role: len(np.unique(text_keys(parts[0].dataset, [c.role]))) for c in inputs}
+    return tuple(c for c in inputs if distinct[c.role] > 0.6 * whole) or inputs
+
+
+def _own_columns(part: Part, columns: Sequence[Column]) -> Sequence[Column]:
+    """These columns as a part has them: texts that a model is to meet may have others than what it is trained on."""
+    roles = {column.role for column in columns}
+    return [column for column in part.inputs if column.role in roles] or part.inputs
 
 
 def found_together(together: Together) -> Iterator[Found]:

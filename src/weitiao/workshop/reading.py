@@ -122,8 +122,11 @@ def _part(name: str, table: Table, chosen: ChosenColumns, columns: Sequence[Colu
     return Part(name, rename(table, chosen.names, settings, columns=kept), kept)
 
 
+NO_TEXT = frozenset({"tags", "entities", "answer_starts", "tests", "setup", "tools", "audio", "task", "example"})
+
+
 def _is_text(column: Column) -> bool:
-    return column.kind in ("text", "any", "dialogue")
+    return column.kind in ("text", "any", "dialogue") and column.role not in NO_TEXT
 
 
 # --- values as text
