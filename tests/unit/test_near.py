@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,11 +34,12 @@ def similarity(one, other, size=5):
 
 
 def plain(text, size):
-    text = " ".join(text.casefold().split())
+    whole = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    text = " ".join("".join(c if c.isalnum() else " " for c in whole).split()) or whole
     return {text[i : i + size] for i in range(max(1, len(text) - size + 1))}
 
 
-@given(st.lists(st.text(alphabet="abc d你好", max_size=30), max_size=8), st.integers(1, 5))
+@given(st.lists(st.text(alphabet="abc d,.!你好。", max_size=30), max_size=8), st.integers(1, 5))
 def test_ngrams_are_those_of_a_plain_loop(texts, size):
     hashed, ends = grams(texts, size)
     for number, text in enumerate(texts):
@@ -72,6 +75,10 @@ def test_hardly_any_pair_over_the_threshold_is_missed():
     hit = {tuple(pair) for pair in found.pairs.tolist()}
     assert sum((row, 150 + row) in hit for row in wanted) >= 0.97 * len(wanted)
     assert found.similarity.min() >= 0.8
+
+
+def test_punctuation_makes_no_other_text():
+    assert near(["Thanks!", "thanks.", "Thanks 😊", "Thank", "!?", "..."]).group.tolist() == [0, 0, 0, 3, 4, 5]
 
 
 def test_the_threshold_is_heeded():

@@ -147,7 +147,7 @@ def _contradictions(together: Together, number: int, part: Part) -> Iterator[Fou
         return
     codes, names = _labels(part)
     for name, by, what, level in (
-        ("contradictions", _own(together, number, together.keys), "text", "warning"),
+        ("contradictions", _own(together, number, together.keys), "the text", "warning"),
         ("near-contradictions", _own(together, number, together.near.group), "nearly the text", "note"),
     ):
         pairs = np.unique(np.stack([by.astype(np.uint64), codes.astype(np.uint64)], axis=1), axis=0)

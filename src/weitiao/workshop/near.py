@@ -1,10 +1,11 @@
 """Near duplicates: rows whose texts share most of their character n-grams, found by MinHash among a million rows.
 
-A text is the set of the character n-grams of its normalised form (`data.keys.normalised`): of 5 characters, of 3
-where a tenth of the characters is Chinese, Japanese or Korean. Two texts are near where the Jaccard similarity of
-their sets is at least a threshold. Candidates come from MinHash signatures cut into bands (Broder 1997; Leskovec,
-Rajaraman & Ullman, Mining of Massive Datasets, chapter 3), and each is then verified by the sets themselves: what is
-found is near, what is missed is missed by chance; of pairs at the threshold 0.8 one in a hundred.
+A text is the set of the character n-grams of its normalised form (`data.keys.normalised`) without punctuation: of 5
+characters, of 3 where a tenth of the characters is Chinese, Japanese or Korean. Two texts are near where the Jaccard
+similarity of their sets is at least a threshold. Candidates come from MinHash signatures cut into bands (Broder
+1997; Leskovec, Rajaraman & Ullman, Mining of Massive Datasets, chapter 3), and each is then verified by the sets
+themselves: what is found is near, what is missed is missed by chance; of pairs at the threshold 0.8 one in a
+hundred.
 
 `datasketch` takes one document at a time and keeps dictionaries of Python objects: too slow and too large for a
 million rows on a laptop. Here all texts of a batch are hashed at once, and bands are compared by sorting.
@@ -12,6 +13,7 @@ million rows on a laptop. Here all texts of a batch are hashed at once, and band
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +27,8 @@ LATIN, CJK = 5, 3  # characters of an n-gram
 THRESHOLD = 0.8
 CHUNK = 1 << 16  # n-grams hashed at once, so that they stay in the processor's cache
 PAIRS = 5_000  # verified at once
+
+_NO_WORD = re.compile(r"[\W_]+")
 
 Texts = Callable[[np.ndarray], Sequence[str]]  # row numbers, ascending -> their texts
 
@@ -86,7 +90,7 @@ def grams(texts: Sequence[str], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return hashes of all texts' n-grams, uint64, repeats included, and where each text's begin, int64 of shape
     (texts + 1,). A text shorter than an n-gram is one by itself; an empty one is the n-gram of nothing.
     """  # fmt: skip
-    clean = [normalised(text) for text in texts]
+    clean = [spoken(text) for text in texts]
     lengths = np.fromiter(map(len, clean), np.int64, len(clean))
     counts = np.maximum(lengths - size + 1, 1)
     padded = [text if len(text) >= size else text + "\0" * (size - len(text)) for text in clean]
@@ -98,6 +102,14 @@ def grams(texts: Sequence[str], size: int) -> tuple[np.ndarray, np.ndarray]:
     for offset in range(size):
         hashed = _mixed(hashed ^ codes[places + offset])
     return hashed, ends
+
+
+def spoken(text: str) -> str:
+    """Return the normalised text without punctuation, which seldom makes another text of it; all of it where there is
+    nothing else.
+    """  # fmt: skip
+    whole = normalised(text)
+    return _NO_WORD.sub(" ", whole).strip() or whole
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
