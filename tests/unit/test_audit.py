@@ -185,6 +185,45 @@ def test_refusals_are_known(text):
     assert not REFUSED.search("I am sorry that the parcel is late; it can not be tracked.")
 
 
+def by_topic(count, flipped=()):
+    """Texts whose words give the label away; some labels are turned round."""
+    random = np.random.default_rng(3)
+    topics = {"sea": ["ship", "storm", "harbour", "sailor"], "bank": ["card", "loan", "account", "refund"]}
+    rows = []
+    for number in range(count):
+        label = ("sea", "bank")[number % 2]
+        text = " ".join([*random.choice(topics[label], 3), *random.choice(THINGS, 4), *random.choice(DOINGS, 2)])
+        rows.append((f"{text} {number}", {"sea": "bank", "bank": "sea"}[label] if number in flipped else label))
+    return rows
+
+
+def test_labels_that_were_turned_round_are_suspected(tmp_path):
+    flipped = set(range(20, 560, 27))
+    path = write(tmp_path / "a.csv", by_topic(600, flipped))
+    audited = audit(path)
+    lines = [int(each.where.split(":")[1]) - 2 for each in audited.suspects]
+    assert len(set(lines) & flipped) >= 0.6 * len(flipped)  # 20 of 600
+    assert len(set(lines[:10]) & flipped) >= 8
+    first = audited.suspects[0]
+    assert {first.label, first.suggested} == {"sea", "bank"}
+    assert first.confidence < 0.5
+    assert [each.confidence for each in audited.suspects] == sorted(each.confidence for each in audited.suspects)
+    [each] = by_name(audited)["label-errors"]
+    assert each.rows == len(lines)
+    assert each.examples[0].told == f"labelled {first.label}, likely {first.suggested}"
+    assert first.where in render(audited)
+    assert audit(path, search_labels=False).suspects == ()
+
+
+def test_wrong_labels_are_looked_for_where_it_is_asked_or_pays(tmp_path):
+    small = write(tmp_path / "a.csv", by_topic(100, {7, 30}))
+    assert audit(small).suspects == ()
+    assert len(audit(small, search_labels=True).suspects) > 0
+    several = write(tmp_path / "b.csv", [(text, "joy|love") for text, _ in plain(50)])
+    with pytest.raises(DataError, match="one label"):
+        audit(several, search_labels=True)
+
+
 def test_against_other_texts(tmp_path):
     rows = write(tmp_path / "a.csv", plain(200))
     letters = tmp_path / "letters.csv"

@@ -28,6 +28,12 @@ def audit(
     label_separator: Annotated[
         str | None, typer.Option("--label-separator", help="Cuts label cells such as joy|love; guessed when absent.")
     ] = None,
+    label_errors: Annotated[
+        bool | None,
+        typer.Option(
+            "--label-errors/--no-label-errors", help="Look for wrong labels; in 500 to 20,000 rows when not said."
+        ),
+    ] = None,
     html: Annotated[Path, typer.Option("--html", help="The page to write.")] = Path("audit.html"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json_: options.Json = False,
@@ -54,7 +60,7 @@ def audit(
     try:
         with _progress(shown=not (quiet or json_)) as tell:
             audited = look(data, against=against, task=task, columns=options.columns(columns) or None,
-                           label_separator=label_separator, tell=tell)  # fmt: skip
+                           label_separator=label_separator, search_labels=label_errors, tell=tell)  # fmt: skip
     except DataError as error:
         raise options.for_columns(error) from None
     write_audit(audited, html)

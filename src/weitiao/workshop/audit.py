@@ -16,8 +16,9 @@ from weitiao.data.keys import mixed
 from weitiao.data.labels import label_counts
 from weitiao.errors import DataError
 from weitiao.sources.cache import publishing
-from weitiao.workshop import by_label, by_pair, by_text, duplicates
+from weitiao.workshop import by_label, by_pair, by_text, duplicates, label_errors
 from weitiao.workshop.found import Found
+from weitiao.workshop.label_errors import Suspect
 from weitiao.workshop.looking import Arrays, Kept, Looked, look
 from weitiao.workshop.mismatch import Mismatch, mismatch
 from weitiao.workshop.reading import Named, Opened, Part, open_parts
@@ -61,6 +62,7 @@ class Audit:
     columns: str  # role: column (how it was told), for people
     parts: tuple[Described, ...]
     found: tuple[Found, ...]
+    suspects: tuple[Suspect, ...] = ()  # rows whose label is likely wrong, the surest first
     mismatch: Mismatch | None = None
 
     @property
@@ -71,13 +73,15 @@ class Audit:
 
 def audit(
     source: str, *, against: str | None = None, task: str | None = None, columns: Named | None = None,
-    label_separator: str | None = None, base: Path = Path(), seed: int = 0, tell: Tell | None = None,
+    label_separator: str | None = None, search_labels: bool | None = None, base: Path = Path(), seed: int = 0,
+    tell: Tell | None = None,
 ) -> Audit:  # fmt: skip
     """Look through a data file or a folder of splits, and set it beside `against`, texts that a model is to meet.
 
-    What was worked out is kept in the cache, so that an audit that was interrupted goes on from there and one of the
-    same data is quick. `tell` is called with the progress. Raises `SourceError` or `DataError` where data cannot be
-    read.
+    `search_labels`: whether to look for labels that are likely wrong; where it is not said, in 500 to 20,000 rows of
+    one label each. What was worked out is kept in the cache, so that an audit that was interrupted goes on from there
+    and one of the same data is quick. `tell` is called with the progress. Raises `SourceError` or `DataError` where
+    data cannot be read.
     """
     opened = open_parts(source, task=task, named=columns, separator=label_separator, base=base)
     parts = list(opened.parts.values())
@@ -93,14 +97,18 @@ def audit(
     found = [each for part in parts for each in _by_itself(part, looked[part.name])]
     found += _labels(parts)
     found += duplicates.found_together(together)
-    steps.told("findings")
+    steps.told("searching labels")
+    suspects = _suspects(parts[0], search_labels, keep, seed)
+    if each := label_errors.found_suspects(parts[0], suspects):
+        found.append(each)
     beside = _mismatch(parts, seed) if against is not None else None
     steps.told("mismatch")
     order = ("error", "warning", "note")
     return Audit(
         source=source, against=against, task=opened.task, columns=str(opened.columns),
         parts=tuple(_described(part, looked[part.name]) for part in parts),
-        found=tuple(sorted(found, key=lambda each: (order.index(each.level), -each.share))), mismatch=beside,
+        found=tuple(sorted(found, key=lambda each: (order.index(each.level), -each.share))),
+        suspects=tuple(suspects), mismatch=beside,
     )  # fmt: skip
 
 
@@ -182,6 +190,16 @@ def _labels(parts: Sequence[Part]) -> Iterator[Found]:
         if part.label is not None and part.name != AGAINST:
             yield from by_label.found_in_labels(part, known)
             known[part.name] = label_counts(part.dataset)
+
+
+def _suspects(part: Part, wanted: bool | None, keep: Kept, seed: int) -> list[Suspect]:
+    low, high = label_errors.ROWS
+    if wanted is None:
+        wanted = low <= len(part) <= high and label_errors.is_installed() and label_errors.can_search(part)
+    elif wanted and not label_errors.can_search(part):
+        raise DataError("labels can be searched where a row has one label, and two labels have five rows or more",
+                        where="label errors")  # fmt: skip
+    return label_errors.suspects(part, keep, seed=seed) if wanted else []
 
 
 def _mismatch(parts: Sequence[Part], seed: int) -> Mismatch:
