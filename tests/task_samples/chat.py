@@ -9,7 +9,7 @@ from typing import Any
 from tests import tiny
 
 OPTIONS: dict[str, Any] = {"generation": {"max_new_tokens": 24}}
-TRAINING: dict[str, Any] = {"epochs": 300, "learning_rate": 5e-3, "patience": None, "evaluate_every": 100}
+TRAINING: dict[str, Any] = {"epochs": 900, "learning_rate": 2e-3, "patience": None, "evaluate_every": 100}
 LENGTH = 160
 TOOL = {"name": "card", "description": "card", "parameters": {}}
 

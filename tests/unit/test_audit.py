@@ -263,7 +263,7 @@ def test_an_audit_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         audit(path)
     assert audit(path).found == whole.found
     assert looks == [0, 100, 200, 200]  # what was looked at is not looked at again
-    damaged = next((tmp_path / "cache" / "audits").rglob("*-0/arrays.npz"))
+    damaged = next((tmp_path / "cache" / "audits").rglob("*-0/arrays.safetensors"))
     damaged.write_bytes(b"broken")
     assert audit(path).found == whole.found
     assert looks[4:] == [0]

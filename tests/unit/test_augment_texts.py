@@ -24,7 +24,7 @@ from weitiao.workshop.augment import (
     how_many,
     rows,
 )
-from weitiao.workshop.augment.homophones import homophones, sounds_are_there
+from weitiao.workshop.augment.homophones import _offered, homophones, sounds_are_there
 from weitiao.workshop.augment.near import NearOptions
 from weitiao.workshop.augment.shapes import alike
 from weitiao.workshop.augment.tidy import agreed, balanced, removed
@@ -64,6 +64,7 @@ def test_without_jieba_an_error_says_what_to_install(monkeypatch):
 
 def test_without_pypinyin_an_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr("weitiao.workshop.augment.homophones.sounds_are_there", lambda: False)
+    _offered.cache_clear()  # another test may have filled it
     with pytest.raises(WeitiaoError, match=r"weitiao\[chinese\]"):
         Typos(TyposOptions())(Text("己未"), rows(0, 0, 0))
     assert Typos(TyposOptions(chinese=["shape"]))(Text("己未"), rows(0, 0, 0)) is not None

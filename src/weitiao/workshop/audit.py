@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from weitiao import sources
 from weitiao.data.arrow import digest
@@ -26,6 +28,7 @@ from weitiao.workshop.reading import Named, Opened, Part, open_parts
 VERSION = "1"  # raise when what is kept in the cache changes
 AGAINST = "against"  # the part that the others are set beside
 SAMPLE = 20_000  # texts a side that mismatch is told from
+ARRAYS = "arrays.safetensors"
 QUANTILES = (0.05, 0.5, 0.95)
 
 Tell = Callable[[str, int, int], None]  # (what is done, how many of it, of how many)
@@ -151,13 +154,12 @@ def _keeper(key: str) -> Kept:
     def keep(name: str, make: Callable[[], Arrays]) -> Arrays:
         place = folder / name.replace("/", "-")
         try:
-            with np.load(place / "arrays.npz", allow_pickle=False) as stored:
-                return dict(stored)
-        except (OSError, ValueError, EOFError, KeyError):
+            return dict(load_file(place / ARRAYS))
+        except (OSError, SafetensorError):
             shutil.rmtree(place, ignore_errors=True)  # not there, or damaged
         made = make()
         with publishing(place) as inside:
-            np.savez(inside / "arrays.npz", **made)  # type: ignore[arg-type]
+            save_file({name: np.ascontiguousarray(array) for name, array in made.items()}, inside / ARRAYS)
         return made
 
     return keep
