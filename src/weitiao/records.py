@@ -37,6 +37,7 @@ class Column:
     target: bool = False  # what is learned: an example to predict for has none
     kind: Literal["text", "label", "number", "dialogue", "any"] = "text"  # labels, numbers: several may be gathered
     every: bool = True  # where the column is there, each example has a value
+    prose: bool = True  # of texts and of any kind: whether people wrote it to be read; not so tags, places, tests
     form: str = ""  # of several ways to give an example the one it is of; a file is read in one of them
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from weitiao.errors import DataError
 from weitiao.workshop import audit as module
-from weitiao.workshop import looking
+from weitiao.workshop import by_text, looking, personal
 from weitiao.workshop.audit import audit
 from weitiao.workshop.audit_page import render, summary
 from weitiao.workshop.by_pair import REFUSED
@@ -235,6 +235,34 @@ def test_against_other_texts(tmp_path):
     assert "Beside" in render(audited)
 
 
+def test_the_other_texts_need_no_label_and_keep_the_named_column(tmp_path):
+    rows = write(tmp_path / "a.csv", [(text, "x" * 300, label) for text, label in plain(80)], ("body", "junk", "label"))
+    other = [(text, "y" * 300) for text, _ in plain(80, seed=4)]
+    audited = audit(rows, against=write(tmp_path / "b.csv", other, ("body", "junk")), columns={"text": "body"})
+    assert audited.mismatch.verdict[0] == "alike"  # the longest column is another one
+    assert audited.parts[1].labels == {}
+
+
+def test_what_reading_leaves_to_be_checked_is_told(tmp_path):
+    rows = [(text, label, "ab"[n % 2]) for n, (text, label) in enumerate(plain(60))]
+    path = write(tmp_path / "a.csv", rows, ("text", "first", "second"))
+    audited = audit(path)
+    assert any("it could also be first" in note for note in audited.notes)
+    assert "it could also be first" in render(audited)
+    assert "it could also be first" in weitiao(path, "--html", str(tmp_path / "a.html")).stdout
+
+
+def test_progress_is_told_every_so_many_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(looking, "ROWS", 20)
+    told = []
+    audit(write(tmp_path / "a.csv", plain(50, seed=12)), tell=lambda *step: told.append(step))
+    assert [done for what, done, _ in told if what == "looking at texts"] == [20, 40, 50]
+
+
+def test_every_kind_of_personal_data_has_its_words():
+    assert {kind for kind, *_ in personal._KINDS} == set(by_text.KINDS)
+
+
 def test_the_page_shows_rows_and_escapes_them(tmp_path):
     rows = plain(60)
     rows[2] = ("<script>alert(1)</script> and <b>more</b>", "0")
@@ -252,11 +280,11 @@ def test_an_audit_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     looks = []
     real = looking._look
 
-    def stopped(batches, start):
-        looks.append(start)
+    def stopped(part, column, rows):
+        looks.append(int(rows[0]))
         if len(looks) == 3:
             raise KeyboardInterrupt
-        return real(batches, start)
+        return real(part, column, rows)
 
     monkeypatch.setattr(looking, "_look", stopped)
     with pytest.raises(KeyboardInterrupt):

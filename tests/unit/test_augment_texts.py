@@ -25,7 +25,7 @@ from weitiao.workshop.augment import (
     rows,
 )
 from weitiao.workshop.augment.homophones import _offered, homophones, sounds_are_there
-from weitiao.workshop.augment.near import NearOptions
+from weitiao.workshop.augment.near_words import NearOptions
 from weitiao.workshop.augment.shapes import alike
 from weitiao.workshop.augment.tidy import agreed, balanced, removed
 from weitiao.workshop.augment.typos import NEXT_TO, TyposOptions

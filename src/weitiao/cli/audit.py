@@ -68,6 +68,8 @@ def audit(
         show.as_json(asdict(audited))
         return
     show.table([(part.name, f"{part.rows:,} rows") for part in audited.parts] + [("columns", audited.columns)])
+    for note in audited.notes:
+        typer.echo(f"note: {note}")
     typer.echo("")
     show.table(
         [(each.level, each.part, each.name, each.problem, share(each)) for each in audited.found],

@@ -41,6 +41,11 @@ def text_keys(
     return np.concatenate(parts).astype(np.uint64) if parts else np.empty(0, np.uint64)
 
 
+def text_key(text: str) -> int:
+    """Return the same number of one text."""
+    return int.from_bytes(_hash(text), "little")
+
+
 def _hash(*values: Any) -> bytes:
     text = "\x1f".join(normalised(v if isinstance(v, str) else json.dumps(v, default=str)) for v in values)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

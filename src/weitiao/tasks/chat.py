@@ -104,7 +104,7 @@ class Chat(Packs):
     columns: ClassVar[tuple[Column, ...]] = (
         Column("messages", ("messages",), kind="dialogue", description="the turns of a dialogue; read from OpenAI "
                "messages, ShareGPT conversations, Alpaca rows or prompt and completion"),
-        Column("tools", ("tools",), required=False, every=False, kind="any",
+        Column("tools", ("tools",), required=False, every=False, kind="any", prose=False,
                description="the tools that may be called"),
     )  # fmt: skip
     parts: ClassVar[Mapping[str, base.Part]] = {}

@@ -92,8 +92,10 @@ class MultiTask:
     families: ClassVar[frozenset[Family]] = frozenset(FAMILIES)
     reads: ClassVar[Modality] = "text"
     columns: ClassVar[tuple[Column, ...]] = (
-        Column("task", ("task",), description="the name of the task"),
-        Column("example", ("example",), kind="any", description="the example, an object of the task's roles"),
+        Column("task", ("task",), prose=False, description="the name of the task"),
+        Column(
+            "example", ("example",), kind="any", prose=False, description="the example, an object of the task's roles"
+        ),
     )
     baselines: ClassVar[tuple[str, ...]] = ("each-own",)
     layout: ClassVar[Layout | None] = None

@@ -123,7 +123,7 @@ class QuestionAnswering:
         Column("answers", ("answers", "answer", "answer_text", "答案"), every=False, target=True, kind="any",
                description="the right answer, or a list of them; empty where the context has none"),
         Column("answer_starts", ("answer_starts", "answer_start", "start", "起始位置"), required=False, every=False,
-               target=True, kind="any",
+               target=True, kind="any", prose=False,
                description="the character of the context that each answer begins at, counted from 0"),
     )  # fmt: skip
     reads: ClassVar[Modality] = "text"

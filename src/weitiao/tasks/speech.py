@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 SAMPLE = 1000  # training texts that a language is told from
 CHUNK = 1000  # texts tokenized at a time
 SOUNDS = 8  # heard together when predicting: each fills 1,500 positions of the encoder and a cache of them
-AUDIO = Column("audio", AUDIO_NAMES, kind="any", description="the sound: a file's path, or samples with sampling_rate")
+AUDIO = Column("audio", AUDIO_NAMES, kind="any", prose=False,
+               description="the sound: a file's path, or samples with sampling_rate")  # fmt: skip
 
 USAGE = """\
 import numpy

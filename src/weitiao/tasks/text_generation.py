@@ -114,9 +114,9 @@ class TextGeneration(Packs):
                         "问题", "提示"), description="the text to learn; with a completion, the prompt before it"),
         Column("completion", ("completion", "answer", "code", "solution", "canonical_solution", "response", "output",
                               "答案", "回答"), required=False, target=True, description="what is to follow the text"),
-        Column("tests", ("tests", "test_list"), required=False, target=True, kind="any",
+        Column("tests", ("tests", "test_list"), required=False, target=True, kind="any", prose=False,
                description="Python statements, mostly asserts, that a completion has to pass"),
-        Column("setup", ("setup", "test_setup_code"), required=False, every=False, target=True,
+        Column("setup", ("setup", "test_setup_code"), required=False, every=False, target=True, prose=False,
                description="Python code that is run before the tests"),
     )  # fmt: skip
     parts: ClassVar[Mapping[str, base.Part]] = {}

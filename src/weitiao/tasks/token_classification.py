@@ -108,11 +108,11 @@ class TokenClassification:
         Column("tokens", ("tokens", "words", "token", "characters", "词", "字"), required=False, kind="any",
                form="tokens", description="the tokens of a sentence: a list, or text with spaces between"),
         Column("tags", ("tags", "ner_tags", "ner", "bio", "labels", "标签"), required=False, target=True, kind="any",
-               form="tokens", description="a tag for each token"),
+               prose=False, form="tokens", description="a tag for each token"),
         Column("text", ("text", "sentence", "content", "文本", "句子", "内容"), required=False, form="text",
                description="a text, where entities are given by characters"),
         Column("entities", ("entities", "spans", "label", "annotations", "实体"), required=False, target=True,
-               kind="any", form="text",
+               kind="any", prose=False, form="text",
                description="its entities: a list of {start, end, type}, characters from 0, end exclusive"),
     )  # fmt: skip
     baselines: ClassVar[tuple[str, ...]] = ("frequent-tag", "token-logistic")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -17,13 +16,14 @@ from weitiao.data.arrow import digest
 from weitiao.data.keys import mixed
 from weitiao.data.labels import label_counts
 from weitiao.errors import DataError
+from weitiao.records import Column
 from weitiao.sources.cache import publishing
 from weitiao.workshop import by_label, by_pair, by_text, duplicates, label_errors
 from weitiao.workshop.found import Found
 from weitiao.workshop.label_errors import Suspect
 from weitiao.workshop.looking import Arrays, Kept, Looked, look
 from weitiao.workshop.mismatch import Mismatch, mismatch
-from weitiao.workshop.reading import Named, Opened, Part, open_parts
+from weitiao.workshop.reading import Named, Part, open_parts
 
 VERSION = "1"  # raise when what is kept in the cache changes
 AGAINST = "against"  # the part that the others are set beside
@@ -36,12 +36,10 @@ Tell = Callable[[str, int, int], None]  # (what is done, how many of it, of how 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the texts of a column are."""
+    """How long the texts of a column are, in characters."""
 
-    unit: str  # ``characters`` or ``tokens``
     quantiles: tuple[int, int, int]  # 5%, 50%, 95%
     longest: int
-    cut: float | None = None  # share of texts that the model's length would cut
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ class Audit:
     against: str | None
     task: str
     columns: str  # role: column (how it was told), for people
+    notes: tuple[str, ...]  # what reading the data left to be checked
     parts: tuple[Described, ...]
     found: tuple[Found, ...]
     suspects: tuple[Suspect, ...] = ()  # rows whose label is likely wrong, the surest first
@@ -87,9 +86,9 @@ def audit(
     data cannot be read.
     """
     opened = open_parts(source, task=task, named=columns, separator=label_separator, base=base)
-    parts = list(opened.parts.values())
+    parts = list(opened.parts)
     if against is not None:
-        parts.append(_target(against, opened, columns, base))
+        parts.append(_target(against, opened.task, columns, base))
     if not sum(map(len, parts)):
         raise DataError("there are no rows", where=source)
     keep = _keeper(digest(VERSION, *(f"{part.name} {part.digest}" for part in parts)))
@@ -109,6 +108,7 @@ def audit(
     order = ("error", "warning", "note")
     return Audit(
         source=source, against=against, task=opened.task, columns=str(opened.columns),
+        notes=tuple(map(str, opened.notes)),
         parts=tuple(_described(part, looked[part.name]) for part in parts),
         found=tuple(sorted(found, key=lambda each: (order.index(each.level), -each.share))),
         suspects=tuple(suspects), mismatch=beside,
@@ -132,19 +132,12 @@ class _Steps:
             self._tell(what, self._whole, self._whole)
 
 
-def _target(against: str, opened: Opened, columns: Named | None, base: Path) -> Part:
+def _target(against: str, task: str, columns: Named | None, base: Path) -> Part:
     """The other data, read by the same roles; labels are not asked for."""
-    try:
-        other = open_parts(against, task=opened.task, named=columns, base=base)
-    except DataError:
-        if any(column.target for part in opened.parts.values() for column in part.columns):
-            other = open_parts(against, task="language-modeling", named=None, base=base)
-        else:
-            raise
-    parts = list(other.parts.values())
+    parts = open_parts(against, task=task, named=columns, labelled=False, base=base).parts
     if len(parts) > 1:
         raise DataError(f"{against} holds several splits", where="--against", fix=f"Name one: {against}/test")
-    return Part(AGAINST, parts[0].dataset, parts[0].columns)
+    return replace(parts[0], name=AGAINST)
 
 
 def _keeper(key: str) -> Kept:
@@ -165,15 +158,14 @@ def _keeper(key: str) -> Kept:
     return keep
 
 
-def _texts(part: Part) -> list[Any]:
+def _texts(part: Part) -> list[Column]:
     return [*part.inputs, *part.targets]
 
 
 def _look(part: Part, keep: Kept, steps: _Steps) -> dict[str, Looked]:
     looked = {}
     for column in _texts(part):
-        looked[column.role] = look(part, column.role, keep)
-        steps.looked(len(part))
+        looked[column.role] = look(part, column, keep, steps.looked)
     return looked
 
 
@@ -189,7 +181,7 @@ def _by_itself(part: Part, looked: Mapping[str, Looked]) -> Iterator[Found]:
 def _labels(parts: Sequence[Part]) -> Iterator[Found]:
     known: dict[str, dict[str, int]] = {}
     for part in parts:
-        if part.label is not None and part.name != AGAINST:
+        if part.label is not None:
             yield from by_label.found_in_labels(part, known)
             known[part.name] = label_counts(part.dataset)
 
@@ -221,9 +213,9 @@ def _described(part: Part, looked: Mapping[str, Looked]) -> Described:
     for role, each in looked.items():
         cuts = np.quantile(each.characters, QUANTILES, method="lower") if len(part) else np.zeros(3)
         low, middle, high = (int(value) for value in cuts)
-        lengths[role] = Lengths("characters", (low, middle, high), int(each.characters.max(initial=0)))
+        lengths[role] = Lengths((low, middle, high), int(each.characters.max(initial=0)))
     return Described(
         name=part.name, rows=len(part), lengths=lengths,
         scripts={role: by_text.script_shares(each) for role, each in looked.items()},
-        labels=label_counts(part.dataset) if part.label is not None and part.name != AGAINST else {},
+        labels=label_counts(part.dataset) if part.label is not None else {},
     )  # fmt: skip

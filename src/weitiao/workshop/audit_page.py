@@ -21,12 +21,11 @@ def write_audit(audit: Audit, path: Path) -> None:
 
 def render(audit: Audit) -> str:
     """Return the page as HTML."""
-    units = sorted({length.unit for part in audit.parts for length in part.lengths.values()})
     return page(
         "audit.html.j2", audit=audit, warnings=sum(each.level != "note" for each in audit.found),
         notes=sum(each.level == "note" for each in audit.found), summary=summary(audit),
         found=[_shown(each) for each in audit.found], lengths=[row for part in audit.parts for row in _lengths(part)],
-        unit=" and ".join(units), labels=[drawn for part in audit.parts for drawn in _labels(part)],
+        labels=[drawn for part in audit.parts for drawn in _labels(part)],
         beside=told(audit.mismatch) if audit.mismatch else [],
     )  # fmt: skip
 
@@ -62,7 +61,6 @@ def _lengths(part: Described) -> list[dict[str, Any]]:
     return [
         {
             "part": part.name, "role": role, "quantiles": length.quantiles, "longest": length.longest,
-            "cut": f"{length.cut:.1%} would be cut" if length.cut else "",
             "scripts": ", ".join(f"{name} {value:.1%}" for name, value in part.scripts[role].items()),
         }
         for role, length in part.lengths.items()

@@ -15,7 +15,6 @@ from weitiao.workshop.reading import Part
 
 RARE = 10  # examples below which a label can hardly be learned, and cannot be measured
 HEAVY = 10  # times as many examples as the middle label has, from which on a label outweighs the others
-MANY = 30  # labels from which on only the ends are told
 
 
 def found_in_labels(part: Part, others: dict[str, dict[str, int]]) -> Iterator[Found]:
@@ -79,7 +78,7 @@ def _spellings(part: Part, counts: dict[str, int]) -> Iterator[Found]:
             rows = [int(rows_labelled(part.dataset, label)[0]) for label in labels]
             fewer = sum(counts[label] for label in labels) - max(counts[label] for label in labels)
             seen = tuple(
-                Seen(each.where, each.text, label) for each, label in zip(see(part, sorted(rows)), labels, strict=True)
+                Seen(each.where, each.text, label) for each, label in zip(see(part, rows), labels, strict=True)
             )
             yield Found("label-spellings", "warning", part.name, f"labels that differ in spelling only: {told}",
                         "Write them alike.", fewer, fewer / max(1, len(part)), seen)  # fmt: skip

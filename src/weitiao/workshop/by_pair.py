@@ -14,6 +14,7 @@ from weitiao.records import Column
 from weitiao.workshop.found import Found, found
 from weitiao.workshop.looking import SCRIPTS, Looked
 from weitiao.workshop.reading import Part, turns
+from weitiao.workshop.rules import Level
 
 REPEATED = 0.01  # share of rows with the same target, from which on that is told
 FEWEST = 5
@@ -130,7 +131,7 @@ def _other_script(part: Part, target: Column, said: Looked) -> Iterator[Found]:
 
 def found_in_dialogues(part: Part, column: Column) -> Iterator[Found]:
     """Yield what is to be told of dialogues: turns out of order, empty ones, answers that repeat or refuse."""
-    rows: dict[str, list[int]] = {"empty-turns": [], "order": [], "no-answer": [], "refused": [], "repeated-turn": []}
+    rows: dict[str, list[int]] = {name: [] for name in DIALOGUES}
     start = 0
     for batch in part.dataset.select_columns([column.role]).iter(1000):
         for row, value in enumerate(batch[column.role], start=start):
@@ -139,13 +140,13 @@ def found_in_dialogues(part: Part, column: Column) -> Iterator[Found]:
         start += len(batch[column.role])
     for name, (level, problem, fix) in DIALOGUES.items():
         if rows[name]:
-            yield found(name, level, part, problem, fix, np.array(rows[name]))  # type: ignore[arg-type]
+            yield found(name, level, part, problem, fix, np.array(rows[name]))
 
 
-DIALOGUES = {
+DIALOGUES: dict[str, tuple[Level, str, str]] = {
     "empty-turns": ("warning", "with an empty turn", "Fill it in, or take the turn out."),
     "order": ("warning", "with two turns of one role in a row", "Join them, or see whether a turn is missing."),
-    "no-answer": ("warning", "that do not end with the assistant's answer", "Take the last turn out, or answer it."),
+    "no-answer": ("warning", "without the assistant's answer at the end", "Take the last turn out, or answer it."),
     "refused": ("note", "where the assistant refuses or speaks as a machine",
                 "Take them out where the model is not to say so."),
     "repeated-turn": ("note", "where the assistant says the same twice", "See whether it is meant."),

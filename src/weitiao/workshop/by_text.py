@@ -19,21 +19,20 @@ FOREIGN = 0.02  # share of rows in another script than most, up to which they ar
 KINDS = {
     "email": "an e-mail address", "phone": "a phone number", "id_card": "a Chinese identity number",
     "bank_card": "a bank card's number", "iban": "a bank account (IBAN)", "ip": "an IP address",
-    "us_ssn": "a US social security number", "passport": "a passport number", "plate": "a number plate",
+    "us_ssn": "a US social security number",
 }  # fmt: skip
 
 
 def found_in_texts(part: Part, column: Column, looked: Looked) -> Iterator[Found]:
     """Yield what is to be told of one column's texts."""
     of = f" in {column.role}" if len(part.inputs) + len(part.targets) > 1 else ""
-    empty_allowed = not column.required
     for rule in RULES:
         rows = looked.hits.get(rule.name, np.empty(0, np.int64))
-        if len(rows) and not (rule.name == "empty" and empty_allowed):
+        if len(rows) and (column.required or rule.name != "empty"):
             yield found(rule.name, rule.level, part, rule.problem + of, rule.fix, rows,
                         told=lambda _, text, look=rule.look: look(text) or "", column=column.role)  # type: ignore[misc]  # fmt: skip
     for kind, rows in looked.personal.items():
-        yield found("personal", "warning", part, f"with {KINDS.get(kind, kind.replace('_', ' '))}{of}",
+        yield found("personal", "warning", part, f"with {KINDS[kind]}{of}",
                     "Mask it, or make sure that it may be used.", rows, column=column.role,
                     told=lambda _, text, kind=kind: _personal(text, kind))  # type: ignore[misc]  # fmt: skip
     yield from _boilerplate(part, column, looked, of)

@@ -15,6 +15,7 @@ from weitiao.workshop.found import EXAMPLES, Found, Seen, cut, see
 from weitiao.workshop.looking import Arrays, Kept
 from weitiao.workshop.near import THRESHOLD, Near, find_near, size_for
 from weitiao.workshop.reading import Part
+from weitiao.workshop.rules import Level
 
 PROBE = 500  # texts that say how long an n-gram is
 
@@ -27,20 +28,6 @@ class Together:
     keys: np.ndarray  # uint64 of shape (n,): equal where the texts that are read are
     near: Near
     starts: np.ndarray  # int64 of shape (parts + 1,)
-
-    def part_of(self, row: int) -> tuple[Part, int]:
-        """Return the part of a row and its number within."""
-        number = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return self.parts[number], int(row - self.starts[number])
-
-    def seen(self, rows: Sequence[int]) -> str:
-        """Return where rows stand and their texts, for people."""
-        told = []
-        for row in rows:
-            part, own = self.part_of(row)
-            [at] = see(part, [own])
-            told.append(f"{at.where}: {at.text}")
-        return "\n".join(told)
 
 
 def compare(parts: Sequence[Part], keep: Kept) -> Together:
@@ -103,12 +90,14 @@ def _repeats(together: Together, number: int) -> Iterator[Found]:
     keys, group = _own(together, number, together.keys), _own(together, number, together.near.group)
     exact = _after_the_first(keys)
     if exact.any():
-        yield _grouped(together, number, "duplicates", "note", "repeat a text of a row before", exact, keys,
+        yield _grouped(together, number, "duplicates", "note",
+                       ("repeat a text of a row before", "repeats a text of a row before"), exact, keys,
                        "Keep one of each, unless how often a text occurs is to count.")  # fmt: skip
     near = _after_the_first(group) & ~exact
+    like = f"nearly the text of a row before (similarity {THRESHOLD} or more)"
     if near.any():
         yield _grouped(together, number, "near-duplicates", "note",
-                       f"are nearly the text of a row before (similarity {THRESHOLD} or more)", near, group,
+                       (f"are {like}", f"is {like}"), near, group,
                        "Look at some; keep one of each where they say the same.")  # fmt: skip
 
 
@@ -119,26 +108,28 @@ def _after_the_first(values: np.ndarray) -> np.ndarray:
 
 
 def _grouped(
-    together: Together, number: int, name: str, level: str, says: str, rows: np.ndarray, by: np.ndarray, fix: str
+    together: Together,
+    number: int,
+    name: str,
+    level: Level,
+    says: tuple[str, str],
+    rows: np.ndarray,
+    by: np.ndarray,
+    fix: str,
 ) -> Found:
-    """A finding whose examples are groups of rows; the largest groups are shown."""
-    part, start = together.parts[number], int(together.starts[number])
+    """A finding whose examples are groups of rows, the largest ones; `says`: of several rows, of one."""
+    part = together.parts[number]
     values, counts = np.unique(by[rows], return_counts=True)
     shown = []
     for value in values[np.argsort(-counts, kind="stable")][:EXAMPLES]:
         members = np.flatnonzero(by == value)
-        others = together.seen([start + int(row) for row in members[1:3]])
+        others = _told(part, members[1:3].tolist())
         more = f"\nand {len(members) - 3:,} more" if len(members) > 3 else ""
         [first] = see(part, [int(members[0])])
         shown.append(Seen(first.where, first.text, others + more))
     count = int(rows.sum())
-    say = f"{count:,} row{'s' * (count != 1)} {says if count != 1 else _singular(says)}"
-    return Found(name, level, part.name, say, fix, count, count / max(1, len(part)), tuple(shown))  # type: ignore[arg-type]
-
-
-def _singular(says: str) -> str:
-    first, _, rest = says.partition(" ")
-    return f"{ {'repeat': 'repeats', 'are': 'is', 'have': 'has'}[first] } {rest}"
+    say = f"{count:,} rows {says[0]}" if count != 1 else f"1 row {says[1]}"
+    return Found(name, level, part.name, say, fix, count, count / max(1, len(part)), tuple(shown))
 
 
 def _contradictions(together: Together, number: int, part: Part) -> Iterator[Found]:
@@ -146,25 +137,19 @@ def _contradictions(together: Together, number: int, part: Part) -> Iterator[Fou
     if part.label is None:
         return
     codes, names = _labels(part)
-    for name, by, what, level in (
-        ("contradictions", _own(together, number, together.keys), "the text", "warning"),
-        ("near-contradictions", _own(together, number, together.near.group), "nearly the text", "note"),
-    ):
-        pairs = np.unique(np.stack([by.astype(np.uint64), codes.astype(np.uint64)], axis=1), axis=0)
-        values, counts = np.unique(pairs[:, 0], return_counts=True)
-        disputed = np.isin(by.astype(np.uint64), values[counts > 1])
-        if name == "near-contradictions":
-            keys = _own(together, number, together.keys)
-            disputed &= ~np.isin(keys, _disputed(keys, codes))
-        if not disputed.any():
-            continue
-        yield _disputes(together, number, name, level, what, disputed, by, codes, names)
+    keys, group = (_own(together, number, of) for of in (together.keys, together.near.group))
+    same, near = _disputed(keys, codes), _disputed(group, codes)
+    if same.any():
+        yield _disputes(together, number, "contradictions", "warning", "the text", same, keys, codes, names)
+    if (only := near & ~same).any():
+        yield _disputes(together, number, "near-contradictions", "note", "nearly the text", only, group, codes, names)
 
 
-def _disputed(keys: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    pairs = np.unique(np.stack([keys, codes.astype(np.uint64)], axis=1), axis=0)
+def _disputed(by: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Which rows have a number in `by` that another label has, too; bool of shape (n,)."""
+    pairs = np.unique(np.stack([by.astype(np.uint64), codes.astype(np.uint64)], axis=1), axis=0)
     values, counts = np.unique(pairs[:, 0], return_counts=True)
-    return np.asarray(values[counts > 1])
+    return np.isin(by.astype(np.uint64), values[counts > 1])
 
 
 def _labels(part: Part) -> tuple[np.ndarray, list[str]]:
@@ -179,7 +164,7 @@ def _labels(part: Part) -> tuple[np.ndarray, list[str]]:
 
 
 def _disputes(
-    together: Together, number: int, name: str, level: str, what: str, rows: np.ndarray, by: np.ndarray,
+    together: Together, number: int, name: str, level: Level, what: str, rows: np.ndarray, by: np.ndarray,
     codes: np.ndarray, names: list[str],
 ) -> Found:  # fmt: skip
     part = together.parts[number]
@@ -196,7 +181,7 @@ def _disputes(
     count = int(rows.sum())
     say = f"{count:,} rows have {what} of another row and another label"
     fix = "Decide for one label, or take these rows out."
-    return Found(name, level, part.name, say, fix, count, count / max(1, len(part)), tuple(shown))  # type: ignore[arg-type]
+    return Found(name, level, part.name, say, fix, count, count / max(1, len(part)), tuple(shown))
 
 
 def _leaks(together: Together, one: int, other: int) -> Iterator[Found]:
@@ -222,4 +207,9 @@ def _leak(together: Together, one: int, other: int, row: int) -> Seen:
     group = together.near.group[together.starts[other] + row]
     twin = int(np.flatnonzero(_own(together, one, together.near.group) == group)[0])
     [seen] = see(together.parts[other], [row])
-    return Seen(seen.where, seen.text, together.seen([int(together.starts[one]) + twin]))
+    return Seen(seen.where, seen.text, _told(together.parts[one], [twin]))
+
+
+def _told(part: Part, rows: Sequence[int]) -> str:
+    """Where rows stand and their texts, a line each."""
+    return "\n".join(f"{each.where}: {each.text}" for each in see(part, rows))

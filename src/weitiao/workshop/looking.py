@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import regex
 
-from weitiao.data.keys import normalised
+from weitiao.data.keys import text_key
+from weitiao.records import Column
 from weitiao.workshop.personal import find
 from weitiao.workshop.reading import Part
 from weitiao.workshop.rules import RULES
@@ -17,7 +19,6 @@ SCRIPTS = ("none", "Latin", "Chinese", "Japanese", "Korean", "Cyrillic", "Arabic
 AFFIX = 40  # characters of a beginning or an end that many rows may share
 ROWS = 100_000  # kept at once: an audit that is interrupted goes on from there
 
-_ASCII = regex.compile(r"[\x00-\x7f]*+\Z")
 _LETTERS = {
     "Latin": regex.compile(r"\p{Latin}"),
     "Chinese": regex.compile(r"\p{Han}"),
@@ -42,24 +43,23 @@ class Looked:
     personal: dict[str, np.ndarray]  # of each kind of personal data the rows that hold it
 
 
-def look(part: Part, role: str, keep: Kept) -> Looked:
-    """Look at all texts of a column."""
-    column = next(column for column in part.columns if column.role == role)
+def look(part: Part, column: Column, keep: Kept, tell: Callable[[int], None]) -> Looked:
+    """Look at all texts of a column; `tell` is called with the number of rows after every `ROWS`."""
     chunks = []
     for start in range(0, len(part), ROWS):
         rows = np.arange(start, min(start + ROWS, len(part)))
-        texts = (batch[0] for batch in part.texts([column], rows))
-        chunks.append(keep(f"{part.name}-{role}-{start}", lambda texts=texts, start=start: _look(texts, start)))  # type: ignore[misc]
+        chunks.append(keep(f"{part.name}-{column.role}-{start}", partial(_look, part, column, rows)))
+        tell(len(rows))
     return _together(chunks)
 
 
-def _look(batches: Iterator[Sequence[str]], start: int) -> Arrays:
+def _look(part: Part, column: Column, rows: np.ndarray) -> Arrays:
     lengths: list[int] = []
     scripts: list[int] = []
     affixes: list[tuple[int, int]] = []
     hits: dict[str, list[int]] = {f"hit {rule.name}": [] for rule in RULES}
-    for batch in batches:
-        for row, text in enumerate(batch, start=start + len(lengths)):
+    for [batch] in part.texts([column], rows):
+        for row, text in enumerate(batch, start=int(rows[0]) + len(lengths)):
             for rule in RULES:
                 if rule.look(text):
                     hits[f"hit {rule.name}"].append(row)
@@ -72,7 +72,7 @@ def _look(batches: Iterator[Sequence[str]], start: int) -> Arrays:
     return {
         "characters": np.array(lengths, np.int32), "script": np.array(scripts, np.uint8),
         "begins": begins, "ends": ends,
-        **{name: np.array(rows, np.int64) for name, rows in hits.items()},
+        **{name: np.array(found, np.int64) for name, found in hits.items()},
     }  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def script_of(text: str) -> int:
     """Return which script most letters of a text have, as a place in `SCRIPTS`. Chinese is told from Japanese by its
     lack of kana: a tenth of the letters is enough of them.
     """  # fmt: skip
-    if _ASCII.match(text):
+    if text.isascii():
         return SCRIPTS.index("Latin") if any(map(str.isalpha, text)) else 0
     counts: dict[str, float] = {name: len(pattern.findall(text)) for name, pattern in _LETTERS.items()}
     letters = counts["other"]
@@ -109,13 +109,5 @@ def script_of(text: str) -> int:
 
 
 def _affixes(text: str) -> tuple[int, int]:
-    """Numbers that stand for the first and last characters within this process's run and any other."""
-    if len(text) < 2 * AFFIX:
-        return 0, 0
-    return _number(text[:AFFIX]), _number(text[-AFFIX:])
-
-
-def _number(text: str) -> int:
-    from hashlib import blake2b
-
-    return int.from_bytes(blake2b(normalised(text).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    """Numbers that stand for the first and the last characters; 0 where these would overlap."""
+    return (text_key(text[:AFFIX]), text_key(text[-AFFIX:])) if len(text) >= 2 * AFFIX else (0, 0)

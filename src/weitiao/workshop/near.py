@@ -7,8 +7,8 @@ similarity of their sets is at least a threshold. Candidates come from MinHash s
 themselves: what is found is near, what is missed is missed by chance; of pairs at the threshold 0.8 one in a
 hundred.
 
-`datasketch` takes one document at a time and keeps dictionaries of Python objects: too slow and too large for a
-million rows on a laptop. Here all texts of a batch are hashed at once, and bands are compared by sorting.
+`datasketch` takes one document at a time; here all texts of a batch are hashed at once, and bands are compared by
+sorting, so that a million rows fit into a laptop's time and memory.
 """
 
 from __future__ import annotations

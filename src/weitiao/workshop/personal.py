@@ -8,54 +8,15 @@ forms.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
 import regex
 
-WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
-    0x3000: 0x20
-}  # full-width forms -> ASCII; same length
-REGIONS = frozenset(
-    {
-        11,
-        12,
-        13,
-        14,
-        15,
-        21,
-        22,
-        23,
-        31,
-        32,
-        33,
-        34,
-        35,
-        36,
-        37,
-        41,
-        42,
-        43,
-        44,
-        45,
-        46,
-        50,
-        51,
-        52,
-        53,
-        54,
-        61,
-        62,
-        63,
-        64,
-        65,
-        71,
-        81,
-        82,
-        83,
-    }
-)  # fmt: skip - provinces, by the first two digits of an identity number
+WIDE = {0xFF00 + code: 0x20 + code for code in range(0x01, 0x5F)} | {0x3000: 0x20}  # full-width form -> ASCII
+PROVINCES = "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83"
+REGIONS = frozenset(PROVINCES.split())  # the first two digits of an identity number
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
@@ -82,9 +43,8 @@ def find(text: str) -> list[Span]:
     return sorted(found)
 
 
-_WORTH = regex.compile(
-    r"[@＠]|[0-9０-９](?:[^0-9０-９]{0,3}[0-9０-９]){5}|[0-9a-fA-F]:[0-9a-fA-F:]{2}"
-)  # a sign, or six digits near
+# What may hold any: a sign, six digits near each other, or a colon as in an IPv6 address.
+_WORTH = regex.compile(r"[@＠]|[0-9０-９](?:[^0-9０-９]{0,3}[0-9０-９]){5}|[0-9a-fA-F]:[0-9a-fA-F:]{2}")
 
 
 # --- what is right
@@ -100,14 +60,14 @@ def _digits(text: str) -> str:
 
 def is_identity(number: str) -> bool:
     """Whether a number of 18 characters is a Chinese identity number: region, date of birth, checksum (GB 11643)."""
-    if int(number[:2]) not in REGIONS or not _is_date(number[6:14]):
+    if number[:2] not in REGIONS or not _is_date(number[6:14]):
         return False
     rest = sum(weight * int(digit) for weight, digit in zip(WEIGHTS, number, strict=False)) % 11
     return number[17].upper() == "10X98765432"[rest]
 
 
 def _is_old_identity(number: str) -> bool:
-    return int(number[:2]) in REGIONS and _is_date("19" + number[6:12])
+    return number[:2] in REGIONS and _is_date("19" + number[6:12])
 
 
 def _is_date(digits: str) -> bool:
@@ -163,55 +123,41 @@ def _is_phone(text: str) -> bool:
     return not regex.fullmatch(r"(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d", text)
 
 
+# --- what is looked for
+
 Right = Callable[[str], bool]
-_ALONE = r"(?<![\w.+-])", r"(?![\w-]|\.\d)"  # no part of a longer word or number
+_BEFORE, _AFTER = r"(?<![\dA-Za-z])(?<!\d[.,-])", r"(?![\dA-Za-z])(?![.,-]\d)"  # no part of a longer number
+_ALONE = r"(?<![\w.+-])", r"(?![\w-]|\.\d)"  # no part of a longer word
+_EXTENSION = r"(?: ?x\d{1,6})?"
+_INTERNATIONAL = r"(?:\+|00)[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,5}(?:[ .-]?\d{2,5}){1,4}"
+_AMERICAN = r"(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-]|[2-9]\d{2} (?=\d{3}-))[2-9]\d{2}[ .-]\d{4}"
+_BRITISH = r"0(?:\d{2} \d{4} \d{4}|\d{3} \d{3} \d{4}|\d{4} \d{6}|\d{4} \d{3} \d{3})"
+_ANY_FORM = r"\(?\d{2,5}\)?(?: \d{2,5}){1,4}|\(?\d{2,4}\)?(?:[ .-]\d{2,4}){2,4}|\d{8,12}"
+_CALLED = r"(?i:phone|call|tel|mobile|cell|fax|whatsapp|sms|text)|电话|手机|致电|联系"  # before a number of any form
 
-
-def _kinds() -> Iterator[tuple[str, regex.Pattern[str], Right]]:
-    """The surer ones first."""
-    before, after = _ALONE
-    digits_before, digits_after = r"(?<![\dA-Za-z])(?<!\d[.,-])", r"(?![\dA-Za-z])(?![.,-]\d)"
-    yield "email", regex.compile(r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])",
-                                 regex.ASCII), _always  # fmt: skip
-    yield "id_card", regex.compile(rf"{digits_before}\d{{17}}[\dXx]{digits_after}", regex.ASCII), is_identity
-    yield "iban", regex.compile(rf"{before}[A-Z]{{2}}\d{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?{after}",
-                                regex.ASCII), _is_iban  # fmt: skip
-    yield "bank_card", regex.compile(rf"{digits_before}\d(?:[ -]?\d){{12,18}}{digits_after}", regex.ASCII), _is_card
-    yield (
-        "ip",
-        regex.compile(rf"{digits_before}(?<!v)(?<!version )\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w]|\.\d)", regex.ASCII),
-        _is_ip,
-    )
-    yield (
-        "ip",
-        regex.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]{6,39}(?![\w:.])", regex.ASCII),
-        _is_ip,
-    )
-    yield "us_ssn", regex.compile(rf"{digits_before}\d{{3}}-\d{{2}}-\d{{4}}{digits_after}", regex.ASCII), _is_ssn
-    yield "id_card", regex.compile(rf"{digits_before}\d{{15}}{digits_after}", regex.ASCII), _is_old_identity
-    mobile = r"(?:(?:\+|00)86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}"
-    yield "phone", regex.compile(rf"{digits_before}{mobile}{digits_after}", regex.ASCII), _is_phone
-    yield (
+# Kind, pattern, whether what matches is right; the surer ones first.
+_PATTERNS: tuple[tuple[str, str, Right], ...] = (
+    ("email", r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])", _always),
+    ("id_card", rf"{_BEFORE}\d{{17}}[\dXx]{_AFTER}", is_identity),
+    ("iban", rf"{_ALONE[0]}[A-Z]{{2}}\d{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?{_ALONE[1]}", _is_iban),
+    ("bank_card", rf"{_BEFORE}\d(?:[ -]?\d){{12,18}}{_AFTER}", _is_card),
+    ("ip", rf"{_BEFORE}(?<!v)(?<!version )\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w]|\.\d)", _is_ip),
+    ("ip", r"(?<![\w:.])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]{6,39}(?![\w:.])", _is_ip),
+    ("us_ssn", rf"{_BEFORE}\d{{3}}-\d{{2}}-\d{{4}}{_AFTER}", _is_ssn),
+    ("id_card", rf"{_BEFORE}\d{{15}}{_AFTER}", _is_old_identity),
+    ("phone", rf"{_BEFORE}(?:(?:\+|00)86[ -]?)?1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}{_AFTER}", _is_phone),  # Chinese, mobile
+    (
         "phone",
-        regex.compile(
-            rf"{digits_before}(?:\(0\d{{2,3}}\) ?|0\d{{2,3}}-)[2-9]\d{{6,7}}(?:-\d{{1,5}})?{digits_after}", regex.ASCII
-        ),
+        rf"{_BEFORE}(?:\(0\d{{2,3}}\) ?|0\d{{2,3}}-)[2-9]\d{{6,7}}(?:-\d{{1,5}})?{_AFTER}",
         _is_phone,
-    )  # fmt: skip - Chinese landlines
-    international = r"(?:\+|00)[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,5}(?:[ .-]?\d{2,5}){1,4}"
-    extension = r"(?: ?x\d{1,6})?"
-    yield "phone", regex.compile(rf"(?<![\w.+-]){international}{extension}{digits_after}", regex.ASCII), _is_phone
-    american = r"(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-]|[2-9]\d{2} (?=\d{3}-))[2-9]\d{2}[ .-]\d{4}"
-    yield "phone", regex.compile(rf"(?<![\w.+$€£-])(?<!\d ){american}{extension}{digits_after}", regex.ASCII), _is_phone
-    named = r"(?i:phone|call|tel|mobile|cell|fax|whatsapp|sms|text)|电话|手机|致电|联系"
-    any_form = r"\(?\d{2,5}\)?(?: \d{2,5}){1,4}|\(?\d{2,4}\)?(?:[ .-]\d{2,4}){2,4}|\d{8,12}"
-    yield (
-        "phone",
-        regex.compile(rf"(?<=(?:{named})\D{{0,25}})(?<![\w.$€£-])(?:{any_form}){extension}{digits_after}"),
-        _is_phone,
-    )
-    british = r"0(?:\d{2} \d{4} \d{4}|\d{3} \d{3} \d{4}|\d{4} \d{6}|\d{4} \d{3} \d{3})"
-    yield "phone", regex.compile(rf"{digits_before}{british}{digits_after}", regex.ASCII), _is_phone
-
-
-_KINDS = tuple(_kinds())
+    ),  # landline
+    ("phone", rf"(?<![\w.+-]){_INTERNATIONAL}{_EXTENSION}{_AFTER}", _is_phone),
+    ("phone", rf"(?<![\w.+$€£-])(?<!\d ){_AMERICAN}{_EXTENSION}{_AFTER}", _is_phone),
+    # \w and \D of all scripts here (?u), of ASCII elsewhere
+    ("phone", rf"(?u)(?<=(?:{_CALLED})\D{{0,25}})(?<![\w.$€£-])(?:{_ANY_FORM}){_EXTENSION}{_AFTER}", _is_phone),
+    ("phone", rf"{_BEFORE}{_BRITISH}{_AFTER}", _is_phone),
+)
+_KINDS = tuple(
+    (kind, regex.compile(pattern, regex.UNICODE if pattern.startswith("(?u)") else regex.ASCII), is_right)
+    for kind, pattern, is_right in _PATTERNS
+)

@@ -77,12 +77,12 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """What was opened: the parts by name, in order, and how their columns were told."""
+    """What was opened, and how its columns were told."""
 
     task: str
-    parts: dict[str, Part]
+    parts: list[Part]  # splits in their order, or all rows as one
     columns: ChosenColumns
-    notes: list[Finding]
+    notes: list[Finding]  # what formats and columns leave to be checked
 
 
 def open_parts(
@@ -91,12 +91,14 @@ def open_parts(
     task: str | None = None,
     named: Named | None = None,
     separator: str | None = None,
+    labelled: bool = True,
     base: Path = Path(),
 ) -> Opened:
     """Open a file or a folder; a folder that holds splits is opened as these.
 
-    `task` is guessed from the columns where it is not given, and what cuts label cells from the cells. Raises
-    `SourceError` or `DataError` where the data cannot be read or a column that the task needs is not there.
+    Without `labelled` only the columns that a model reads are opened. `task` is guessed from the columns where it is
+    not given, and what cuts label cells from the cells. Raises `SourceError` or `DataError` where the data cannot be
+    read or a column that the task needs is not there.
     """
     named = named or {}
     path, inside = locate(source, base=base)
@@ -104,14 +106,16 @@ def open_parts(
     first = open_table(source, base=base, split=splits[0] if splits else None)
     task = task or guess_task(first, named)
     kind = registry.get("task", task)
+    columns = [column for column in kind.columns if labelled or not column.target]
+    named = {role: name for role, name in named.items() if labelled or role in {column.role for column in columns}}
     asked: list[SplitName | None] = [*splits] or [None]
     tables: dict[str, Table] = {
         split or ALL: open_table(source, base=base, split=split, layout=kind.layout, named=named) for split in asked
     }
     first = next(iter(tables.values()))
-    chosen = choose_columns(first, kind.columns, laid_out(kind.layout, named))
+    chosen = choose_columns(first, columns, laid_out(kind.layout, named))
     separator = separator or guess_separator(first, chosen)
-    parts = {name: _part(name, table, chosen, kind.columns, separator) for name, table in tables.items()}
+    parts = [_part(name, table, chosen, columns, separator) for name, table in tables.items()]
     notes = [note for table in tables.values() for note in table.notes] + chosen.findings
     return Opened(task, parts, chosen, list(dict.fromkeys(notes)))
 
@@ -122,11 +126,8 @@ def _part(name: str, table: Table, chosen: ChosenColumns, columns: Sequence[Colu
     return Part(name, rename(table, chosen.names, settings, columns=kept), kept)
 
 
-NO_TEXT = frozenset({"tags", "entities", "answer_starts", "tests", "setup", "tools", "audio", "task", "example"})
-
-
 def _is_text(column: Column) -> bool:
-    return column.kind in ("text", "any", "dialogue") and column.role not in NO_TEXT
+    return column.kind in ("text", "any", "dialogue") and column.prose
 
 
 # --- values as text
@@ -141,7 +142,7 @@ def as_text(value: Any, column: Column) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return (" " if column.role == "tokens" else "\n").join(as_text(each, column) for each in value)
+        return " ".join(as_text(each, column) for each in value)
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -32,7 +32,6 @@ class Rule:
 
 # --- encoding
 
-_ASCII = regex.compile(r"[\x00-\x7f]*+\Z")
 _LOST = regex.compile("\ufffd|锟斤拷|烫烫烫|屯屯屯|[\ud800-\udfff]")  # what decoders and compilers leave of lost bytes
 _HAN = regex.compile(r"\p{Han}")
 _MEANT = regex.compile(r"[\p{Han}\p{Common}]+\Z")
@@ -42,7 +41,7 @@ def encoding(text: str) -> str | None:
     """Characters that were lost, or text that was decoded by another encoding than it had been encoded by: UTF-8 as
     Windows-1252 and the like (`ftfy` finds these), UTF-8 as GBK, GBK as Latin-1.
     """  # fmt: skip
-    if _ASCII.match(text):
+    if text.isascii():
         return None
     if lost := _LOST.search(text):
         return f"lost characters: {_around(text, lost.start(), lost.end())}"
@@ -63,7 +62,7 @@ def mended_encoding(text: str) -> str | None:
     from ftfy import fix_encoding
     from ftfy.badness import is_bad
 
-    if _ASCII.match(text):
+    if text.isascii():
         return None
     if (mended := _utf8_as_gbk(text) or _gbk_as_latin(text)) is not None:
         return mended
@@ -171,7 +170,7 @@ def scripts(text: str) -> str | None:
     """A word of Latin and Cyrillic letters at once: look-alikes, or a broken conversion. Greek ones stand beside Latin
     ones in every formula (``μm``) and are not looked for.
     """  # fmt: skip
-    if _ASCII.match(text) or not _CYRILLIC.search(text) or not (word := _TWO_SCRIPTS.search(text)):
+    if text.isascii() or not _CYRILLIC.search(text) or not (word := _TWO_SCRIPTS.search(text)):
         return None
     letters = dict.fromkeys(_CYRILLIC.findall(word.group()))
     return f"{_cut(word.group())} ({', '.join(f'{c} is U+{ord(c):04X}' for c in list(letters)[:3])})"
@@ -182,7 +181,7 @@ _WIDE = regex.compile(r"[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]+")
 
 def full_width(text: str) -> str | None:
     """Full-width letters and digits, which a tokenizer knows as other ones; punctuation of Chinese is none of it."""
-    if _ASCII.match(text) or not (found := _WIDE.search(text)):
+    if text.isascii() or not (found := _WIDE.search(text)):
         return None
     return _cut(found.group())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weitiao.workshop.augment.base import Edit, Operator, Text, edited, free
-from weitiao.workshop.augment.near import InsertWords, ReplaceWords
+from weitiao.workshop.augment.near_words import InsertWords, ReplaceWords
 from weitiao.workshop.augment.neighbours import Neighbours, TableNeighbours
 from weitiao.workshop.augment.plan import Amount, how_many, rows
 from weitiao.workshop.augment.sentences import Concatenate, ShuffleSentences, Truncate

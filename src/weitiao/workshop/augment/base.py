@@ -111,12 +111,10 @@ def weighted(weights: Sequence[float], random: np.random.Generator) -> int:
 
 
 class Operator(Protocol):
-    """A change of a text that leaves its label and its spans what they are. Made from its `Options`."""
+    """A change of an English or Chinese text that leaves its label and its spans what they are, made from `Options`."""
 
     name: ClassVar[str]
     Options: ClassVar[type[Settings]]
-    languages: ClassVar[tuple[Language, ...]]
-    structure: ClassVar[bool]  # works on sentences: needs the whole text, not a part of it
     partner: ClassVar[bool]  # needs `other`, a second text of the same label
     options: Any
 

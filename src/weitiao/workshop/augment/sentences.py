@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from weitiao.recipe.sections import Settings
-from weitiao.workshop.augment.base import Language, Span, Text
+from weitiao.workshop.augment.base import Span, Text
 from weitiao.workshop.augment.units import is_final, language, whole_sentences
 
 
@@ -27,8 +27,6 @@ class Truncate:
 
     name: ClassVar[str] = "truncate"
     Options: ClassVar[type[Settings]] = TruncateOptions
-    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    structure: ClassVar[bool] = True
     partner: ClassVar[bool] = False
 
     def __init__(self, options: TruncateOptions) -> None:
@@ -74,8 +72,6 @@ class ShuffleSentences:
 
     name: ClassVar[str] = "shuffle-sentences"
     Options: ClassVar[type[Settings]] = ShuffleSentencesOptions
-    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    structure: ClassVar[bool] = True
     partner: ClassVar[bool] = False
 
     def __init__(self, options: ShuffleSentencesOptions) -> None:
@@ -113,8 +109,6 @@ class Concatenate:
 
     name: ClassVar[str] = "concatenate"
     Options: ClassVar[type[Settings]] = ConcatenateOptions
-    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    structure: ClassVar[bool] = True
     partner: ClassVar[bool] = True
 
     def __init__(self, options: ConcatenateOptions) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from weitiao.recipe.sections import Settings
-from weitiao.workshop.augment.base import Edit, Language, Span, Text, chosen, edited, outside, weighted
+from weitiao.workshop.augment.base import Edit, Span, Text, chosen, edited, outside, weighted
 from weitiao.workshop.augment.homophones import homophones
 from weitiao.workshop.augment.shapes import alike
 from weitiao.workshop.augment.units import han, language, words
@@ -45,8 +45,6 @@ class Typos:
 
     name: ClassVar[str] = "typos"
     Options: ClassVar[type[Settings]] = TyposOptions
-    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    structure: ClassVar[bool] = False
     partner: ClassVar[bool] = False
 
     def __init__(self, options: TyposOptions) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from weitiao.recipe.sections import Settings
 from weitiao.tasks.segmenting import Chinese
-from weitiao.workshop.augment.base import Edit, Language, Span, Text, chosen, edited, outside
+from weitiao.workshop.augment.base import Edit, Span, Text, chosen, edited, outside
 from weitiao.workshop.augment.tidy import agreed, balanced, begins_sentence, removed
 from weitiao.workshop.augment.units import is_negation, whole_sentences, words
 
@@ -32,8 +32,6 @@ class DropWords:
 
     name: ClassVar[str] = "drop-words"
     Options: ClassVar[type[Settings]] = DropWordsOptions
-    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    structure: ClassVar[bool] = False
     partner: ClassVar[bool] = False
 
     def __init__(self, options: DropWordsOptions) -> None:
@@ -68,8 +66,6 @@ class SwapWords:
 
     name: ClassVar[str] = "swap-words"
     Options: ClassVar[type[Settings]] = SwapWordsOptions
-    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    structure: ClassVar[bool] = False
     partner: ClassVar[bool] = False
 
     def __init__(self, options: SwapWordsOptions) -> None:
@@ -112,8 +108,6 @@ class DropSpan:
 
     name: ClassVar[str] = "drop-span"
     Options: ClassVar[type[Settings]] = DropSpanOptions
-    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    structure: ClassVar[bool] = False
     partner: ClassVar[bool] = False
 
     def __init__(self, options: DropSpanOptions) -> None:

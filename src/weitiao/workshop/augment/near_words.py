@@ -11,7 +11,7 @@ from pydantic import Field
 from weitiao.errors import RecipeError
 from weitiao.recipe.sections import Settings
 from weitiao.tasks.segmenting import Chinese
-from weitiao.workshop.augment.base import Edit, Language, Span, Text, chosen, edited, outside, weighted
+from weitiao.workshop.augment.base import Edit, Span, Text, chosen, edited, outside, weighted
 from weitiao.workshop.augment.neighbours import Candidates, Neighbours, TableNeighbours
 from weitiao.workshop.augment.tidy import begins_sentence
 from weitiao.workshop.augment.units import words
@@ -36,8 +36,6 @@ class ReplaceWords:
 
     name: ClassVar[str] = "replace-words"
     Options: ClassVar[type[Settings]] = NearOptions
-    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    structure: ClassVar[bool] = False
     partner: ClassVar[bool] = False
 
     def __init__(self, options: NearOptions, neighbours: Neighbours | None = None) -> None:
@@ -62,8 +60,6 @@ class InsertWords:
 
     name: ClassVar[str] = "insert-words"
     Options: ClassVar[type[Settings]] = NearOptions
-    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    structure: ClassVar[bool] = False
     partner: ClassVar[bool] = False
 
     def __init__(self, options: NearOptions, neighbours: Neighbours | None = None) -> None:
