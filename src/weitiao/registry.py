@@ -66,6 +66,17 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "jsonl": "weitiao.trackers.jsonl:JsonLines",
         "tensorboard": "weitiao.trackers.tensorboard:TensorBoard",
     },
+    "operator": {
+        "typos": "weitiao.workshop.augment.typos:Typos",
+        "drop-words": "weitiao.workshop.augment.words:DropWords",
+        "swap-words": "weitiao.workshop.augment.words:SwapWords",
+        "insert-words": "weitiao.workshop.augment.near_words:InsertWords",
+        "replace-words": "weitiao.workshop.augment.near_words:ReplaceWords",
+        "drop-span": "weitiao.workshop.augment.words:DropSpan",
+        "truncate": "weitiao.workshop.augment.sentences:Truncate",
+        "shuffle-sentences": "weitiao.workshop.augment.sentences:ShuffleSentences",
+        "concatenate": "weitiao.workshop.augment.sentences:Concatenate",
+    },
     "baseline": {
         "each-own": "weitiao.evaluation.baselines.several:EachOwn",
         "best-sentence": "weitiao.evaluation.baselines.spans:BestSentence",

@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from weitiao.errors import WeitiaoError
+from weitiao.recipe.workshop import Amount
 from weitiao.tasks.segmenting import jieba_is_there
 from weitiao.workshop.augment import (
-    Amount,
     Concatenate,
     DropSpan,
     DropWords,

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from weitiao.cli import options
+from weitiao.cli.progress import progress
 from weitiao.errors import DataError, WeitiaoError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from weitiao.workshop.audit import Tell
 
 
 def audit(
@@ -23,11 +18,9 @@ def audit(
         str | None,
         typer.Option("--against", metavar="DATA", help="Texts that the model is to meet; labels not needed."),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Task; by the columns when absent.")] = None,
+    task: options.Task = None,
     columns: options.Columns = None,
-    label_separator: Annotated[
-        str | None, typer.Option("--label-separator", help="Cuts label cells such as joy|love; guessed when absent.")
-    ] = None,
+    label_separator: options.LabelSeparator = None,
     label_errors: Annotated[
         bool | None,
         typer.Option(
@@ -35,7 +28,7 @@ def audit(
         ),
     ] = None,
     html: Annotated[Path, typer.Option("--html", help="The page to write.")] = Path("audit.html"),
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> None:
     """Look through data for what would spoil training: damage, duplicates, leaks, labels, personal data.
@@ -58,7 +51,7 @@ def audit(
     if not html.parent.is_dir():
         raise WeitiaoError(f"the folder {html.parent} does not exist", where="--html")
     try:
-        with _progress(shown=not (quiet or json_)) as tell:
+        with progress(shown=not (quiet or json_)) as tell:
             audited = look(data, against=against, task=task, columns=options.columns(columns) or None,
                            label_separator=label_separator, search_labels=label_errors, tell=tell)  # fmt: skip
     except DataError as error:
@@ -79,19 +72,3 @@ def audit(
     for line in [*summary(audited), *(told(audited.mismatch) if audited.mismatch else [])]:
         typer.echo(line)
     typer.echo(f"page      {html}")
-
-
-@contextmanager
-def _progress(*, shown: bool) -> Iterator[Tell | None]:
-    """A bar on standard error while an audit goes on, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal):
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda what, done, whole: bar.update(task, description=what, completed=done, total=whole)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 from weitiao.errors import DataError, WeitiaoError
+from weitiao.recipe.reading import assign, parse_override
 
 Set = Annotated[
     list[str] | None,
@@ -27,6 +29,34 @@ Columns = Annotated[
         "--columns", metavar="ROLE=COLUMN", help="Which column is what: --columns text=review --columns label=stars"
     ),
 ]
+
+
+Task = Annotated[str | None, typer.Option("--task", help="Task; by the columns when absent.")]
+LabelSeparator = Annotated[
+    str | None, typer.Option("--label-separator", help="Cuts label cells such as joy|love; guessed when absent.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Given = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="File or folder of examples; also hf:, ms:, pypi:; or a recipe (.yaml, .yml, .toml)."
+    ),
+]
+NewFolder = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The new folder to write.")]
+Form = Annotated[
+    Literal["jsonl", "csv"] | None,
+    typer.Option("--format", help="Of the new files; csv where the data are csv, else jsonl, when absent."),
+]
+
+
+def section_values(given: list[str] | None, section: str) -> dict[str, Any]:
+    """Return ``["markup=false", "clean.shortest=3"]`` as values of a section, by YAML's rules."""
+    values: dict[str, Any] = {}
+    for text in given or []:
+        key, value = parse_override(text)
+        key = key[1:] if len(key) > 1 and key[0] == section else key
+        assign(values, key, value)
+    return values
 
 
 def columns(given: list[str] | None) -> dict[str, str]:

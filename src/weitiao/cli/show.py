@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from weitiao.data.made import Made
 from weitiao.metrics.words import figure
 from weitiao.records import Finding, Score, Scores
 from weitiao.trackers.units import score
 
+ACTIONS = ("changed", "dropped", "added")
 NO_TERMINAL_WIDTH = 10_000  # in a pipe a row stays one line
 
 
@@ -33,6 +36,20 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = (), right: Iter
     with console.capture() as capture:
         console.print(drawn)
     typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def made(made: Made, folder: Path) -> None:
+    """Print what a command of the workshop did to how many rows, and where the new data are."""
+    table([(name, f"{rows['before']:,} rows", f"{rows['after']:,} now") for name, rows in made.rows.items()])
+    typer.echo(f"read as {made.task}: {made.columns}")
+    rules = [(rule, *(counts.get(action, 0) for action in ACTIONS)) for rule, counts in made.changes.items()]
+    typer.echo("")
+    if rules:
+        table([(rule, *(f"{n:,}" if n else "" for n in counts)) for rule, *counts in rules], ("rule", *ACTIONS),
+              right=[1, 2, 3])  # fmt: skip
+    else:
+        typer.echo("Nothing had to be changed.")
+    typer.echo(f"\ndata      {folder}\nchanges   {folder / 'changes.jsonl'}")
 
 
 def as_json(value: Any) -> None:

@@ -33,11 +33,14 @@ from weitiao.recipe.sections import (
     TrainingSettings,
     choose,
 )
+from weitiao.recipe.workshop import AugmentSettings, CleanSettings
 
 __all__ = [
+    "AugmentSettings",
     "Auto",
     "AutoCount",
     "Chosen",
+    "CleanSettings",
     "DataSettings",
     "EvaluationSettings",
     "ModelSettings",
@@ -69,6 +72,10 @@ class Recipe(Settings):
     run where not all fit, and training ends by the clock. As long as it takes when absent."""
     trackers: list[str] = []  # noqa: RUF012 - pydantic gives each recipe its own
     """Trackers beside the run's own `events.jsonl`, for example `[tensorboard]`."""
+    clean: CleanSettings | None = None
+    """What `weitiao clean` does to the data; `train` takes the data as they are."""
+    augment: AugmentSettings | None = None
+    """What `weitiao augment` adds to the training split; `train` takes the data as they are."""
     output: str | None = None
     """Folder of the run; it must not hold another one. A new folder under `runs/` when absent."""
 
@@ -211,6 +218,8 @@ class Recipe(Settings):
         definitions.pop("Chosen", None), definitions.pop("Settings", None)
         for kind in ("task", "method"):
             schema["properties"][kind] = _component_schema(kind, definitions)
+        operators = definitions["AugmentSettings"]["properties"]["operators"]
+        operators["items"] = _component_schema("operator", definitions)
         for section in ("model", "data"):
             schema["properties"][section] = {"anyOf": [{"type": "string"}, schema["properties"][section]]}
         schema["properties"]["trackers"]["items"] = {"enum": registry.names("tracker")}

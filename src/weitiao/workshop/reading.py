@@ -1,4 +1,7 @@
-"""Data as the workshop reads it: parts of it (splits, or all), columns by their roles, each value as one text."""
+"""Data as the workshop reads it: parts of it (splits, or all), columns by their roles, each value as one text.
+
+What a command is given is data (a file, a folder, a folder of splits) or a recipe that names them.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ from weitiao.data.formats.detect import splits_in
 from weitiao.data.guess import guess_separator, guess_task
 from weitiao.data.splits import fingerprint
 from weitiao.data.table import laid_out, locate
-from weitiao.recipe import DataSettings
+from weitiao.errors import DataError
+from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import FILE, LINE, SPLITS, Column, Finding, SplitName
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 ALL = "data"  # the name of the only part, where data are not split
+RECIPES = (".yaml", ".yml", ".toml")  # what ends so is a recipe; .json is data
 Named = Mapping[str, str | list[str]]
 
 
@@ -34,6 +39,8 @@ class Part:
     name: str
     dataset: Dataset
     columns: tuple[Column, ...]  # those that are there
+    table: Table  # the same rows with all columns of the file
+    names: Mapping[str, str | list[str]]  # role -> the file's column, or columns
 
     @property
     def inputs(self) -> tuple[Column, ...]:
@@ -83,6 +90,7 @@ class Opened:
     parts: list[Part]  # splits in their order, or all rows as one
     columns: ChosenColumns
     notes: list[Finding]  # what formats and columns leave to be checked
+    separator: str | None = None  # what cuts label cells
 
 
 def open_parts(
@@ -92,13 +100,14 @@ def open_parts(
     named: Named | None = None,
     separator: str | None = None,
     labelled: bool = True,
+    others: Mapping[SplitName, str] | None = None,
     base: Path = Path(),
 ) -> Opened:
     """Open a file or a folder; a folder that holds splits is opened as these.
 
     Without `labelled` only the columns that a model reads are opened. `task` is guessed from the columns where it is
-    not given, and what cuts label cells from the cells. Raises `SourceError` or `DataError` where the data cannot be
-    read or a column that the task needs is not there.
+    not given, and what cuts label cells from the cells. `others`: splits that stand elsewhere, `source` being train.
+    Raises `SourceError` or `DataError` where the data cannot be read or a column that the task needs is not there.
     """
     named = named or {}
     path, inside = locate(source, base=base)
@@ -108,22 +117,71 @@ def open_parts(
     kind = registry.get("task", task)
     columns = [column for column in kind.columns if labelled or not column.target]
     named = {role: name for role, name in named.items() if labelled or role in {column.role for column in columns}}
-    asked: list[SplitName | None] = [*splits] or [None]
-    tables: dict[str, Table] = {
-        split or ALL: open_table(source, base=base, split=split, layout=kind.layout, named=named) for split in asked
+    asked: dict[str, str] = dict.fromkeys([*splits] if splits else ["train" if others else ALL], source)
+    for split, other in (others or {}).items():
+        asked[split] = other
+    tables = {
+        name: open_table(asked[name], base=base, split=_held(name, asked[name], base), layout=kind.layout, named=named)
+        for name in sorted(asked, key=[*SPLITS, ALL].index)
     }
     first = next(iter(tables.values()))
     chosen = choose_columns(first, columns, laid_out(kind.layout, named))
     separator = separator or guess_separator(first, chosen)
     parts = [_part(name, table, chosen, columns, separator) for name, table in tables.items()]
     notes = [note for table in tables.values() for note in table.notes] + chosen.findings
-    return Opened(task, parts, chosen, list(dict.fromkeys(notes)))
+    return Opened(task, parts, chosen, list(dict.fromkeys(notes)), separator)
+
+
+def _held(name: str, source: str, base: Path) -> SplitName | None:
+    """The split of that name, where a source holds several."""
+    path, inside = locate(source, base=base)
+    return inside or next((split for split in splits_in(path) if split == name), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a command of the workshop was given: data by a name, or a recipe that says where they are."""
+
+    source: str
+    settings: DataSettings
+    task: str | None
+    base: Path
+    recipe: Recipe | None = None
+
+    def open(self) -> Opened:
+        """Open all that is named, raising as `open_parts` does."""
+        others: dict[SplitName, str] = {}
+        if self.settings.validation is not None:
+            others["validation"] = self.settings.validation
+        if self.settings.test is not None:
+            others["test"] = self.settings.test
+        return open_parts(
+            self.settings.train, task=self.task, named=self.settings.columns, others=others,
+            separator=self.settings.label_separator, base=self.base,
+        )  # fmt: skip
+
+
+def given(
+    source: str | Path | Recipe, *, task: str | None = None, columns: Named | None = None, separator: str | None = None
+) -> Given:
+    """Read what a command was given. `task`, `columns` and `separator` go before those of a recipe.
+
+    Raises `RecipeError` for a recipe that is none, and `DataError` for one whose tasks bring their own data.
+    """
+    own: dict[str, Any] = {"columns": dict(columns or {})} | ({"label_separator": separator} if separator else {})
+    if not isinstance(source, Recipe) and not str(source).lower().endswith(RECIPES):
+        return Given(str(source), DataSettings(train=str(source), **own), task, Path())
+    recipe = source if isinstance(source, Recipe) else Recipe.read(source)
+    if recipe.task.options.brings_data:
+        raise DataError("its tasks name their own data", where="data", fix="Give the data of one of them.")
+    settings = recipe.data.model_copy(update=own | {"columns": {**recipe.data.columns, **own["columns"]}})
+    return Given(settings.train, settings, task or recipe.task.name, recipe.base, recipe)
 
 
 def _part(name: str, table: Table, chosen: ChosenColumns, columns: Sequence[Column], separator: str | None) -> Part:
     kept = tuple(column for column in columns if column.role in chosen.names)
     settings = DataSettings(train=table.name, label_separator=separator)
-    return Part(name, rename(table, chosen.names, settings, columns=kept), kept)
+    return Part(name, rename(table, chosen.names, settings, columns=kept), kept, table, chosen.names)
 
 
 def _is_text(column: Column) -> bool:

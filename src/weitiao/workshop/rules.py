@@ -104,7 +104,7 @@ def _plain(text: str) -> bool:
 
 # --- characters
 
-_CONTROL = regex.compile(
+CONTROL = regex.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
     r"|\p{Co}"
 )
@@ -116,7 +116,7 @@ _NAMES = {
 
 def control(text: str) -> str | None:
     """Characters that nobody sees, or that belong to no text; line breaks and tabs are none of them."""
-    if not (found := _CONTROL.search(text)):
+    if not (found := CONTROL.search(text)):
         return None
     character = found.group()
     name = _NAMES.get(character) or ("private use" if regex.match(r"\p{Co}", character) else "control character")
@@ -128,16 +128,19 @@ _TAGS = "|".join((
     "img|input|label|li|link|meta|nav|ol|option|p|pre|s|script|section|select|small|span|strike|strong|style|sub|sup|svg",
     "table|tbody|td|textarea|th|thead|title|tr|u|ul|video",
 ))  # fmt: skip
-_MARKUP = regex.compile(rf"</?(?:{_TAGS})(?:\s[^<>=]{{1,40}}=[^<>]{{0,500}})?\s*/?>|<!--|<!doctype\s", regex.IGNORECASE)
-_ENTITY = regex.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", regex.IGNORECASE)
+MARKUP = regex.compile(
+    rf"</?(?:{_TAGS})(?:\s[^<>=]{{1,40}}=[^<>]{{0,500}})?\s*/?>|<!--|<!doctype\b[^>]*>?", regex.IGNORECASE
+)
+COMMENT = regex.compile(r"<!--.*?-->", regex.DOTALL)
+ENTITY = regex.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", regex.IGNORECASE)
 
 
 def markup(text: str) -> str | None:
     """HTML tags that are known as such, comments, and entities that stand for a character."""
-    if "<" in text and (found := _MARKUP.search(text)):
+    if "<" in text and (found := MARKUP.search(text)):
         return _cut(found.group())
     if "&" in text:
-        for found in _ENTITY.finditer(text):
+        for found in ENTITY.finditer(text):
             entity: str = found.group()
             if html.unescape(entity) != entity:
                 return entity
@@ -149,7 +152,7 @@ _WORDY = regex.compile(r"[\p{L}\p{N}]")
 
 def empty(text: str) -> str | None:
     """Nothing but white space and characters that are not seen."""
-    return None if _WORDY.search(text) or _CONTROL.sub("", text).strip() else "nothing in it"
+    return None if _WORDY.search(text) or CONTROL.sub("", text).strip() else "nothing in it"
 
 
 def wordless(text: str) -> str | None:
@@ -176,12 +179,12 @@ def scripts(text: str) -> str | None:
     return f"{_cut(word.group())} ({', '.join(f'{c} is U+{ord(c):04X}' for c in list(letters)[:3])})"
 
 
-_WIDE = regex.compile(r"[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]+")
+WIDE = regex.compile(r"[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]+")
 
 
 def full_width(text: str) -> str | None:
     """Full-width letters and digits, which a tokenizer knows as other ones; punctuation of Chinese is none of it."""
-    if text.isascii() or not (found := _WIDE.search(text)):
+    if text.isascii() or not (found := WIDE.search(text)):
         return None
     return _cut(found.group())
 

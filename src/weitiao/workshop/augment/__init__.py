@@ -5,7 +5,7 @@ from __future__ import annotations
 from weitiao.workshop.augment.base import Edit, Operator, Text, edited, free
 from weitiao.workshop.augment.near_words import InsertWords, ReplaceWords
 from weitiao.workshop.augment.neighbours import Neighbours, TableNeighbours
-from weitiao.workshop.augment.plan import Amount, how_many, rows
+from weitiao.workshop.augment.plan import how_many, rows
 from weitiao.workshop.augment.sentences import Concatenate, ShuffleSentences, Truncate
 from weitiao.workshop.augment.typos import Typos
 from weitiao.workshop.augment.words import DropSpan, DropWords, SwapWords
@@ -15,7 +15,7 @@ OPERATORS: tuple[type[Operator], ...] = (
 )  # fmt: skip
 
 __all__ = [
-    "OPERATORS", "Amount", "Concatenate", "DropSpan", "DropWords", "Edit", "InsertWords", "Neighbours", "Operator",
+    "OPERATORS", "Concatenate", "DropSpan", "DropWords", "Edit", "InsertWords", "Neighbours", "Operator",
     "ReplaceWords", "ShuffleSentences", "SwapWords", "TableNeighbours", "Text", "Truncate", "Typos", "edited", "free",
     "how_many", "rows",
 ]  # fmt: skip

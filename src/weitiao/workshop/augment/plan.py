@@ -6,30 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
 
-from weitiao.recipe.sections import Settings
-
-
-class Amount(Settings):
-    """How many new examples are made: one of `factor`, `per_class` and `balance`."""
-
-    factor: float | None = Field(None, gt=0)
-    """New examples as a multiple of those there are: 1.0 doubles the data."""
-    per_class: int | None = Field(None, ge=1)
-    """New examples of each class."""
-    balance: bool = False
-    """Rare classes grow to the size of the largest one."""
-    most: float | None = Field(None, gt=1)
-    """With `balance`: a class grows to so many times its own size at most."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Amount:
-        if (self.factor is not None) + (self.per_class is not None) + self.balance != 1:
-            raise ValueError("give one of factor, per_class and balance")
-        if self.most is not None and not self.balance:
-            raise ValueError("most goes with balance")
-        return self
+from weitiao.recipe.workshop import Amount
 
 
 def how_many(labels: Sequence[str], amount: Amount, seed: int) -> npt.NDArray[np.int64]:

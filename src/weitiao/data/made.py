@@ -1,0 +1,37 @@
+"""How data was made that a command of the workshop wrote: `made.json` beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+MADE = "made.json"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was done to which data, and what became of the rows."""
+
+    command: str  # clean, split, augment, select
+    source: str  # as it was given
+    task: str
+    columns: str  # role: column (how it was told)
+    settings: Mapping[str, Any]  # JSON values
+    weitiao: str = ""  # the version that did it
+    rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # split -> before, after
+    changes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # rule -> changed, dropped, added -> rows
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Made | None:
+        """Return what stands in a data folder; None where there is none that can be read."""
+        try:
+            return cls(**json.loads((folder / MADE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None

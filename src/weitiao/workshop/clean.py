@@ -1,0 +1,226 @@
+"""`clean`: data as a careful person would hand it on, rule by rule. Writes new data, and what changed by which rule."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import ValidationError
+
+from weitiao.data.arrow import arrow_batches, digest, open_arrow, write_arrow
+from weitiao.data.made import Made
+from weitiao.recipe import CleanSettings, Recipe
+from weitiao.recipe.messages import explain
+from weitiao.workshop.augment.base import Edit
+from weitiao.workshop.cells import Held, cells_of, kept
+from weitiao.workshop.changes import Change, FileFormat, NewPart, check_target, form_for, places, write_data
+from weitiao.workshop.dropping import Alive, drop_rows, repeats
+from weitiao.workshop.masking import Placeholders
+from weitiao.workshop.mending import mends
+from weitiao.workshop.reading import Named, Part, given
+
+Tell = Callable[[str, int, int], None]  # (what is done, rows done, of how many)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a rule did to a text."""
+
+    rule: str
+    role: str
+    before: str | None = None  # None where it must not be told
+    after: str | None = None
+    kinds: tuple[str, ...] = ()  # of personal data
+
+
+@dataclass
+class Cleaned:
+    """A part with its texts mended, and what was done to which row."""
+
+    part: Part  # with the new texts
+    source: Part  # as it was
+    cells: dict[int, dict[str, Any]] = field(default_factory=dict)  # row -> role -> new cell
+    steps: dict[int, list[Step]] = field(default_factory=dict)  # row -> what was done, in order
+    personal: dict[int, list[str]] = field(default_factory=dict)  # row -> the kinds for which it is dropped
+
+
+def clean(
+    source: str | Path | Recipe,
+    out: str | Path,
+    settings: CleanSettings | Mapping[str, Any] | None = None,
+    *,
+    task: str | None = None,
+    columns: Named | None = None,
+    label_separator: str | None = None,
+    form: FileFormat | None = None,
+    tell: Tell | None = None,
+) -> Made:
+    """Write cleaned data to the new folder `out` and return what was done to how many rows.
+
+    `source` is a data file, a folder of splits, or a recipe, whose section `clean` says what to do; `settings` go
+    before it. Nothing is written where an error is raised: `WeitiaoError` for settings, data or a folder that is there.
+    """
+    out = Path(out)
+    check_target(out)
+    asked = given(source, task=task, columns=columns, separator=label_separator)
+    chosen = settings_of(asked.recipe, settings)
+    opened = asked.open()
+    steps = _Steps(tell, sum(map(len, opened.parts)))
+    masks = Placeholders(chosen.personal_kinds if chosen.personal != "keep" else ())
+    with tempfile.TemporaryDirectory(prefix="weitiao-") as folder:
+        cleaned = [_mended(part, chosen, masks, Path(folder) / f"{part.name}.arrow", steps) for part in opened.parts]
+        steps.told("choosing rows")
+        alive = drop_rows([each.part for each in cleaned], chosen, [each.personal for each in cleaned])
+        extra = [repeats(each.part, left.rows, chosen) for each, left in zip(cleaned, alive, strict=True)]
+        steps.told("writing")
+        made = Made("clean", asked.source, opened.task, str(opened.columns), chosen.model_dump(mode="json"))
+        return write_data(
+            out,
+            [_new(*each) for each in zip(cleaned, alive, extra, strict=True)],
+            chain.from_iterable(_changes(*each) for each in zip(cleaned, alive, extra, strict=True)),
+            made, form=form or form_for(asked.source, opened.parts),
+        )  # fmt: skip
+
+
+def settings_of(recipe: Recipe | None, given: CleanSettings | Mapping[str, Any] | None) -> CleanSettings:
+    """Return the recipe's section with what is given before it; a `RecipeError` names what is none of its keys."""
+    if isinstance(given, CleanSettings):
+        return given
+    own = recipe.clean.model_dump(mode="json") if recipe and recipe.clean else {}
+    try:
+        return CleanSettings.model_validate({**own, **(given or {})})
+    except ValidationError as error:
+        raise explain(error, CleanSettings, ("clean",)) from None
+
+
+class _Steps:
+    """Tells how far it is."""
+
+    def __init__(self, tell: Tell | None, rows: int) -> None:
+        self._tell, self._rows, self._done = tell, rows, 0
+
+    def row(self) -> None:
+        self._done += 1
+        if self._tell and self._done % 1000 == 0:
+            self._tell("mending texts", self._done, self._rows)
+
+    def told(self, what: str) -> None:
+        if self._tell:
+            self._tell(what, self._rows, self._rows)
+
+
+# --- texts
+
+
+def _mended(part: Part, settings: CleanSettings, masks: Placeholders, path: Path, steps: _Steps) -> Cleaned:
+    """Mend all texts of a part; the new ones are written to `path`, where they are read from."""
+    cleaned = Cleaned(part, part)
+    mender = _Mender(cleaned, settings, masks)
+    batches = _new_batches(part, mender, steps)
+    if (first := next(batches, None)) is None:
+        return cleaned
+    write_arrow(path, chain([first], batches), first.schema)
+    key = digest(part.digest, settings.model_dump_json())
+    return replace(cleaned, part=replace(part, dataset=open_arrow(path, fingerprint=key)))
+
+
+def _new_batches(part: Part, mender: _Mender, steps: _Steps) -> Iterator[pa.RecordBatch]:
+    at = 0
+    for batch in arrow_batches(part.dataset, part.dataset.column_names):
+        rows = batch.to_pylist()
+        for number, row in enumerate(rows, at):
+            row.update(mender.mend(number, row))
+            steps.row()
+        at += len(rows)
+        yield pa.RecordBatch.from_pylist(rows, batch.schema)
+
+
+class _Mender:
+    """Mends rows one after the other, and keeps what it did in a `Cleaned`."""
+
+    def __init__(self, cleaned: Cleaned, settings: CleanSettings, masks: Placeholders) -> None:
+        self._cleaned, self._masks, self._personal = cleaned, masks, settings.personal
+        self._rules, self._cells = mends(settings), cells_of(cleaned.source)
+
+    def mend(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the row's new cells."""
+        before, steps = self._cells.texts(row), list[Step]()
+        after = [self._ruled(held, steps) for held in before]
+        kinds = (
+            {kind for held in after for kind in self._masks.held(held.text.text)} if self._personal != "keep" else ()
+        )
+        if kinds:
+            steps = [Step(step.rule, step.role) for step in steps]  # without texts that hold what is not to be told
+            masked = [self._masked(held, steps) for held in after] if self._personal == "mask" else []
+            if all(masked) and masked:
+                after = [held for held in masked if held]
+            else:
+                self._cleaned.personal[number] = sorted(kinds)
+        if steps:
+            self._cleaned.steps[number] = steps
+        if after == before:
+            return {}
+        new = self._cells.put(row, after)
+        self._cleaned.cells[number] = new
+        return new
+
+    def _ruled(self, held: Held, steps: list[Step]) -> Held:
+        """The text after all rules, but those that its spans do not allow."""
+        for rule, mend in self._rules.items():
+            text = held.text.text
+            new = mend(text)
+            if new != text and (changed := kept(held, new)):
+                steps.append(Step(rule, held.role, text, new))
+                held = changed
+        return held
+
+    def _masked(self, held: Held, steps: list[Step]) -> Held | None:
+        """The text under placeholders; None where a value reaches over a span's border: the row cannot be kept."""
+        edits = self._masks.edits(held.text.text)
+        if not edits:
+            return held
+        steps.append(Step("personal", held.role, kinds=tuple(self._masks.held(held.text.text))))
+        return kept(held, edited_text(held.text.text, edits), edits)
+
+
+def edited_text(text: str, edits: Sequence[Edit]) -> str:
+    """Return a text with edits, given in order, applied to it."""
+    parts, at = list[str](), 0
+    for edit in edits:
+        parts += (text[at : edit.start], edit.new)
+        at = edit.end
+    return "".join([*parts, text[at:]])
+
+
+# --- what is written
+
+
+def _new(cleaned: Cleaned, alive: Alive, extra: np.ndarray) -> NewPart:
+    rows = np.concatenate([alive.rows, extra])
+    new = {**cleaned.cells, **{row: {**cleaned.cells.get(row, {}), **cells} for row, cells in alive.cells.items()}}
+    cells = {place: new[row] for place, row in enumerate(rows.tolist()) if row in new}
+    return NewPart(cleaned.part.name, cleaned.source, rows, cells)
+
+
+def _changes(cleaned: Cleaned, alive: Alive, extra: np.ndarray) -> Iterator[Change]:
+    """What became of each row, in order; then the rows that came again."""
+    names, split = cleaned.source.names, cleaned.part.name
+    wheres = list(places(cleaned.source)) if cleaned.steps or alive.dropped or alive.merged or len(extra) else []
+    for row in sorted({*cleaned.steps, *alive.dropped, *alive.merged}):
+        for step in cleaned.steps.get(row, ()) if row not in alive.dropped else ():
+            texts = {} if step.before is None else {"before": step.before, "after": step.after}
+            kinds = {"kinds": list(step.kinds)} if step.kinds else {}
+            yield Change(wheres[row], split, "changed", step.rule, {"column": names[step.role], **texts, **kinds})
+        if row in alive.merged:
+            yield Change(wheres[row], split, "changed", "duplicates", alive.merged[row])
+        if row in alive.dropped:
+            rule, told = alive.dropped[row]
+            yield Change(wheres[row], split, "dropped", rule, told)
+    for row in extra.tolist():
+        yield Change(wheres[row], split, "added", "balance")
