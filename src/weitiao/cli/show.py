@@ -40,7 +40,8 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = (), right: Iter
 
 def made(made: Made, folder: Path) -> None:
     """Print what a command of the workshop did to how many rows, and where the new data are."""
-    table([(name, f"{rows['before']:,} rows", f"{rows['after']:,} now") for name, rows in made.rows.items()])
+    table([(name, f"{rows['after']:,} rows", f"of {rows['before']:,}" if "before" in rows else "")
+           for name, rows in made.rows.items()])  # fmt: skip
     typer.echo(f"read as {made.task}: {made.columns}")
     rules = [(rule, *(counts.get(action, 0) for action in ACTIONS)) for rule, counts in made.changes.items()]
     typer.echo("")
@@ -48,7 +49,7 @@ def made(made: Made, folder: Path) -> None:
         table([(rule, *(f"{n:,}" if n else "" for n in counts)) for rule, *counts in rules], ("rule", *ACTIONS),
               right=[1, 2, 3])  # fmt: skip
     else:
-        typer.echo("Nothing had to be changed.")
+        typer.echo("No row was changed.")
     typer.echo(f"\ndata      {folder}\nchanges   {folder / 'changes.jsonl'}")
 
 

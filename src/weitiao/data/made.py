@@ -21,7 +21,7 @@ class Made:
     columns: str  # role: column (how it was told)
     settings: Mapping[str, Any]  # JSON values
     weitiao: str = ""  # the version that did it
-    rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # split -> before, after
+    rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # split -> before (where it was there), after
     changes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # rule -> changed, dropped, added -> rows
 
     def write(self, path: Path) -> None:

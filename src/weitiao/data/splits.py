@@ -84,14 +84,15 @@ def fingerprint(dataset: Dataset) -> str:
 
 def open_splits(
     settings: DataSettings, columns: Sequence[Column], *, base: Path = Path(), seed: int, layout: Layout | None = None,
-    without: Collection[str] = (),
+    without: Collection[str] = (), alike: np.ndarray | None = None,
 ) -> Splits:  # fmt: skip
     """Open the recipe's data as splits of role columns.
 
     A split that is not given as a file, or held by train's folder, is cut from train: seeded, stratified by label,
     whole groups, the same text never on both sides; which rows go where does not hang on the order of the file. Texts
     of train that stand in a given validation or test file are left out of train, with a warning. Rows at one of
-    `without` (``reviews.csv:12``) are not read.
+    `without` (``reviews.csv:12``) are not read. Rows of train with the same number in `alike` (shape (n,), 0 and above)
+    stay together, too.
     """
     tables = _tables(settings, base, layout, without)
     chosen = choose_columns(tables["train"], columns, laid_out(layout, settings.columns))
@@ -99,7 +100,7 @@ def open_splits(
     parts = {split: _part(split, table, chosen, columns, settings, base) for split, table in tables.items()}
     origin: dict[SplitName, str] = {split: part.name for split, part in parts.items()}
     findings += _keep_apart(parts, settings)
-    findings += _cut_missing(parts, origin, settings, columns, seed)
+    findings += _cut_missing(parts, origin, settings, columns, seed, alike)
     findings += _shorten(parts, origin, settings.max_examples, columns, seed)
     ordered = [split for split in SPLITS if split in parts]
     return Splits(
@@ -233,6 +234,7 @@ def _cut_missing(
     settings: DataSettings,
     columns: Sequence[Column],
     seed: int,
+    alike: np.ndarray | None,
 ) -> list[Finding]:
     shares: dict[SplitName, float] = {
         "validation": 0.0 if "validation" in parts else settings.validation_size,
@@ -246,7 +248,7 @@ def _cut_missing(
     whole = parts["train"]
     view = select_rows(whole.data, whole.rows, "cut") if len(whole.rows) < len(whole.data) else whole.data
     strata = strata_of(view, columns)
-    units, bound = _units(view, whole.keys, settings)
+    units, bound = _units(view, whole.keys, settings, None if alike is None else alike[whole.rows])
     keys = whole.keys if settings.duplicates == "together" else _each(whole.keys)
     placed = cut(units, strata, keys, validation=shares["validation"], test=shares["test"], seed=seed)
     how = (", stratified" if strata.any() else "") + (f", whole groups of '{settings.group}'" if settings.group else "")
@@ -282,9 +284,13 @@ def _size_finding(split: SplitName, chosen: np.ndarray, shares: Mapping[SplitNam
     return [Finding("warning", f"data.{split}_size", problem)]
 
 
-def _units(dataset: Dataset, keys: np.ndarray, settings: DataSettings) -> tuple[np.ndarray, bool]:
+def _units(
+    dataset: Dataset, keys: np.ndarray, settings: DataSettings, alike: np.ndarray | None
+) -> tuple[np.ndarray, bool]:
     """Number the rows by what must stay together; False where repeated texts could not be bound in with the groups."""
     texts = np.unique(keys, return_inverse=True)[1] if settings.duplicates == "together" else None
+    if alike is not None:
+        texts = alike if texts is None else _connected(texts, alike)
     if settings.group is None:
         return (np.arange(len(keys)) if texts is None else texts), True
     groups = _groups(dataset)

@@ -60,6 +60,11 @@ class NewPart:
     rows: np.ndarray  # int64: which rows of the part, in order; a row may come again
     cells: Mapping[int, Mapping[str, Any]]  # place in `rows` -> role -> new cell; none where a row stays as it was
 
+    def counts(self) -> dict[str, int]:
+        """Return how many rows it has, and had where it was there before."""
+        before = {"before": len(self.part)} if self.name == self.part.name else {}
+        return {**before, "after": len(self.rows)}
+
 
 def check_target(folder: Path) -> None:
     """Raise a `WeitiaoError` where new data cannot be written to `folder`."""
@@ -85,7 +90,7 @@ def write_data(
         for part in parts:
             name = FIRST if part.name == ALL else part.name
             _WRITERS[form](inside / f"{name}.{form}", part)
-        rows = {part.name: {"before": len(part.part), "after": len(part.rows)} for part in parts}
+        rows = {part.name: part.counts() for part in parts}
         told = {rule: dict(counts) for rule, counts in sums.items()}
         made = replace(made, weitiao=__version__, rows=rows, changes=told)
         made.write(inside / MADE)

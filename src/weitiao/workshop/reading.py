@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +147,10 @@ class Given:
     task: str | None
     base: Path
     recipe: Recipe | None = None
+
+    def with_settings(self, settings: DataSettings) -> Given:
+        """Return the same with other settings."""
+        return replace(self, settings=settings)
 
     def open(self) -> Opened:
         """Open all that is named, raising as `open_parts` does."""
