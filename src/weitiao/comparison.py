@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from weitiao import models
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import Run, find_run, holding
@@ -45,40 +47,45 @@ PAGE, NUMBERS, PLAN = "comparison.html", "comparison.json", "plan.json"
 OURS = {PAGE, NUMBERS, PLAN, BASELINES, "runs", "recipes", "lock"}
 WHY = "the comparison's"  # the origin of what it sets
 
-Named = str | Mapping[str, Any]  # a method: its name, or its name with options and a section `training`
+SECTIONS = ("training", "task", "data")  # of a recipe, in which a method may differ from the others
+CALLED = "as"  # what a method is called, where its name and options would not tell it
+
+Named = str | Mapping[str, Any]  # a method: its name, or its name with options, `SECTIONS` and `CALLED`
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method to compare, with what differs in the recipe's section `training` for it."""
+    """A method to compare, with what differs in the recipe for it."""
 
     method: Chosen
-    training: dict[str, Any] = field(default_factory=dict)
+    differs: dict[str, dict[str, Any]] = field(default_factory=dict)  # section -> key -> value
     given: dict[str, Any] = field(default_factory=dict)  # the options as they were written
+    called: str = ""
 
     @property
     def name(self) -> str:
         """Its name for people: ``lora (rank 4)``."""
         told = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in self._apart.items())
-        return self.method.name + (f" ({told})" if told else "")
+        return self.called or self.method.name + (f" ({told})" if told else "")
 
     @property
     def slug(self) -> str:
         """Its name as part of a folder's."""
-        told = "-".join([self.method.name, *(f"{key}-{_short(value)}" for key, value in self._apart.items())])
-        plain = re.sub(r"[^A-Za-z0-9.]+", "-", told).strip("-.")
+        apart = [self.called] if self.called else [f"{key}-{_short(value)}" for key, value in self._apart.items()]
+        plain = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([self.method.name, *apart])).strip("-.")
         return plain if len(plain) <= 60 else f"{plain[:50]}-{_digest(self._apart)[:8]}"
 
     @property
     def _apart(self) -> dict[str, Any]:
-        return {**self.given, **self.training}
+        return {**self.given, **{key: value for values in self.differs.values() for key, value in values.items()}}
 
     def recipe(self, shared: Recipe, seed: int, folder: Path) -> Recipe:
         """The recipe of a run: the shared one with this method, a seed of its own, and the splits that all have."""
         values = {"method": self.method.model_dump(mode="json"), "training.seed": seed, "data.seed": shared.data_seed,
                   "evaluation.baselines": False, "output": os.path.relpath(folder, shared.base)}  # fmt: skip
-        values |= {f"training.{key}": value for key, value in self.training.items()}
+        for section, own in self.differs.items():
+            values |= {f"{section}.{key}": value for key, value in own.items()}
         return shared.resolved({key: (value, WHY) for key, value in values.items()})
 
 
@@ -93,10 +100,12 @@ def compare(
 ) -> Compared:
     """Train each method with each seed, test every pair, and say which method to take.
 
-    `methods` are names, or dicts of a name with options and `training`: what differs in that section for this method.
-    `seeds` is their number, counted from the recipe's `training.seed`, or the seeds themselves. All runs have the same
-    splits. Each is an ordinary run in a process of its own; called again with the same `output` it goes on where it was
-    stopped. `skip_unfit` leaves out methods that do not fit the model or task; `show` tells progress on standard error.
+    `methods` are names, or dicts of a name with options, with sections `training`, `task` and `data` that hold what
+    differs for this method, and with what to call it: ``{"name": "full", "as": "focal", "task": {"focal": 2.0}}``.
+    `seeds` is their number, counted from the recipe's `training.seed`, or the seeds themselves. All runs are measured
+    on the same examples. Each is an ordinary run in a process of its own; called again with the same `output` it goes
+    on where it was stopped. `skip_unfit` leaves out methods that do not fit the model or task; `show` tells progress on
+    standard error.
     Raises `WeitiaoError` before the first run where anything is wrong, and `Interrupted` after ctrl-C or SIGTERM.
     """
     recipe = as_recipe(recipe)
@@ -117,6 +126,32 @@ def compare(
         return comparison.carry_out()
 
 
+def compare_data(
+    recipe: Recipe | Path | str | Mapping[str, Any],
+    sources: Mapping[str, str | Path],
+    seeds: int | Sequence[int] = 3,
+    *,
+    output: str | Path | None = None,
+    show: bool = False,
+) -> Compared:
+    """Train the recipe's method on several training data, told apart by a name each, and say which to take.
+
+    `sources` are what stands in `data.train`; paths are from the current folder. All must hold, or the recipe must
+    name, the same validation and test examples. As `compare` in all else.
+    """
+    recipe = as_recipe(recipe)
+    method = recipe.method.model_dump(mode="json")
+    named = [
+        {**method, CALLED: name, "data": {"train": _from(recipe.base, source)}} for name, source in sources.items()
+    ]
+    return compare(recipe, named, seeds, output=output, show=show)
+
+
+def _from(base: Path, source: str | Path) -> str:
+    """A path of the current folder as a recipe of the folder `base` names it; what is no path stays."""
+    return os.path.relpath(source, base) if Path(source).exists() else str(source)
+
+
 def as_candidates(methods: Sequence[Named]) -> list[Candidate]:
     """Check names and options; a `RecipeError` for an unknown one, for no method at all, or one that stands twice."""
     if isinstance(methods, str | Mapping):
@@ -124,7 +159,8 @@ def as_candidates(methods: Sequence[Named]) -> list[Candidate]:
     found: list[Candidate] = []
     for named in methods:
         candidate = _candidate(named)
-        if any((each.method, each.training) == (candidate.method, candidate.training) for each in found):
+        if any((each.method, each.differs) == (candidate.method, candidate.differs) or each.name == candidate.name
+               for each in found):  # fmt: skip
             raise RecipeError(f"'{candidate.name}' stands there twice", where="methods",
                               fix="Give one of them other options, such as {name: lora, rank: 4}.")  # fmt: skip
         found.append(candidate)
@@ -135,17 +171,21 @@ def as_candidates(methods: Sequence[Named]) -> list[Candidate]:
 
 def _candidate(named: Named) -> Candidate:
     given: Any = dict(named) if isinstance(named, Mapping) else named
-    training = given.pop("training", {}) if isinstance(given, dict) else {}
-    if not isinstance(training, Mapping) or "seed" in training:
-        raise RecipeError(f"found training: {training!r}", where="methods",
-                          fix="Write values of that section, but not the seed: {learning_rate: 0.001}.")  # fmt: skip
+    sections, called = {}, given.pop(CALLED, "") if isinstance(given, dict) else ""
+    for section in SECTIONS if isinstance(given, dict) else ():
+        own = given.pop(section, {})
+        if not isinstance(own, Mapping) or "seed" in own:
+            fix = "Write values of that section, but not the seed: {learning_rate: 0.001}."
+            raise RecipeError(f"found {section}: {own!r}", where="methods", fix=fix)
+        if own:
+            sections[section] = dict(own)
     try:
         method: Chosen = choose("method", given)
     except RecipeError as error:
         raise RecipeError(error.problem, where="methods", fix=error.fix) from None
     defaults = choose("method", method.name).options.model_dump(mode="json")
     changed = {k: v for k, v in method.options.model_dump(mode="json").items() if v != defaults[k]}
-    return Candidate(method, dict(training), changed)
+    return Candidate(method, sections, changed, str(called))
 
 
 def _seeds(seeds: int | Sequence[int], first: int) -> list[int]:
@@ -245,7 +285,19 @@ def _checked(
     if all(name == "train" for name in next(iter(ready.values())).features):
         raise DataError("there is neither a test nor a validation split to compare on", where="data",
                         fix="Set data.test_size, or give a file as data.test.")  # fmt: skip
+    _check_measured(ready)
     return ready, unfit
+
+
+def _check_measured(ready: Mapping[str, Preparation]) -> None:
+    """Raise a `DataError` where two methods would be measured on other examples."""
+    (first, one), *others = ready.items()
+    for name, other in others:
+        for split in ("validation", "test"):
+            ours, theirs = (each.splits.text_keys.get(split, np.empty(0)) for each in (one, other))
+            if not np.array_equal(ours, theirs):
+                raise DataError(f"{name} has other {split} examples than {first}", where="methods", fix="Name "
+                                "data.validation and data.test, or a folder of splits that are the same.")  # fmt: skip
 
 
 def _check_disk(folder: Path, ready: Mapping[str, Preparation], seeds: int) -> None:
@@ -367,7 +419,7 @@ class _Comparison:
         return self.recipe.evaluation.confidence
 
     def _row(self, candidate: Candidate, problems: Mapping[Path, str]) -> tuple[Row, list[Drawn]]:
-        known: dict[str, Any] = {"method": candidate.method.model_dump(mode="json"), "training": candidate.training}
+        known: dict[str, Any] = {"method": candidate.method.model_dump(mode="json"), "differs": candidate.differs}
         if candidate.name in self.unfit:
             return Row(candidate.name, problem=str(self.unfit[candidate.name]), **known), []
         attempts, drawn, runs = [], [], []

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weitiao.cli import options
-from weitiao.errors import WeitiaoError
 
 if TYPE_CHECKING:
     from weitiao.evaluation.compared import Compared
@@ -29,7 +28,7 @@ def compare(
         bool, typer.Option("--skip-unfit", help="Leave methods out that do not fit the model or the task.")
     ] = False,
     set_: options.Set = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> None:
     """Train several methods with several seeds, and tell which one to take.
@@ -39,6 +38,7 @@ def compare(
       weitiao compare recipe.yaml --methods full,head,lora
       weitiao compare recipe.yaml --methods "full,lora,{name: lora, rank: 4}" --seeds 5
       weitiao compare recipe.yaml --methods "full,{name: lora, training: {learning_rate: 0.001}}"
+      weitiao compare recipe.yaml --methods "full,{name: full, as: balanced, task: {class_weights: balanced}}"
 
     All are trained on the same splits. Stopped, by ctrl-C or otherwise, the same command goes on.
     """
@@ -46,14 +46,22 @@ def compare(
     from weitiao.cli import show
     from weitiao.recipe import Recipe
 
-    wanted = parsed_methods(methods or [])
+    wanted = options.parsed_list(methods or [], "--methods", "full,head,lora")
     compared = comparison.compare(
-        Recipe.read(recipe, set_ or ()), wanted, parsed_seeds(seeds), output=output, skip_unfit=skip_unfit,
+        Recipe.read(recipe, set_ or ()), wanted, options.parsed_seeds(seeds), output=output, skip_unfit=skip_unfit,
         show=not quiet,
     )  # fmt: skip
     if json_:
         show.as_json(compared.to_dict())
         return
+    tell(compared)
+
+
+def tell(compared: Compared) -> None:
+    """Print what a comparison found."""
+    from weitiao.cli import show
+    from weitiao.comparison import PAGE
+
     show.table(*table(compared), right=range(1, 6))
     for row in compared.rows:
         if row.why_not:
@@ -61,32 +69,7 @@ def compare(
     typer.echo("")
     for sentence in compared.advice:
         typer.echo(sentence)
-    typer.echo(f"\npage      {Path(compared.folder) / comparison.PAGE}")
-
-
-def parsed_methods(texts: list[str]) -> list[Any]:
-    """Read ``full,{name: lora, rank: 4}``, or YAML lists, as names and options."""
-    from weitiao.recipe.reading import parse_value
-
-    found: list[Any] = []
-    for text in texts:
-        for value in parse_value(f"[{text}]", "--methods"):
-            found += value if isinstance(value, list) else [value]
-    for value in found:
-        if not isinstance(value, str | dict):
-            raise WeitiaoError(f"found {value!r}", where="--methods", fix="Write names, such as full,head,lora.")
-    return found
-
-
-def parsed_seeds(text: str) -> int | list[int]:
-    """Read a number of seeds, or the seeds themselves: ``5,6,7``."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or ("," not in text and numbers[0] < 1):
-        raise WeitiaoError(f"found '{text}'", where="--seeds", fix="Give a number from 1 up, or the seeds: 0,1,2.")
-    return numbers if "," in text else numbers[0]
+    typer.echo(f"\npage      {Path(compared.folder) / PAGE}")
 
 
 def table(compared: Compared) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:

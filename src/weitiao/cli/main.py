@@ -15,6 +15,7 @@ from weitiao import __version__
 from weitiao.cli import (
     adapters,
     audit,
+    augment,
     check,
     clean,
     compare,
@@ -51,6 +52,7 @@ app.command("init")(init.init)
 app.command("audit")(audit.audit)
 app.command("clean")(clean.clean)
 app.command("split")(split.split)
+app.command("augment")(augment.augment)
 app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)

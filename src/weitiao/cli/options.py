@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from weitiao.errors import DataError, WeitiaoError
-from weitiao.recipe.reading import assign, parse_override
+from weitiao.recipe.reading import assign, parse_override, parse_value
 
 Set = Annotated[
     list[str] | None,
@@ -57,6 +57,29 @@ def section_values(given: list[str] | None, section: str) -> dict[str, Any]:
         key = key[1:] if len(key) > 1 and key[0] == section else key
         assign(values, key, value)
     return values
+
+
+def parsed_list(texts: list[str], option: str, example: str) -> list[Any]:
+    """Read ``full,{name: lora, rank: 4}``, or YAML lists, as names and options."""
+    found: list[Any] = []
+    for text in texts:
+        for value in parse_value(f"[{text}]", option):
+            found += value if isinstance(value, list) else [value]
+    for value in found:
+        if not isinstance(value, str | dict):
+            raise WeitiaoError(f"found {value!r}", where=option, fix=f"Write names, such as {example}.")
+    return found
+
+
+def parsed_seeds(text: str) -> int | list[int]:
+    """Read a number of seeds, or the seeds themselves: ``5,6,7``."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or ("," not in text and numbers[0] < 1):
+        raise WeitiaoError(f"found '{text}'", where="--seeds", fix="Give a number from 1 up, or the seeds: 0,1,2.")
+    return numbers if "," in text else numbers[0]
 
 
 def columns(given: list[str] | None) -> dict[str, str]:

@@ -41,9 +41,9 @@ def text_keys(
     return np.concatenate(parts).astype(np.uint64) if parts else np.empty(0, np.uint64)
 
 
-def text_key(text: str) -> int:
-    """Return the same number of one text."""
-    return int.from_bytes(_hash(text), "little")
+def text_key(*values: Any) -> int:
+    """Return the same number of one text, or of one row's values."""
+    return int.from_bytes(_hash(*values), "little")
 
 
 def _hash(*values: Any) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from weitiao.data.cut import cut, sample
 from weitiao.data.dialogue import asked
 from weitiao.data.formats.base import Layout
 from weitiao.data.formats.detect import splits_in
-from weitiao.data.keys import mixed, occurrences, text_keys
+from weitiao.data.keys import mixed, occurrences, text_key, text_keys
 from weitiao.data.labels import GROUP, label_codes, lines_where, rename
 from weitiao.data.table import Table, laid_out, locate, open_table
 from weitiao.errors import DataError
@@ -148,10 +148,21 @@ def _part(
 
 def input_keys(dataset: Dataset, columns: Sequence[Column]) -> np.ndarray:
     """Return `keys.text_keys` over what a model reads: all columns but the targets, of a dialogue what it is asked."""
-    own = [name for name in dataset.column_names if name not in (LINE, FILE, GROUP)]
+    return text_keys(dataset, *_inputs(dataset.column_names, columns))
+
+
+def input_key(row: Mapping[str, Any], columns: Sequence[Column]) -> int:
+    """Return the same number of one row: role -> cell, in the order of a data set's columns."""
+    names, read = _inputs(list(row), columns)
+    return text_key(*(read[name](row[name]) if name in read else row[name] for name in names))
+
+
+def _inputs(names: Sequence[str], columns: Sequence[Column]) -> tuple[list[str], dict[str, Callable[[Any], Any]]]:
+    """The columns that a model reads, and how those are read that are not taken as they are."""
+    own = [name for name in names if name not in (LINE, FILE, GROUP)]
     targets = {column.role for column in columns if column.target}
     dialogues = {column.role for column in columns if column.kind == "dialogue"}
-    return text_keys(dataset, [name for name in own if name not in targets] or own, dict.fromkeys(dialogues, asked))
+    return [name for name in own if name not in targets] or own, dict.fromkeys(dialogues, asked)
 
 
 # --- files given

@@ -36,7 +36,7 @@ class Row:
 
     name: str  # such as ``lora (rank 4)``
     method: dict[str, Any]  # as in a recipe
-    training: dict[str, Any] = field(default_factory=dict)  # what differs in the recipe's section for this method
+    differs: dict[str, dict[str, Any]] = field(default_factory=dict)  # section -> what differs in the recipe for it
     attempts: list[Attempt] = field(default_factory=list)
     learning_rate: float | None = None
     trainable: int | None = None

@@ -111,3 +111,10 @@ class AugmentSettings(Amount):
     0.2}]`."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of all that is drawn."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _doubled(cls, values: Any) -> Any:
+        """As many again where nothing is said of how many."""
+        said = isinstance(values, dict) and any(values.get(name) for name in ("factor", "per_class", "balance"))
+        return values if said or not isinstance(values, dict) else {**values, "factor": 1.0}

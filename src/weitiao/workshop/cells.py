@@ -29,6 +29,7 @@ class Held:
     text: Text
     place: int = 0
     needed: bool = False  # whether it must not become empty: tags, or other texts, belong to it
+    target: bool = False  # whether it is learned to be written
 
 
 class Cells(Protocol):
@@ -76,9 +77,10 @@ class PlainCells:
         items = _items(column, row)
         several = isinstance(items, list)
         found = items if isinstance(items, list) else [items]
+        targets = _said(row[column.role]) if column.kind == "dialogue" else [column.target] * len(found)
         return [
-            Held(column.role, Text(text), place, needed=several)
-            for place, text in enumerate(found)
+            Held(column.role, Text(text), place, needed=several, target=target)
+            for place, (text, target) in enumerate(zip(found, targets, strict=True))
             if isinstance(text, str) and text
         ]
 
@@ -132,6 +134,12 @@ def _contents(message: Mapping[str, Any]) -> list[Any]:
     if isinstance(content, list):
         return [part.get("text") for part in content if isinstance(part, dict)]
     return [content]
+
+
+def _said(messages: str | None) -> list[bool]:
+    """Whether each of a dialogue's texts is the assistant's."""
+    read = json.loads(messages or "[]")
+    return [message.get("role") == "assistant" for message in read for _ in _contents(message)]
 
 
 def _is_json(text: str) -> bool:

@@ -97,12 +97,11 @@ def write_data(
     return made
 
 
-def form_for(source: str, parts: Sequence[Part]) -> FileFormat:
-    """Return the format that new data has unless it is named: CSV where the source is CSV, else JSON Lines."""
-    plain = source.lower().endswith((".csv", ".tsv"))
-    return (
-        "csv" if plain and not any(column.kind == "dialogue" for part in parts for column in part.columns) else "jsonl"
-    )
+def form_for(parts: Sequence[Part]) -> FileFormat:
+    """Return the format that new data has unless it is named: CSV where all of it is, else JSON Lines."""
+    dialogues = any(column.kind == "dialogue" for part in parts for column in part.columns)
+    tables = all(part.table.name.lower().endswith((".csv", ".tsv")) for part in parts)
+    return "csv" if tables and not dialogues else "jsonl"
 
 
 # --- rows

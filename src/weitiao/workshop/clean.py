@@ -84,7 +84,7 @@ def clean(
             out,
             [_new(*each) for each in zip(cleaned, alive, extra, strict=True)],
             chain.from_iterable(_changes(*each) for each in zip(cleaned, alive, extra, strict=True)),
-            made, form=form or form_for(asked.source, opened.parts),
+            made, form=form or form_for(opened.parts),
         )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def split(
     told = {name: getattr(chosen, name) for name in OWN} | {"seed": seed, "near": near}
     made = Made("split", asked.source, opened.task, str(opened.columns), told)
     parts = [_part(name, splits, opened) for name in splits]
-    return write_data(out, parts, _left_out(parts, opened), made, form=form or form_for(asked.source, opened.parts))
+    return write_data(out, parts, _left_out(parts, opened), made, form=form or form_for(opened.parts))
 
 
 def _settings(data: DataSettings, changed: Mapping[str, Any]) -> DataSettings:

@@ -1,0 +1,209 @@
+"""`augment`: more training examples made of those that are there; validation and test stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from weitiao import registry
+from weitiao.data.labels import label_codes
+from weitiao.data.made import Made
+from weitiao.data.splits import input_key, input_keys
+from weitiao.errors import DataError, RecipeError
+from weitiao.recipe import AugmentSettings, Recipe
+from weitiao.recipe.messages import explain
+from weitiao.workshop.augment import Operator, how_many, rows
+from weitiao.workshop.augment.base import Text
+from weitiao.workshop.cells import Cells, Held, cells_of
+from weitiao.workshop.changes import FIRST, Change, FileFormat, NewPart, check_target, form_for, places, write_data
+from weitiao.workshop.reading import ALL, Named, Opened, Part, given
+
+LATER = 1 << 31  # added to the number of a copy where it is not its text that is drawn
+TRIES = 4  # draws for an example that is not there already, before a row is passed over
+
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class NewExample:
+    """A new example."""
+
+    row: int  # of the training split, that it was made of
+    operator: str
+    cells: Mapping[str, Any]  # role -> new cell
+
+
+def augment(
+    source: str | Path | Recipe,
+    out: str | Path,
+    settings: AugmentSettings | Mapping[str, Any] | None = None,
+    *,
+    all_train: bool = False,
+    task: str | None = None,
+    columns: Named | None = None,
+    label_separator: str | None = None,
+    form: FileFormat | None = None,
+    tell: Tell | None = None,
+) -> Made:
+    """Write data with more training examples to the new folder `out`: those there are, then the new ones.
+
+    `source` is a folder of splits, or a recipe that names the splits, whose section `augment` says what to do;
+    `settings` go before it. Data that are not split are refused, as copies of what is tested on would be trained on;
+    `all_train` says that all of them are for training. A new example is never a text that is there already, in any
+    split. Labels stay; entities and answers move with the text. Raises `WeitiaoError` for settings, data, or a folder
+    that is there; nothing is written then.
+    """
+    out = Path(out)
+    check_target(out)
+    asked = given(source, task=task, columns=columns, separator=label_separator)
+    chosen = settings_of(asked.recipe, settings)
+    operators = [registry.get("operator", each.name)(each.options) for each in chosen.operators]
+    opened = asked.open()
+    train = training_part(opened, asked.source, all_train=all_train)
+    new = list(_Maker(opened, train, operators, chosen, tell).make())
+    form = form or form_for(opened.parts)
+    made = Made("augment", asked.source, opened.task, str(opened.columns), chosen.model_dump(mode="json"))
+    parts = [_with_new(part, new if part is train else []) for part in opened.parts]
+    return write_data(out, parts, _changes(train, new, form), made, form=form)
+
+
+def settings_of(recipe: Recipe | None, given: AugmentSettings | Mapping[str, Any] | None) -> AugmentSettings:
+    """Return the recipe's section with what is given before it; a `RecipeError` names what is wrong with it."""
+    if isinstance(given, AugmentSettings):
+        return given
+    own = recipe.augment.model_dump(mode="json") if recipe and recipe.augment else {}
+    if given and {"factor", "per_class", "balance"} & given.keys():  # one says how many
+        own = {key: value for key, value in own.items() if key not in ("factor", "per_class", "balance", "most")}
+    try:
+        return AugmentSettings.model_validate({**own, **(given or {})})
+    except ValidationError as error:
+        raise explain(error, AugmentSettings, ("augment",)) from None
+
+
+def training_part(opened: Opened, source: str, *, all_train: bool) -> Part:
+    """Return what is trained on; a `DataError` where data are not split and it is not said that all of them are."""
+    own = {part.name: part for part in opened.parts}
+    if "train" in own:
+        return own["train"]
+    if ALL in own and all_train:
+        return own[ALL]
+    if ALL in own:
+        raise DataError("is not split, and new examples made of what is tested on would be trained on", where=source,
+                        fix=f"Split it first: `weitiao split {source} --out FOLDER`. Or say --all-train.")  # fmt: skip
+    raise DataError(f"holds no training split, only {', '.join(own)}", where=source)
+
+
+class _Maker:
+    """Makes new examples, row by row; what it makes hangs on settings and data alone."""
+
+    def __init__(
+        self, opened: Opened, train: Part, operators: Sequence[Operator], settings: AugmentSettings, tell: Tell | None
+    ) -> None:
+        self._train, self._operators, self._settings, self._tell = train, operators, settings, tell
+        self._cells: Cells = cells_of(train, tokens="joined")
+        self._columns = train.columns
+        self._known = {int(key) for part in opened.parts for key in input_keys(part.dataset, part.columns).tolist()}
+        self._labels = _labels(train)
+        self._whole = _whole_labels(train) if any(operator.partner for operator in operators) else []
+        self._like: dict[str, list[int]] = {}
+        for number, label in enumerate(self._whole):
+            self._like.setdefault(label, []).append(number)
+
+    def make(self) -> Iterator[NewExample]:
+        """Yield all new examples, those of a row after those of the rows before."""
+        counts = how_many(self._labels, self._settings, self._settings.seed)
+        for number, row in enumerate(self._train.dataset):
+            if self._tell and number % 500 == 0:
+                self._tell("making examples", number, len(self._train))
+            for copy in range(int(counts[number])):
+                if new := self._one(number, row, copy):
+                    yield new
+
+    def _one(self, number: int, row: Mapping[str, Any], copy: int) -> NewExample | None:
+        """A new example of a row that is not there yet: by the operator whose turn it is, else by the next ones."""
+        for operator in self._turns(number, copy):
+            for draw in range(TRIES):
+                random = rows(self._settings.seed, number, copy * TRIES + draw)
+                cells = self._changed(operator, row, number, random)
+                if cells is None:
+                    break  # nothing in it that this operator could change
+                key = input_key({**row, **cells}, self._columns)
+                if key not in self._known:
+                    self._known.add(key)
+                    return NewExample(number, operator.name, cells)
+        return None
+
+    def _turns(self, number: int, copy: int) -> list[Operator]:
+        """The operator whose turn it is, and the others in an order drawn for this example."""
+        turn = (number + copy) % len(self._operators)
+        order = rows(self._settings.seed, number, LATER + copy).permutation(len(self._operators)).tolist()
+        return [
+            self._operators[place] for place in sorted(order, key=lambda place: (place != turn, order.index(place)))
+        ]
+
+    def _changed(
+        self, operator: Operator, row: Mapping[str, Any], number: int, random: np.random.Generator
+    ) -> dict[str, Any] | None:
+        """The row's new cells; None where none of its texts could be changed."""
+        texts = self._cells.texts(row)
+        other = self._partner(number, random) if operator.partner else None
+        changed = [self._applied(operator, held, random, other) for held in texts]
+        if all(new is None for new in changed):
+            return None
+        return self._cells.put(row, [new or held for new, held in zip(changed, texts, strict=True)])
+
+    def _applied(
+        self, operator: Operator, held: Held, random: np.random.Generator, other: Mapping[str, Text] | None
+    ) -> Held | None:
+        """A text that is read, changed; None for one that is to be written, or that stays."""
+        if held.target or not held.text.text.strip() or (operator.partner and not other):
+            return None
+        text = operator(held.text, random, other.get(held.role) if other else None)
+        return None if text is None or not text.text.strip() else replace(held, text=text)
+
+    def _partner(self, number: int, random: np.random.Generator) -> dict[str, Text]:
+        """The texts of another row with the same label; none where there is no such row."""
+        like = self._like[self._whole[number]]
+        if len(like) < 2:
+            return {}
+        drawn = like[int(random.integers(len(like) - 1))]
+        row = self._train.dataset[drawn if drawn != number else like[-1]]
+        return {held.role: held.text for held in self._cells.texts(row) if not held.target and not held.text.spans}
+
+
+def _labels(part: Part) -> list[str]:
+    """What counts as a row's class: its label, the rarest of several; the same for all where there are no labels."""
+    if part.label is None:
+        return [""] * len(part)
+    codes, names = label_codes(part.dataset)
+    return [names[code] if code < len(names) else "" for code in codes.tolist()]
+
+
+def _whole_labels(part: Part) -> list[str]:
+    """What stands for all labels of each row."""
+    if part.label is None:
+        raise RecipeError("an operator puts two texts of the same label together, and there are no labels",
+                          where="augment.operators", fix="Leave `concatenate` out.")  # fmt: skip
+    return [str(value) for value in part.dataset["label"]]
+
+
+# --- what is written
+
+
+def _with_new(part: Part, new: Sequence[NewExample]) -> NewPart:
+    count = len(part)
+    made_of = np.concatenate([np.arange(count), np.array([each.row for each in new], np.int64)])
+    return NewPart(part.name, part, made_of, {count + place: each.cells for place, each in enumerate(new)})
+
+
+def _changes(train: Part, new: Sequence[NewExample], form: FileFormat) -> Iterator[Change]:
+    wheres = list(places(train)) if new else []
+    name = FIRST if train.name == ALL else train.name
+    for place, each in enumerate(new, start=len(train)):
+        told = {"row_of_file": place + 1, "file": f"{name}.{form}"}
+        yield Change(wheres[each.row], train.name, "added", each.operator, told)
