@@ -126,32 +126,6 @@ def compare(
         return comparison.carry_out()
 
 
-def compare_data(
-    recipe: Recipe | Path | str | Mapping[str, Any],
-    sources: Mapping[str, str | Path],
-    seeds: int | Sequence[int] = 3,
-    *,
-    output: str | Path | None = None,
-    show: bool = False,
-) -> Compared:
-    """Train the recipe's method on several training data, told apart by a name each, and say which to take.
-
-    `sources` are what stands in `data.train`; paths are from the current folder. All must hold, or the recipe must
-    name, the same validation and test examples. As `compare` in all else.
-    """
-    recipe = as_recipe(recipe)
-    method = recipe.method.model_dump(mode="json")
-    named = [
-        {**method, CALLED: name, "data": {"train": _from(recipe.base, source)}} for name, source in sources.items()
-    ]
-    return compare(recipe, named, seeds, output=output, show=show)
-
-
-def _from(base: Path, source: str | Path) -> str:
-    """A path of the current folder as a recipe of the folder `base` names it; what is no path stays."""
-    return os.path.relpath(source, base) if Path(source).exists() else str(source)
-
-
 def as_candidates(methods: Sequence[Named]) -> list[Candidate]:
     """Check names and options; a `RecipeError` for an unknown one, for no method at all, or one that stands twice."""
     if isinstance(methods, str | Mapping):

@@ -43,6 +43,8 @@ def made(made: Made, folder: Path) -> None:
     table([(name, f"{rows['after']:,} rows", f"of {rows['before']:,}" if "before" in rows else "")
            for name, rows in made.rows.items()])  # fmt: skip
     typer.echo(f"read as {made.task}: {made.columns}")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
     rules = [(rule, *(counts.get(action, 0) for action in ACTIONS)) for rule, counts in made.changes.items()]
     typer.echo("")
     if rules:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ class Made:
     task: str
     columns: str  # role: column (how it was told)
     settings: Mapping[str, Any]  # JSON values
+    notes: Sequence[str] = ()  # what is to be told of it
     weitiao: str = ""  # the version that did it
     rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # split -> before (where it was there), after
     changes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # rule -> changed, dropped, added -> rows

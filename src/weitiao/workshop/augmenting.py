@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from weitiao import registry
+from weitiao.data.arrow import arrow_batches
 from weitiao.data.labels import label_codes
 from weitiao.data.made import Made
 from weitiao.data.splits import input_key, input_keys
@@ -24,6 +26,7 @@ from weitiao.workshop.changes import FIRST, Change, FileFormat, NewPart, check_t
 from weitiao.workshop.reading import ALL, Named, Opened, Part, given
 
 LATER = 1 << 31  # added to the number of a copy where it is not its text that is drawn
+AGAIN = 3  # times that all rows are gone over for what other rows could not give
 TRIES = 4  # draws for an example that is not there already, before a row is passed over
 
 Tell = Callable[[str, int, int], None]
@@ -65,9 +68,12 @@ def augment(
     operators = [registry.get("operator", each.name)(each.options) for each in chosen.operators]
     opened = asked.open()
     train = training_part(opened, asked.source, all_train=all_train)
-    new = list(_Maker(opened, train, operators, chosen, tell).make())
+    maker = _Maker(opened, train, operators, chosen, tell)
+    new = list(maker.make())
     form = form or form_for(opened.parts)
-    made = Made("augment", asked.source, opened.task, str(opened.columns), chosen.model_dump(mode="json"))
+    told = chosen.model_dump(mode="json")
+    made = Made("augment", asked.source, opened.task, str(opened.columns), told,
+                notes=[*map(str, opened.notes), *maker.notes()])  # fmt: skip
     parts = [_with_new(part, new if part is train else []) for part in opened.parts]
     return write_data(out, parts, _changes(train, new, form), made, form=form)
 
@@ -115,14 +121,39 @@ class _Maker:
             self._like.setdefault(label, []).append(number)
 
     def make(self) -> Iterator[NewExample]:
-        """Yield all new examples, those of a row after those of the rows before."""
+        """Yield all new examples; what a row cannot give is made of other rows of its class, as far as these can."""
         counts = how_many(self._labels, self._settings, self._settings.seed)
-        for number, row in enumerate(self._train.dataset):
-            if self._tell and number % 500 == 0:
-                self._tell("making examples", number, len(self._train))
+        self.asked, self.missing = int(counts.sum()), Counter[str]()
+        for number, row in self._rows():
             for copy in range(int(counts[number])):
                 if new := self._one(number, row, copy):
                     yield new
+                else:
+                    self.missing[self._labels[number]] += 1
+        for again in range(AGAIN):
+            for number, row in self._rows() if self.missing.total() else ():
+                label = self._labels[number]
+                if self.missing[label] and (new := self._one(number, row, int(counts[number]) + again)):
+                    self.missing[label] -= 1
+                    yield new
+
+    def notes(self) -> list[str]:
+        """What is to be told once all are made."""
+        missing = self.missing.total()
+        if not missing:
+            return []
+        return [
+            f"{self.asked - missing:,} of {self.asked:,} new examples could be made: the operators can change no more"
+        ]
+
+    def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        number = 0
+        for batch in arrow_batches(self._train.dataset, self._train.dataset.column_names):
+            if self._tell:
+                self._tell("making examples", number, len(self._train))
+            for row in batch.to_pylist():
+                yield number, row
+                number += 1
 
     def _one(self, number: int, row: Mapping[str, Any], copy: int) -> NewExample | None:
         """A new example of a row that is not there yet: by the operator whose turn it is, else by the next ones."""

@@ -79,7 +79,8 @@ def clean(
         alive = drop_rows([each.part for each in cleaned], chosen, [each.personal for each in cleaned])
         extra = [repeats(each.part, left.rows, chosen) for each, left in zip(cleaned, alive, strict=True)]
         steps.told("writing")
-        made = Made("clean", asked.source, opened.task, str(opened.columns), chosen.model_dump(mode="json"))
+        told, notes = chosen.model_dump(mode="json"), [*map(str, opened.notes)]
+        made = Made("clean", asked.source, opened.task, str(opened.columns), told, notes)
         return write_data(
             out,
             [_new(*each) for each in zip(cleaned, alive, extra, strict=True)],
