@@ -47,23 +47,24 @@ def guess_task(table: Table, named: Mapping[str, Any]) -> str:
     return _by_label(table, named)
 
 
-TELLING: dict[str, tuple[frozenset[str], ...]] = {  # one name of each set must be there
-    "question-answering": (
+Names = tuple[frozenset[str], ...]
+TELLING: dict[str, tuple[Names, ...]] = {  # of one of the forms one name of each set must be there
+    "question-answering": ((
         frozenset({"question", "问题"}), frozenset({"context", "passage", "文章"}),
         frozenset({"answer_starts", "answer_start", "answers"}),
-    ),
+    ),),
     "token-classification": (
-        frozenset({"tokens", "words", "text", "sentence"}),
-        frozenset({"tags", "ner_tags", "entities", "spans", "实体"}),
+        (frozenset({"tokens", "words"}), frozenset({"tags", "ner_tags"})),
+        (frozenset({"text", "sentence"}), frozenset({"ner_tags", "entities", "spans", "实体"})),
     ),
-    "generative-qa": (frozenset({"question", "qtext", "问题"}), frozenset({"answers", "answer", "答案", "回答"})),
-    "text2text-generation": (frozenset({"input", "source", "输入"}), frozenset({"target", "output", "输出"})),
+    "generative-qa": ((frozenset({"question", "qtext", "问题"}), frozenset({"answers", "answer", "答案", "回答"})),),
+    "text2text-generation": ((frozenset({"input", "source", "输入"}), frozenset({"target", "output", "输出"})),),
 }  # fmt: skip
 
 
 def _has_all(task: str, columns: Iterable[str]) -> bool:
     there = set(columns)
-    return all(there & names for names in TELLING[task])
+    return any(all(there & names for names in form) for form in TELLING[task])
 
 
 def _by_label(table: Table, named: Mapping[str, Any]) -> str:

@@ -115,7 +115,8 @@ def records(part: NewPart) -> Iterator[dict[str, Any]]:
         rows = part.rows[start : start + CHUNK]
         for place, record in enumerate(_read(part.part, rows, columns), start):
             for role, cell in part.cells.get(place, {}).items():
-                record[_column(part.part, role)] = cell
+                name = _column(part.part, role)
+                record[name] = _typed(cell, record[name])
             yield {name: _value(value, nested=name not in texts) for name, value in record.items()}
 
 
@@ -143,6 +144,15 @@ def _column(part: Part, role: str) -> str:
         raise DataError(f"the role {role} is held by {len(name)} columns, which cannot be written", where=part.name,
                         fix="Put them into one column first.")  # fmt: skip
     return name
+
+
+def _typed(cell: Any, before: Any) -> Any:
+    """A new cell with numbers where there were numbers: roles hold them as text."""
+    if isinstance(cell, list) and isinstance(before, list):
+        return [_typed(each, before[0] if before else "") for each in cell]
+    if isinstance(cell, str) and isinstance(before, int | float) and not isinstance(before, bool):
+        return type(before)(cell)
+    return cell
 
 
 def _value(value: Any, *, nested: bool) -> Any:

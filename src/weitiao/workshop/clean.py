@@ -76,7 +76,9 @@ def clean(
     with tempfile.TemporaryDirectory(prefix="weitiao-") as folder:
         cleaned = [_mended(part, chosen, masks, Path(folder) / f"{part.name}.arrow", steps) for part in opened.parts]
         steps.told("choosing rows")
-        alive = drop_rows([each.part for each in cleaned], chosen, [each.personal for each in cleaned])
+        alive = drop_rows(
+            [each.part for each in cleaned], chosen, [each.personal for each in cleaned], opened.separator
+        )
         extra = [repeats(each.part, left.rows, chosen) for each, left in zip(cleaned, alive, strict=True)]
         steps.told("writing")
         told, notes = chosen.model_dump(mode="json"), [*map(str, opened.notes)]

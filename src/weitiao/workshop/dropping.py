@@ -49,9 +49,10 @@ class Alive:
 
 
 def drop_rows(
-    parts: Sequence[Part], settings: CleanSettings, personal: Sequence[Mapping[int, list[str]]]
+    parts: Sequence[Part], settings: CleanSettings, personal: Sequence[Mapping[int, list[str]]], separator: str | None
 ) -> list[Alive]:
-    """Return what is left of each part. `personal`: rows with personal data that may not stay, by the part.
+    """Return what is left of each part. `personal`: rows with personal data that may not stay, by the part;
+    `separator`: what cuts label cells.
 
     Raises a `DataError` where nothing is left of a part, or rows that cannot be merged are to be.
     """
@@ -61,7 +62,7 @@ def drop_rows(
             each.drop([row], "personal", kinds=kinds)
         _by_itself(each, settings)
         _contradictions(each, settings)
-        _duplicates(each, settings)
+        _duplicates(each, settings, separator)
     if settings.near_duplicates:
         _near(left)
     if settings.leakage:
@@ -128,7 +129,7 @@ def _contradictions(left: Alive, settings: CleanSettings) -> None:
         left.drop(losing, "contradictions", labels=told)
 
 
-def _duplicates(left: Alive, settings: CleanSettings) -> None:
+def _duplicates(left: Alive, settings: CleanSettings, separator: str | None) -> None:
     part = left.part
     if settings.duplicates == "keep":
         return None
@@ -136,23 +137,25 @@ def _duplicates(left: Alive, settings: CleanSettings) -> None:
         if _one_label(part):
             raise DataError("rows have one label each, which cannot be merged", where="clean.duplicates",
                             fix="Use drop; or say what cuts label cells: data.label_separator.")  # fmt: skip
-        return _merge(left)
+        return _merge(left, separator)
     roles = [name for name in part.dataset.column_names if name not in (LINE, FILE)]
     first = _first_of(text_keys(part.dataset, roles), left.alive)
     _drop_later(left, first, "duplicates")
     return None
 
 
-def _merge(left: Alive) -> None:
+def _merge(left: Alive, separator: str | None) -> None:
     """Give the first of the rows with one text the labels of all."""
     part = left.part
+    cells = part.table.dataset.data.schema.field(part.names["label"]).type if separator else None
+    join = separator.join if separator and pa.types.is_string(cells) else list
     keys = input_keys(part.dataset, part.columns)
     for members in _groups(keys, left.alive):
         rows = part.dataset.select_columns(["label", LINE, FILE]).select(members.tolist())
         labels = list(dict.fromkeys(label for cell in rows["label"] for label in cell or []))
         first = int(members[0])
         if labels != (rows["label"][0] or []):
-            left.cells[first] = {"label": labels}
+            left.cells[first] = {"label": join(labels)}
             left.merged[first] = {"labels": labels}
         where = f"{rows[0][FILE]}:{rows[0][LINE]}"
         left.drop(members[1:], "duplicates", of=where)
@@ -178,7 +181,7 @@ def _leaks(parts: Sequence[Alive]) -> None:
 def _drop_shared(parts: Sequence[Alive], keys: Sequence[np.ndarray], rule: str) -> None:
     """Leave out of each part what a later one holds, too."""
     for number, each in enumerate(parts):
-        for later in range(number + 1, len(parts)):
+        for later in range(len(parts) - 1, number, -1):  # test before validation
             shared = np.flatnonzero(np.isin(keys[number], keys[later][parts[later].alive]))
             each.drop(shared, rule, also_in=parts[later].part.name)
 

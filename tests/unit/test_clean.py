@@ -1,0 +1,413 @@
+"""Cleaning does what its rules say, tells each change, and never writes what it is to hide."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+from weitiao.data import open_splits
+from weitiao.data.made import Made
+from weitiao.errors import DataError, RecipeError, WeitiaoError
+from weitiao.recipe import CleanSettings, DataSettings, Recipe
+from weitiao.tasks.text_classification import TextClassification
+from weitiao.workshop.clean import clean
+from weitiao.workshop.masking import Placeholders, same
+from weitiao.workshop.mending import encoding, markup, spaces, width
+
+OFF = {
+    "encoding": False, "control": False, "markup": False, "unicode": "keep", "spaces": False, "empty": False,
+    "contradictions": "keep", "duplicates": "keep", "leakage": False,
+}  # fmt: skip
+
+
+def table(path, rows, header=("text", "label")):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return str(path)
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def read(folder, split="train"):
+    if (path := folder / f"{split}.csv").exists():
+        return list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+    return [json.loads(line) for line in (folder / f"{split}.jsonl").read_text("utf-8").splitlines()]
+
+
+def changes(folder):
+    return [json.loads(line) for line in (folder / "changes.jsonl").read_text("utf-8").splitlines()]
+
+
+def texts(folder, split="train"):
+    return [row["text"] for row in read(folder, split)]
+
+
+PLAIN = [(f"the parcel number {number} came late", "late" if number % 2 else "early") for number in range(6)]
+
+
+# --- texts
+
+
+def test_each_rule_mends_and_tells_and_the_file_stays(tmp_path):
+    broken = [
+        ("the cafÃ© is closed", "x"), ("浣犲ソ浣犲ソ浣犲ソ", "x"), ("zero\u200bwidth", "x"),
+        ("a <b>bold</b> &amp; free<br>claim<!-- no -->", "x"), ("ＡＢＣ１２，好", "x"),
+        ("  two  blanks\u3000here ", "x"),
+    ]  # fmt: skip
+    path = tmp_path / "a.csv"
+    source = table(path, [*broken, *PLAIN])
+    before = path.read_bytes()
+    made = clean(source, tmp_path / "new")
+    assert path.read_bytes() == before
+    assert texts(tmp_path / "new")[:6] == [
+        "the café is closed", "你好你好你好", "zerowidth", "a bold & free\nclaim", "ABC12，好", "two blanks here",
+    ]  # fmt: skip
+    told = changes(tmp_path / "new")
+    assert [(each["row"], each["rule"]) for each in told] == [
+        ("a.csv:2", "encoding"), ("a.csv:3", "encoding"), ("a.csv:4", "control"), ("a.csv:5", "markup"),
+        ("a.csv:6", "unicode"), ("a.csv:7", "spaces"),
+    ]  # fmt: skip
+    assert told[0] == {"row": "a.csv:2", "split": "data", "action": "changed", "rule": "encoding", "column": "text",
+                       "before": "the cafÃ© is closed", "after": "the café is closed"}  # fmt: skip
+    assert made.rows == {"data": {"before": 12, "after": 12}}
+    assert made.changes["encoding"] == {"changed": 2}
+    assert Made.read(tmp_path / "new") == made
+
+
+def test_with_all_rules_off_nothing_changes(tmp_path):
+    rows = [(" a <b>b</b>\u200b ", "x"), (" a <b>b</b>\u200b ", "x"), ("", "y")]
+    made = clean(table(tmp_path / "a.csv", rows), tmp_path / "new", OFF)
+    assert [tuple(row.values()) for row in read(tmp_path / "new")] == rows
+    assert changes(tmp_path / "new") == []
+    assert made.changes == {}
+
+
+@pytest.mark.parametrize(
+    ("mend", "before", "after"),
+    [
+        (markup, "if a < b and c > d", "if a < b and c > d"),
+        (markup, "I <3 you & AT&T &notit", "I <3 you & AT&T &notit"),
+        (markup, "<p>one</p><p>two</p><script>x()</script>", "one\ntwo\n"),
+        (markup, "<td>1</td><td>2</td>", "1 2 "),
+        (spaces, "def f(x):\r\n    return  x  \r\n\r\n\r\n\r\ny", "def f(x):\n    return x\n\ny"),
+        (spaces, "    indented\n    block\n", "    indented\n    block"),
+        (width, "（Ｇ２０）！", "（G20）！"),
+        (encoding, "schÃ¶n", "schön"),
+    ],
+)
+def test_what_a_rule_mends_and_what_it_leaves(mend, before, after):
+    assert mend(before) == after
+    assert mend(after) == after
+
+
+def test_nfkc_and_simplified_are_chosen(tmp_path):
+    pytest.importorskip("opencc")
+    source = table(tmp_path / "a.csv", [("價錢①，", "x"), ("b", "y")])
+    clean(source, tmp_path / "new", {"unicode": "nfkc", "simplified": True})
+    assert texts(tmp_path / "new")[0] == "价钱1,"
+
+
+# --- rows
+
+
+def test_rows_are_dropped_by_themselves(tmp_path):
+    rows = [("", "x"), ("good text here", ""), ("ab", "x"), ("a very long text " * 9, "x"), ("!!! ??? ... a", "x"),
+            ("привет как дела", "x"), ("a usual text", "x")]  # fmt: skip
+    made = clean(table(tmp_path / "a.csv", rows), tmp_path / "new",
+                 {"shortest": 5, "longest": 60, "letters": 0.5, "scripts": ["Latin"]})  # fmt: skip
+    assert texts(tmp_path / "new") == ["a usual text"]
+    assert [(each["row"], each["rule"]) for each in changes(tmp_path / "new")] == [
+        ("a.csv:2", "empty"), ("a.csv:3", "empty"), ("a.csv:4", "length"), ("a.csv:5", "length"),
+        ("a.csv:6", "letters"), ("a.csv:7", "scripts"),
+    ]  # fmt: skip
+    assert made.changes["empty"] == {"dropped": 2}
+
+
+@pytest.mark.parametrize(
+    ("how", "left"),
+    [
+        ("majority", ["a", "A ", "one", "two"]),
+        ("drop", ["one", "two"]),
+        ("keep", ["a", "A ", "a", "tie", "tie", "one", "two"]),
+    ],
+)
+def test_contradictions_are_resolved(tmp_path, how, left):
+    rows = [("a", "x"), ("A ", "x"), ("a", "y"), ("tie", "x"), ("tie", "y"), ("one", "x"), ("two", "y")]
+    clean(table(tmp_path / "a.csv", rows), tmp_path / "new", {**OFF, "contradictions": how})
+    assert texts(tmp_path / "new") == left
+    if how == "majority":
+        told = changes(tmp_path / "new")
+        assert [(each["row"], each["labels"]) for each in told] == [
+            ("a.csv:4", {"x": 2, "y": 1}), ("a.csv:5", {"x": 1, "y": 1}), ("a.csv:6", {"x": 1, "y": 1}),
+        ]  # fmt: skip
+
+
+def test_duplicates_are_dropped_once_texts_are_mended(tmp_path):
+    rows = [("the room was clean", "x"), ("THE ROOM\u200b was  clean", "x"), ("the room was clean", "y"), ("b", "y")]
+    made = clean(table(tmp_path / "a.csv", rows), tmp_path / "new", {"contradictions": "keep"})
+    assert texts(tmp_path / "new") == ["the room was clean", "the room was clean", "b"]
+    [dropped] = [each for each in changes(tmp_path / "new") if each["action"] == "dropped"]
+    assert dropped == {
+        "row": "a.csv:3", "split": "data", "action": "dropped", "rule": "duplicates", "of": "a.csv:2",
+    }  # fmt: skip
+    assert made.rows["data"]["after"] == 3
+
+
+def test_labels_of_duplicates_are_merged(tmp_path):
+    rows = [("a", "joy|love"), ("b", "joy"), ("a", "love|fear"), ("c", "joy|fear"), ("b", "joy")]
+    clean(table(tmp_path / "a.csv", rows), tmp_path / "new", {"duplicates": "merge"}, label_separator="|", form="jsonl")
+    assert [row["label"] for row in read(tmp_path / "new")] == ["joy|love|fear", "joy", "joy|fear"]
+    splits = open_splits(
+        DataSettings(train=str(tmp_path / "new"), label_separator="|", validation_size=0, test_size=0),
+        TextClassification.columns, seed=0,
+    )  # fmt: skip
+    assert splits["train"]["label"][:] == [["joy", "love", "fear"], ["joy"], ["joy", "fear"]]
+
+
+def test_merging_needs_several_labels_a_row(tmp_path):
+    with pytest.raises(DataError, match="one label each"):
+        clean(table(tmp_path / "a.csv", PLAIN), tmp_path / "new", {"duplicates": "merge"})
+    assert not (tmp_path / "new").exists()
+
+
+LONG = "the parcel that I ordered on monday the third of may has not come to my door, please look for it"
+
+
+def splits(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    table(folder / "train.csv", [*PLAIN, ("in test", "late"), ("in validation", "early"), (LONG, "late"),
+                                 (LONG + " now", "late"), ("own words", "early")])  # fmt: skip
+    table(folder / "validation.csv", [("In Validation", "early"), ("In  test", "late"), ("v", "late")])
+    table(folder / "test.csv", [("in test", "late"), (LONG.replace("may", "mai"), "late"), ("t", "early")])
+    return str(folder)
+
+
+def test_what_is_tested_on_leaves_training(tmp_path):
+    made = clean(splits(tmp_path), tmp_path / "new", {**OFF, "leakage": True})
+    new = tmp_path / "new"
+    assert {"in test", "in validation"} & set(texts(new)) == set()
+    assert texts(new, "validation") == ["In Validation", "v"]
+    assert len(texts(new, "test")) == 3
+    assert made.changes == {"leakage": {"dropped": 3}}
+    assert {(each["row"], each["also_in"]) for each in changes(new)} == {
+        ("train.csv:8", "test"), ("train.csv:9", "validation"), ("validation.csv:3", "test"),
+    }  # fmt: skip
+    assert (new / "train.csv").exists()
+
+
+def test_near_duplicates_go_inside_and_across(tmp_path):
+    clean(splits(tmp_path), tmp_path / "new", {**OFF, "near_duplicates": True})
+    assert [text for text in texts(tmp_path / "new") if text.startswith("the parcel that")] == []
+    assert {each["rule"] for each in changes(tmp_path / "new")} == {"near-duplicates", "near-leakage"}
+
+
+@pytest.mark.parametrize(("how", "counts"), [("undersample", (2, 2)), ("oversample", (7, 7))])
+def test_labels_are_balanced_in_training_alone(tmp_path, how, counts):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = [(f"text {number}", "often" if number < 7 else "rare") for number in range(9)]
+    table(folder / "train.csv", rows)
+    table(folder / "test.csv", [(f"test {number}", "often") for number in range(5)])
+    clean(str(folder), tmp_path / "new", {**OFF, "balance": how})
+    labels = [row["label"] for row in read(tmp_path / "new")]
+    assert (labels.count("often"), labels.count("rare")) == counts
+    assert len(read(tmp_path / "new", "test")) == 5
+    told = changes(tmp_path / "new")
+    assert {each["rule"] for each in told} == {"balance"}
+    assert [each["action"] for each in told] == ["added" if how == "oversample" else "dropped"] * 5
+    if how == "oversample":
+        again = [each["row"] for each in told]
+        assert sorted(map(again.count, set(again))) == [2, 3]  # each row again before any a third time
+
+
+def test_the_seed_alone_decides_what_balancing_drops(tmp_path):
+    rows = [(f"text {number}", "often" if number < 30 else "rare") for number in range(35)]
+    source = table(tmp_path / "a.csv", rows)
+    found = []
+    for place, seed in enumerate((0, 0, 1)):
+        clean(source, tmp_path / f"new{place}", {"balance": "undersample", "seed": seed})
+        found.append(texts(tmp_path / f"new{place}"))
+    assert found[0] == found[1] != found[2]
+
+
+# --- personal data
+
+PHONE, MAIL, CARD = "138 0013 8000", "anna.lee@example.org", "11010519491231002X"
+
+
+def personal_rows():
+    return [
+        {"text": f"call me at {PHONE} or write to {MAIL}", "label": "a"},
+        {"text": f"我的号码是+86 {PHONE.replace(' ', '')}，身份证{CARD}", "label": "b"},
+        {"text": f"  nothing <b>but</b> {MAIL.upper()}", "label": "a"},
+        {"text": "nothing at all", "label": "b"},
+    ]
+
+
+def test_the_same_value_has_the_same_placeholder_and_is_written_nowhere(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    lines(folder / "train.jsonl", personal_rows())
+    lines(folder / "test.jsonl", [{"text": f"again {MAIL} and bob@example.org", "label": "a"}])
+    made = clean(str(folder), tmp_path / "new", {"personal": "mask"})
+    assert texts(tmp_path / "new") == [
+        "call me at [PHONE_1] or write to [EMAIL_1]", "我的号码是[PHONE_1]，身份证[ID_1]", "nothing but [EMAIL_1]",
+        "nothing at all",
+    ]  # fmt: skip
+    assert texts(tmp_path / "new", "test") == ["again [EMAIL_1] and [EMAIL_2]"]
+    written = "".join(path.read_text("utf-8") for path in (tmp_path / "new").iterdir()).casefold()
+    digits = "".join(filter(str.isalnum, written))
+    for secret in (PHONE, PHONE.replace(" ", ""), MAIL, CARD.casefold(), "bob@"):
+        assert secret.casefold() not in written
+        assert "".join(filter(str.isdigit, secret)) == "" or "".join(filter(str.isdigit, secret)) not in digits
+    told = [each for each in changes(tmp_path / "new") if each["row"] == "train.jsonl:3"]
+    assert [(each["rule"], "before" in each) for each in told] == [
+        ("markup", False), ("spaces", False), ("personal", False),
+    ]  # fmt: skip
+    assert made.changes["personal"] == {"changed": 4}
+
+
+def test_some_kinds_are_masked_and_rows_are_dropped(tmp_path):
+    source = lines(tmp_path / "a.jsonl", personal_rows())
+    clean(source, tmp_path / "some", {"personal": "mask", "personal_kinds": ["email"]})
+    assert texts(tmp_path / "some")[0] == f"call me at {PHONE} or write to [EMAIL_1]"
+    made = clean(source, tmp_path / "none", {"personal": "drop"})
+    assert texts(tmp_path / "none") == ["nothing at all"]
+    assert [each["kinds"] for each in changes(tmp_path / "none")] == [
+        ["email", "phone"],
+        ["id_card", "phone"],
+        ["email"],
+    ]
+    assert made.changes["personal"] == {"dropped": 3}
+
+
+def test_a_row_that_cannot_be_masked_is_dropped(tmp_path):
+    """Half of the number is an entity: no placeholder can stand for it and leave the entity what it is."""
+    text = "ring 13800138000 now, Anna"
+    rows = [
+        {"text": text, "entities": [[10, 16, "X"], [22, 26, "PER"]]},
+        {"text": text, "entities": [[5, 16, "TEL"], [22, 26, "PER"]]},
+    ]
+    clean(lines(tmp_path / "a.jsonl", rows), tmp_path / "new", {"personal": "mask"}, task="token-classification")
+    [left] = read(tmp_path / "new")
+    assert left["text"] == "ring [PHONE_1] now, Anna"
+    assert [(left["text"][e["start"] : e["end"]], e["type"]) for e in left["entities"]] == [
+        ("[PHONE_1]", "TEL"), ("Anna", "PER"),
+    ]  # fmt: skip
+
+
+def test_values_are_the_same_however_they_are_written():
+    assert same("phone", "+86 138-0013-8000") == same("phone", "１３８００１３８０００")
+    assert same("email", "Anna@Example.org") == same("email", "anna@example.org")
+    assert same("bank_card", "4111 1111 1111 1111") == same("bank_card", "4111-1111-1111-1111")
+    assert same("ip", "10.0.0.1") != same("ip", "100.0.1")
+    assert Placeholders(()).edits(f"call {PHONE}") == []
+
+
+# --- what rows hold besides
+
+
+def test_tags_entities_and_answers_stay_aligned(tmp_path):
+    ner = [
+        {"tokens": ["\u200bAnna\u200b", "visited", "Ａcme", "\u200b", "."], "tags": ["B-PER", "O", "B-ORG", "O", "O"]}
+    ]
+    clean(lines(tmp_path / "ner.jsonl", ner), tmp_path / "ner", task="token-classification")
+    [row] = read(tmp_path / "ner")
+    assert row == {"tokens": ["Anna", "visited", "Acme", "\u200b", "."], "tags": ["B-PER", "O", "B-ORG", "O", "O"]}
+
+    context = "<p>The \u200bＧ２０  met in <b>Rome</b>.</p>"
+    rows = [{"question": "where?", "context": context, "answers": ["Rome"], "answer_starts": [context.index("Rome")]}]
+    clean(lines(tmp_path / "qa.jsonl", rows), tmp_path / "qa", task="question-answering")
+    [row] = read(tmp_path / "qa")
+    assert row["context"] == "The G20 met in Rome."
+    [start] = row["answer_starts"]
+    assert row["context"][start:].startswith("Rome")
+
+
+def test_dialogues_are_mended_turn_by_turn(tmp_path):
+    said = [(f"hi  <b>you</b> {MAIL}", "hello\u200b"), ("other", "words")]
+    rows = [
+        {"conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": answer}]}
+        for asked, answer in said
+    ]
+    clean(lines(tmp_path / "a.jsonl", rows), tmp_path / "new", {"personal": "mask"})
+    assert read(tmp_path / "new") == [
+        {"messages": [{"role": "user", "content": "hi you [EMAIL_1]"}, {"role": "assistant", "content": "hello"}]},
+        {"messages": [{"role": "user", "content": "other"}, {"role": "assistant", "content": "words"}]},
+    ]
+
+
+def test_other_columns_and_values_stay(tmp_path):
+    rows = [{"id": 7, "text": " a ", "label": 1, "more": {"deep": [1, {"b": None}]}, "words": ["x", "y"], "note": None},
+            {"id": 8, "text": "b", "label": 0, "more": None, "words": [], "note": "n"}]  # fmt: skip
+    clean(lines(tmp_path / "a.jsonl", rows), tmp_path / "new")
+    assert read(tmp_path / "new") == [{**rows[0], "text": "a"}, rows[1]]
+
+
+# --- recipes, the command line, errors
+
+
+def recipe(tmp_path, **sections):
+    values = {"task": "text-classification", "model": "somewhere", **sections}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(values), encoding="utf-8")  # JSON is YAML
+    return path
+
+
+def test_a_recipe_names_data_and_rules(tmp_path):
+    table(tmp_path / "a.csv", [(" a <b>b</b>", "x"), ("c", "y")], header=("review", "stars"))
+    table(tmp_path / "t.csv", [("c", "y")], header=("review", "stars"))
+    path = recipe(tmp_path, data={"train": "a.csv", "test": "t.csv", "columns": {"text": "review", "label": "stars"}},
+                  clean={"spaces": False})  # fmt: skip
+    made = clean(path, tmp_path / "new")
+    assert [row["review"] for row in read(tmp_path / "new")] == [" a b"]
+    assert made.changes["leakage"] == {"dropped": 1}
+    clean(path, tmp_path / "over", {"markup": False, "leakage": False})
+    assert [row["review"] for row in read(tmp_path / "over")] == [" a <b>b</b>", "c"]
+    assert Recipe.read(path).clean == CleanSettings(spaces=False)
+    with pytest.raises(RecipeError, match=r"clean\.markdown.*unknown key"):
+        Recipe.read(path, ["clean.markdown=true"])
+
+
+def run(*words, cwd):
+    return subprocess.run([sys.executable, "-m", "weitiao", *words], capture_output=True, text=True, cwd=cwd)
+
+
+def test_the_command_tells_what_it_did_and_what_is_wrong(tmp_path):
+    table(tmp_path / "a.csv", [("a <b>b</b>", "x"), *PLAIN])
+    done = run("clean", "a.csv", "--out", "new", "--set", "personal=mask", "--set", "clean.shortest=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "markup" in done.stdout
+    assert "changes.jsonl" in done.stdout
+    json_ = run("clean", "a.csv", "--out", "new2", "--json", cwd=tmp_path)
+    assert json.loads(json_.stdout)["rows"]["data"] == {"before": 7, "after": 7}
+    for words, told in (
+        (("--out", "new"), "is there already"),
+        (("--out", "x/y"), "does not exist"),
+        (("--out", "b", "--set", "personel=mask"), "Did you mean 'personal'"),
+        (("--out", "b", "--set", "personal=hide"), "clean.personal"),
+        (("--out", "b", "--set", "shortest=9", "--set", "longest=3"), "no text is both"),
+        (("--out", "b", "--set", "longest=1"), "no row is left of 7, by length"),
+        (("--out", "b", "--columns", "text=nope"), "nope"),
+    ):
+        failed = run("clean", "a.csv", *words, cwd=tmp_path)
+        assert failed.returncode == 2, (words, failed.stderr)
+        assert told in failed.stderr
+        assert "Traceback" not in failed.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "new", "new2"]
+
+
+def test_balancing_needs_labels(tmp_path):
+    source = lines(tmp_path / "a.jsonl", [{"input": "a b", "target": "b"}, {"input": "c d", "target": "d"}])
+    with pytest.raises(WeitiaoError, match="not one label a row"):
+        clean(source, tmp_path / "new", {"balance": "oversample"}, task="text2text-generation")
