@@ -116,7 +116,7 @@ def compare(
                           fix="Take it out: --set output=null. --output says where the comparison goes.")  # fmt: skip
     folder = Path(output) if output is not None else _own_folder(recipe)
     _check_folder(folder, recipe)
-    notes = _warnings(recipe, numbers)
+    notes = _warnings(recipe, numbers, candidates)
     ready, unfit = _checked(candidates, recipe, folder, skip_unfit)
     _check_disk(folder, ready, len(numbers))
     folder.mkdir(parents=True, exist_ok=True)
@@ -218,10 +218,10 @@ def _changed(before: Any, now: Any, key: str = "") -> str:
     return "" if before == now else f"{key} was {_short(before)} and is {_short(now)}"
 
 
-def _warnings(recipe: Recipe, seeds: Sequence[int]) -> list[str]:
+def _warnings(recipe: Recipe, seeds: Sequence[int], candidates: Sequence[Candidate]) -> list[str]:
     notes = []
     rate = recipe.training.learning_rate
-    if isinstance(rate, float):
+    if isinstance(rate, float) and len({each.method.name for each in candidates}) > 1:
         notes.append(
             f"the recipe fixes learning_rate {rate:g} for all methods, and what suits them differs by orders of "
             "magnitude: take it out, or give methods their own: {name: lora, training: {learning_rate: 0.001}}"

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weitiao import registry
 from weitiao.errors import DataError, RecipeError
 from weitiao.tasks.segmenting import jieba_is_there
-from weitiao.workshop.augment import OPERATORS, Edit, Text, edited, free, rows
+from weitiao.workshop.augment import Edit, Text, edited, free, rows
 from weitiao.workshop.augment.homophones import sounds_are_there
 
+OPERATORS = [registry.get("operator", name) for name in registry.names("operator")]
 SYNONYMS = "good, fine, decent\nfilm\tmovie\tmotion picture\n电影、影片\n好，不错\n"
 PIECES = [
     "good", "film", "I", "The", "a", "an", "hour", "apple", "don't", "well-made", "3.5%", "$20", "u.s.", "not", "😀",

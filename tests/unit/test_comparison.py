@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import weitiao
-from weitiao.cli.compare import parsed_methods, parsed_seeds, table
+from weitiao.cli.compare import table
+from weitiao.cli.options import parsed_list, parsed_seeds
 from weitiao.comparison import as_candidates
 from weitiao.errors import RecipeError, RunError, WeitiaoError, WeitiaoWarning
 from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, beside_baseline, ranked, recommend
@@ -162,11 +163,18 @@ def test_the_table_of_the_terminal() -> None:
 
 
 def test_methods_are_read_with_options() -> None:
-    assert parsed_methods(["full,{name: lora, rank: 4}", "[head]"]) == ["full", {"name": "lora", "rank": 4}, "head"]
+    assert parsed_list(["full,{name: lora, rank: 4}", "[head]"], "--methods", "full,head") == [
+        "full",
+        {"name": "lora", "rank": 4},
+        "head",
+    ]
     names = [(each.name, each.slug) for each in as_candidates(
         ["lora", {"name": "lora", "rank": 4, "training": {"learning_rate": 1e-3}}]
     )]  # fmt: skip
     assert names == [("lora", "lora"), ("lora (rank 4, learning rate 0.001)", "lora-rank-4-learning-rate-0.001")]
+    [called] = as_candidates([{"name": "full", "as": "more data", "data": {"train": "b.csv"}, "task": {"x": 1}}])
+    assert (called.name, called.slug) == ("more data", "full-more-data")
+    assert called.differs == {"data": {"train": "b.csv"}, "task": {"x": 1}}
     assert (parsed_seeds("3"), parsed_seeds("5,7")) == (3, [5, 7])
 
 
@@ -174,7 +182,8 @@ def test_methods_are_read_with_options() -> None:
     ("methods", "told"),
     [(["ful"], "Did you mean 'full'"), ([], "no method"), (["full", "full"], "twice"),
      (["lora", {"name": "lora", "rank": 16}], "twice"), ([{"name": "lora", "rnk": 4}], "Did you mean 'rank'"),
-     ([{"rank": 4}], "without a name"), ([{"name": "full", "training": {"seed": 3}}], "not the seed")],
+     ([{"rank": 4}], "without a name"), ([{"name": "full", "training": {"seed": 3}}], "not the seed"),
+     (["full", {"name": "head", "as": "full"}], "twice"), ([{"name": "full", "data": "a.csv"}], "found data")],
 )  # fmt: skip
 def test_bad_methods_are_refused(methods: list[Any], told: str) -> None:
     with pytest.raises(RecipeError, match=told) as caught:
@@ -206,6 +215,9 @@ def test_what_stands_in_the_way_is_told_before_the_first_run(
         weitiao.compare({**recipe(), "output": "x"}, ["full"], output=folder)
     with pytest.raises(RecipeError, match=r"unknown key\. Did you mean 'learning_rate'"):
         weitiao.compare(recipe(), [{"name": "full", "training": {"learning_rat": 1}}], output=folder)
+    other = {"name": "full", "as": "other", "data": {"test_size": 0.4}}
+    with pytest.raises(WeitiaoError, match="other has other validation examples than full"):
+        weitiao.compare(recipe(), ["full", other], output=folder)
     with pytest.raises(WeitiaoError, match="neither a test nor a validation split"):
         weitiao.compare(recipe(data__test_size=0.0, data__validation_size=0.0), ["full"], output=folder)
     with pytest.raises(RecipeError, match="lora") as caught:
@@ -222,7 +234,7 @@ def test_a_rate_for_all_methods_is_warned_of(recipe: Callable[..., dict[str, Any
     values = recipe()
     values["training"]["learning_rate"] = 1e-3
     with pytest.warns(WeitiaoWarning, match="orders of magnitude"), pytest.raises(RecipeError):
-        weitiao.compare(values, [{"name": "lora", "targets": ["nowhere"]}], output=tmp_path / "c")
+        weitiao.compare(values, ["head", {"name": "lora", "targets": ["nowhere"]}], output=tmp_path / "c")
 
 
 # --- for real

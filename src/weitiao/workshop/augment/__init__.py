@@ -10,12 +10,8 @@ from weitiao.workshop.augment.sentences import Concatenate, ShuffleSentences, Tr
 from weitiao.workshop.augment.typos import Typos
 from weitiao.workshop.augment.words import DropSpan, DropWords, SwapWords
 
-OPERATORS: tuple[type[Operator], ...] = (
-    Typos, DropWords, SwapWords, InsertWords, ReplaceWords, DropSpan, Truncate, ShuffleSentences, Concatenate,
-)  # fmt: skip
-
 __all__ = [
-    "OPERATORS", "Concatenate", "DropSpan", "DropWords", "Edit", "InsertWords", "Neighbours", "Operator",
+    "Concatenate", "DropSpan", "DropWords", "Edit", "InsertWords", "Neighbours", "Operator",
     "ReplaceWords", "ShuffleSentences", "SwapWords", "TableNeighbours", "Text", "Truncate", "Typos", "edited", "free",
     "how_many", "rows",
 ]  # fmt: skip
