@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from weitiao.recipe import Recipe
     from weitiao.run import check, evaluate, inspect, load, resume, train
     from weitiao.workshop.audit import audit
+    from weitiao.workshop.augmenting import augment
+    from weitiao.workshop.clean import clean
+    from weitiao.workshop.split import split
 
 __version__ = "0.1.0"
 
@@ -25,19 +28,23 @@ __all__ = [
     "Recipe",
     "__version__",
     "audit",
+    "augment",
     "average",
     "check",
+    "clean",
     "compare",
     "evaluate",
     "inspect",
     "load",
     "resume",
+    "split",
     "stack",
     "train",
 ]
 
 _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the rest is told by run.py
-_HOME |= {"audit": "weitiao.workshop.audit"}
+_HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
+_HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from weitiao import data
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import Run
+from weitiao.data.made import Made
 from weitiao.evaluation.assess import Measured
 from weitiao.evaluation.course import Course
 from weitiao.evaluation.summary import Curves, Elsewhere, Facts, Histogram, SplitFacts, recipe_rows
@@ -43,6 +44,7 @@ def gather(run: Run, ready: Preparation, measured: Measured | None, also: Sequen
         created=f"{datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M}",
         max_length=int(recipe.model.max_length),
         splits=[_split(name, ready) for name in ready.splits],
+        made=made.history if (made := Made.of(recipe.data.train, recipe.base)) else [],
         findings=ready.findings,
         curves=Curves.of(read_events(run.folder)),
         course=Course.of(read_events(run.folder)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from weitiao.data.made import Made
 from weitiao.evaluation.compare import Comparison
 from weitiao.evaluation.course import Course
 from weitiao.evaluation.mistakes import Answer
@@ -189,6 +190,7 @@ class Facts:
     views: list[View] = field(default_factory=list)  # a few training examples, token by token
     also: list[Elsewhere] = field(default_factory=list)
     splits: list[SplitFacts] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)  # how the training data had been made, the first thing first
     max_length: int | None = None  # tokens the model reads
     findings: list[Finding] = field(default_factory=list)
     curves: Curves | None = None

@@ -71,9 +71,7 @@ def augment(
     maker = _Maker(opened, train, operators, chosen, tell)
     new = list(maker.make())
     form = form or form_for(opened.parts)
-    told = chosen.model_dump(mode="json")
-    made = Made("augment", asked.source, opened.task, str(opened.columns), told,
-                notes=[*map(str, opened.notes), *maker.notes()])  # fmt: skip
+    made = asked.made("augment", opened, chosen.model_dump(mode="json"), maker.notes())
     parts = [_with_new(part, new if part is train else []) for part in opened.parts]
     return write_data(out, parts, _changes(train, new, form), made, form=form)
 

@@ -81,8 +81,7 @@ def clean(
         )
         extra = [repeats(each.part, left.rows, chosen) for each, left in zip(cleaned, alive, strict=True)]
         steps.told("writing")
-        told, notes = chosen.model_dump(mode="json"), [*map(str, opened.notes)]
-        made = Made("clean", asked.source, opened.task, str(opened.columns), told, notes)
+        made = asked.made("clean", opened, chosen.model_dump(mode="json"))
         return write_data(
             out,
             [_new(*each) for each in zip(cleaned, alive, extra, strict=True)],

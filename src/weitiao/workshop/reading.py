@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from weitiao.data import ChosenColumns, Table, choose_columns, open_table, renam
 from weitiao.data.arrow import arrow_batches, digest, select_rows
 from weitiao.data.formats.detect import splits_in
 from weitiao.data.guess import guess_separator, guess_task
+from weitiao.data.made import Made
 from weitiao.data.splits import fingerprint
 from weitiao.data.table import laid_out, locate
 from weitiao.errors import DataError
@@ -147,6 +148,14 @@ class Given:
     task: str | None
     base: Path
     recipe: Recipe | None = None
+
+    def made(self, command: str, opened: Opened, settings: Mapping[str, Any], notes: Sequence[str] = ()) -> Made:
+        """Return what is to be told of new data that a command makes of what was opened."""
+        before = Made.of(self.settings.train, self.base)
+        return Made(
+            command, self.source, opened.task, str(opened.columns), settings,
+            notes=[*map(str, opened.notes), *notes], before=asdict(before) if before else None,
+        )  # fmt: skip
 
     def with_settings(self, settings: DataSettings) -> Given:
         """Return the same with other settings."""

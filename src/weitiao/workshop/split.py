@@ -59,7 +59,7 @@ def split(
     splits = open_splits(named, kind.columns, base=asked.base, seed=seed, layout=kind.layout,
                          alike=_alike(opened) if near else None)  # fmt: skip
     told = {name: getattr(chosen, name) for name in OWN} | {"seed": seed, "near": near}
-    made = Made("split", asked.source, opened.task, str(opened.columns), told, [*map(str, opened.notes)])
+    made = asked.made("split", opened, told)
     parts = [_part(name, splits, opened) for name in splits]
     return write_data(out, parts, _left_out(parts, opened), made, form=form or form_for(opened.parts))
 
