@@ -52,10 +52,10 @@ def recipe() -> str:
 def sections(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[Settings]]]:
     """Dotted name and class of each section, those inside of others behind them."""
     for name, field in model.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Settings):
-            yield f"{above}{name}", section
-            yield from sections(section, f"{above}{name}.")
+        for section in (field.annotation, *typing.get_args(field.annotation)):  # one that may be absent is a union
+            if isinstance(section, type) and issubclass(section, Settings):
+                yield f"{above}{name}", section
+                yield from sections(section, f"{above}{name}.")
 
 
 def options(model: type[BaseModel], section: str = "") -> str:
@@ -134,6 +134,9 @@ def components() -> str:
             out += [f"### {name}\n", f"{prose(component)}\n", f"Families: {', '.join(sorted(component.families))}.\n"]
             out += columns(component) if kind == "task" else []
             out.append(options(component.Options))
+    out.append("## Operators\n\nOf `weitiao augment`: a recipe's `augment.operators`.\n")
+    for name, component in built_in("operator"):
+        out += [f"### {name}\n", f"{prose(component)}\n", options(component.Options)]
     out += ["## Formats\n", "Chosen by suffix, else by content.\n", formats()]
     for kind, title in (("baseline", "Baselines"), ("tracker", "Trackers")):
         rows = [(f"`{name}`", summary(component)) for name, component in built_in(kind)]

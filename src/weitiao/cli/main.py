@@ -83,6 +83,8 @@ def weitiao(
     From a data file to a model you can use:
       weitiao init reviews.csv          look at the file, propose recipe.yaml
       weitiao audit reviews.csv         is it fit to train on?
+      weitiao clean reviews.csv --out reviews-clean
+                                        mend it, into new data
       weitiao check recipe.yaml         all that can be known before training
       weitiao train recipe.yaml         fine-tune, evaluate, write a report
       weitiao predict RUN "some text"   use the model
