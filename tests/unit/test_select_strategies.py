@@ -54,7 +54,7 @@ def test_the_same_seed_chooses_the_same_rows():
 
 
 def test_log_weights_are_the_formula():
-    pool, like = texts(SEA, 30) + ["好的船", ""], [*texts(BANK, 10, seed=1), "好的卡"]
+    pool, like = [*texts(SEA, 30), "好的船", ""], [*texts(BANK, 10, seed=1), "好的卡"]
     size, added = 2**20, 0.5  # so many places that no two n-grams share one
     found = make("importance", buckets=size, smoothing=added).log_weights(asked(pool, 1, like))
 
@@ -144,7 +144,7 @@ def test_k_center_of_equal_rows_takes_each_once():
 
 
 def test_k_center_covers_kinds_that_are_rare():
-    pool = texts(BANK, 300) + ["an elephant eats bamboo in the zoo"]
+    pool = [*texts(BANK, 300), "an elephant eats bamboo in the zoo"]
     choice = KCenter(KCenterOptions()).choose(asked(pool, 20))
     assert choice.kept[300]
     assert "away" in choice.why(int(np.flatnonzero(~choice.kept)[0]))
