@@ -134,6 +134,9 @@ def components() -> str:
             out += [f"### {name}\n", f"{prose(component)}\n", f"Families: {', '.join(sorted(component.families))}.\n"]
             out += columns(component) if kind == "task" else []
             out.append(options(component.Options))
+    out += ["## Selection\n", "Strategies of `weitiao select --by`, their options given by `--set`.\n"]
+    for name, component in built_in("selection"):
+        out += [f"### {name}\n", f"{prose(component)}\n", options(component.Options)]
     out += ["## Formats\n", "Chosen by suffix, else by content.\n", formats()]
     for kind, title in (("baseline", "Baselines"), ("tracker", "Trackers")):
         rows = [(f"`{name}`", summary(component)) for name, component in built_in(kind)]

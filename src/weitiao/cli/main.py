@@ -12,7 +12,21 @@ from typing import Annotated, TextIO
 import typer
 
 from weitiao import __version__
-from weitiao.cli import adapters, audit, check, clean, compare, evaluate, init, inspect, predict, runs, schema, train
+from weitiao.cli import (
+    adapters,
+    audit,
+    check,
+    clean,
+    compare,
+    evaluate,
+    init,
+    inspect,
+    predict,
+    runs,
+    schema,
+    select,
+    train,
+)
 from weitiao.errors import Interrupted, WeitiaoError, WeitiaoWarning
 from weitiao.parallel import first_to_tell, leave, rank, world_size
 
@@ -36,6 +50,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("audit")(audit.audit)
 app.command("clean")(clean.clean)
+app.command("select")(select.select)
 app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)

@@ -28,16 +28,23 @@ class Texts(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TextsOfPart:
-    """The texts that a model reads in each row of a part; of several columns as one."""
+    """The texts that a model reads in each row of a part (where it reads none, those it writes); of several columns as
+    one. `told` is called with the rows that were read and their number.
+    """  # fmt: skip
 
     part: Part
+    told: Callable[[int, int], None] = lambda *_: None
 
     def __len__(self) -> int:
         return len(self.part)
 
     def batches(self) -> Iterator[Sequence[str]]:
         """Yield all texts, some at a time."""
-        return self.part.joined(self.part.inputs)
+        done = 0
+        for batch in self.part.joined(self.part.inputs or self.part.targets):
+            yield batch
+            done += len(batch)
+            self.told(done, len(self))
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,8 @@ def passing(passes: np.ndarray, scores: np.ndarray, asked: Asked, fault: Callabl
     `fault` says why a row does not pass.
     """
     kept = passes
+    if not passes.any():
+        raise DataError("no row passes", where="pool", fix="Ask for less: see the strategy's options.")
     if asked.rows is not None:
         there = np.flatnonzero(passes)
         enough(len(there), asked.rows, "that pass")

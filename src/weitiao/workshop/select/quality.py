@@ -6,17 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from weitiao.metrics.tokens import words
 from weitiao.recipe import Settings
+from weitiao.recipe.workshop import Script
 from weitiao.workshop.looking import SCRIPTS, script_of
 from weitiao.workshop.select.base import Asked, Choice, passing
 
-Script = Literal["Latin", "Chinese", "Japanese", "Korean", "Cyrillic", "Arabic", "other"]
 FIRST = 200  # words that distinct ones are counted among: a longer text repeats more of them by itself
 
 _LINES = re.compile(r"\n+")

@@ -10,7 +10,6 @@ from weitiao.data.keys import mixed
 from weitiao.errors import DataError
 from weitiao.metrics.tokens import language_of
 from weitiao.workshop.embedding import embed
-from weitiao.workshop.looking import Arrays
 from weitiao.workshop.select.base import Asked, Texts
 
 DIMENSIONS = 300
@@ -22,12 +21,8 @@ def vectors(asked: Asked, model: str | None) -> np.ndarray:
     """Return a vector of length 1 for each text of the pool, float32 of shape (n, dimensions); of length 0 for a text
     without a known word.
     """  # fmt: skip
-
-    def make() -> Arrays:
-        return {"vectors": _tfidf(asked.pool, asked.seed)}
-
     if model is None:
-        return asked.keep(f"tfidf-{asked.seed}", make)["vectors"]
+        return _tfidf(asked.pool, asked.seed)
     return embed([text for batch in asked.pool.batches() for text in batch], model, asked.keep)
 
 
