@@ -117,12 +117,6 @@ def test_columns_of_the_pool_count_where_the_target_has_them(folder):
     assert len(read(folder / "new/train.jsonl")) == 5
 
 
-def test_texts_that_look_like_json_stay_texts(folder):
-    write(folder / "pairs.jsonl", [{"document": f"make it {n}", "summary": f'{{"n": {n}}}'} for n in range(9)])
-    run("pairs.jsonl", "--by", "random", "--rows", 4, "--out", "new")
-    assert all(isinstance(row["summary"], str) for row in read(folder / "new/train.jsonl"))
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
