@@ -311,7 +311,15 @@ def test_low_is_below_high():
         ("a line\na line\na line\nb line", {}, "50% of its lines repeat"),
         ("yes " * 60, {}, "of its first words are distinct"),
         ("buy now friends buy now today buy now", {}, "one run of 2 words makes up"),
-        ("we came home late last night and then we came home late last night again", {}, "repeated runs of 5 words"),
+        (
+            " ".join(
+                ["we came home late last night and then"]
+                + [f"word{n} other{n}" for n in range(25)]
+                + ["we came home late last night and then"]
+            ),
+            {},
+            "repeated runs of 8 words",
+        ),
         ("привет мир", {"scripts": ["Latin"]}, "is mostly in Cyrillic script"),
         ("  ", {}, "has no text"),
         ("好好好好好好好好好好", {}, "one run of 2 words makes up"),
@@ -331,9 +339,11 @@ def test_nothing_is_looked_at_that_is_null():
 
 def test_shares_are_of_characters():
     found = ["aa", "b", "aa", "b", "cccc"]
-    assert quality._most_frequent(found, [2, 1, 2, 1, 4], 2) == pytest.approx(6 / 10)
-    assert quality._in_repeated(found, [2, 1, 2, 1, 4], 2) == pytest.approx(6 / 10)
-    assert quality._in_repeated(found, [2, 1, 2, 1, 4], 3) == 0
+    assert quality._most_frequent(found, [2, 1, 2, 1, 4], 2, 2) == pytest.approx(6 / 10)
+    assert quality._most_frequent(found, [2, 1, 2, 1, 4], 2, 3) == 0
+    assert quality._in_repeated(found, [2, 1, 2, 1, 4], 2, 2) == pytest.approx(6 / 10)
+    assert quality._in_repeated(found, [2, 1, 2, 1, 4], 3, 2) == 0
+    assert quality._in_repeated(["a"], [1], 3, 2) == 0
 
 
 def test_the_registry_names_them():

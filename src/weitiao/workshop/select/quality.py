@@ -17,6 +17,7 @@ from weitiao.recipe.workshop import Script
 from weitiao.workshop.looking import SCRIPTS, script_of
 from weitiao.workshop.select.base import Asked, Choice, passing
 
+SHORT = 50  # words: Gopher's limits are for longer texts; in a shorter one a run may come twice
 FIRST = 200  # words that distinct ones are counted among: a longer text repeats more of them by itself
 
 _LINES = re.compile(r"\n+")
@@ -37,9 +38,9 @@ class QualityOptions(Settings):
     """Share of lines that stood in the text before, at most."""
     frequent: dict[int, float] | None = Field({2: 0.20, 3: 0.18, 4: 0.16})
     """Words of an n-gram -> the share of the text's characters that its most frequent n-gram may make up, where that
-    occurs more than once."""
+    occurs more than once (in a text of fewer than 50 words more than twice)."""
     repeated: dict[int, float] | None = Field({5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10})
-    """Words of an n-gram -> the share of the text's characters that may stand in n-grams that occur more than once."""
+    """Words of an n-gram -> the share of the text's characters that may stand in n-grams that occur as often."""
     scripts: list[Script] | None = None
     """Scripts that most letters of a text may be of."""
 
@@ -89,12 +90,12 @@ class Quality:
             yield f"{share:.0%} of its first words are distinct"
         if len(set(found)) == len(found):
             return  # no n-gram can occur twice
-        lengths = [len(word) for word in found]
+        lengths, times = [len(word) for word in found], 2 if len(found) >= SHORT else 3
         for size, most in (options.frequent or {}).items():
-            if (share := _most_frequent(found, lengths, size)) > most:
+            if (share := _most_frequent(found, lengths, size, times)) > most:
                 yield f"one run of {size} words makes up {share:.0%} of it"
         for size, most in (options.repeated or {}).items():
-            if (share := _in_repeated(found, lengths, size)) > most:
+            if (share := _in_repeated(found, lengths, size, times)) > most:
                 yield f"{share:.0%} of it stands in repeated runs of {size} words"
 
 
@@ -119,21 +120,21 @@ def _runs(found: Sequence[str], size: int) -> list[tuple[str, ...]]:
     return list(zip(*(found[start:] for start in range(size)), strict=False))
 
 
-def _most_frequent(found: Sequence[str], lengths: Sequence[int], size: int) -> float:
-    """Share of the characters in all occurrences of the n-gram that takes the most; 0 where none occurs twice."""
+def _most_frequent(found: Sequence[str], lengths: Sequence[int], size: int, times: int) -> float:
+    """Share of the characters in all occurrences of the n-gram that takes the most, of those that occur `times` times."""
     counts = Counter(_runs(found, size))
-    most = max((sum(map(len, run)) * times for run, times in counts.items() if times > 1), default=0)
+    most = max((sum(map(len, run)) * count for run, count in counts.items() if count >= times), default=0)
     return min(1.0, most / sum(lengths))
 
 
-def _in_repeated(found: Sequence[str], lengths: Sequence[int], size: int) -> float:
-    """Share of the words' characters that stand in an n-gram that occurs more than once, each counted once."""
+def _in_repeated(found: Sequence[str], lengths: Sequence[int], size: int, times: int) -> float:
+    """Share of the words' characters that stand in an n-gram that occurs `times` times, each counted once."""
     runs = _runs(found, size)
     counts = Counter(runs)
-    if len(counts) == len(runs):
+    if max(counts.values(), default=0) < times:
         return 0.0
     inside = np.zeros(len(found) + 1, np.int64)
-    again = np.array([counts[run] > 1 for run in runs])
+    again = np.array([counts[run] >= times for run in runs])
     np.add.at(inside, np.flatnonzero(again), 1)
     np.add.at(inside, np.flatnonzero(again) + size, -1)
     return float(np.asarray(lengths)[np.cumsum(inside[:-1]) > 0].sum() / sum(lengths))
