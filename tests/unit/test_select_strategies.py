@@ -279,13 +279,18 @@ def test_a_decoder_measures_as_transformers_does(build, tmp_path):
 
     folder = build(tmp_path / "decoder")
     pool = [*TEXTS, "", "word " * 70]
-    choice = make("perplexity", model=str(folder), low=0, high=1).choose(asked(pool))
+    strategy = make("perplexity", model=str(folder), low=0, high=1, per="token")
+    choice = strategy.choose(asked(pool))
+    other = make("perplexity", model=str(folder), low=0, high=1).choose(asked(pool))
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
     for row, text in enumerate(TEXTS):
         ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         with torch.inference_mode():
             loss = model(torch.tensor([ids]), labels=torch.tensor([ids])).loss
         assert choice.scores[row] == pytest.approx(float(loss.exp()), rel=0.02)
+        nats = float(loss) * (len(ids) - 1)
+        assert other.scores[row] == pytest.approx(np.exp(nats / (len(text) + 1)), rel=0.02)
+    assert choice.why(6) == "has no text"
     assert not np.isnan(choice.scores[7])  # longer than the model reads
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -25,6 +25,9 @@ class PerplexityOptions(Settings):
     """Share of the pool's rows up to which they are kept: 0.95 leaves out a twentieth, those of the highest."""
     model: str | None = None
     """A decoder (such as GPT-2 or Llama) that measures. When absent, n-grams of characters learned from the target."""
+    per: Literal["character", "token"] = "character"
+    """What the perplexity is of. Of a token it depends on how the model cuts texts: what is cut into many small ones,
+    such as another language, looks usual."""
     order: int = Field(5, ge=1, le=12)
     """Characters of the longest n-gram, where there is no `model`."""
 
@@ -36,9 +39,7 @@ class PerplexityOptions(Settings):
 
 
 class Perplexity:
-    """Rows whose perplexity lies between two quantiles of the pool's. Scores: perplexity, a token (of the model) or a
-    character.
-    """  # fmt: skip
+    """Rows whose perplexity lies between two quantiles of the pool's. Scores: the perplexity."""
 
     name: ClassVar[str] = "perplexity"
     Options: ClassVar[type[Settings]] = PerplexityOptions
@@ -48,9 +49,9 @@ class Perplexity:
 
     def choose(self, asked: Asked) -> Choice:
         """Keep the rows between the quantiles, or so many of them at random; never rows without a text."""
-        losses, tokens = self._losses(asked)
+        losses, counts = self._losses(asked)
         with np.errstate(invalid="ignore", divide="ignore"):
-            scores = np.where(tokens > 0, np.exp(np.minimum(losses / tokens, MOST)), np.nan)
+            scores = np.where(counts > 0, np.exp(np.minimum(losses / counts, MOST)), np.nan)
         if np.isnan(scores).all():
             raise DataError("no row has a text", where="pool")
         low, high = np.nanquantile(scores, (self.options.low, self.options.high))
@@ -63,8 +64,12 @@ class Perplexity:
         return passing((scores >= low) & (scores <= high), scores, asked, fault)
 
     def _losses(self, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
-        if self.options.model is not None:
-            return decoder_losses(asked.pool.batches(), self.options.model, asked.keep)
-        model = CharacterModel(asked.target.batches(), self.options.order)
-        losses, characters = model.losses(asked.pool.batches())
-        return losses, np.where(characters > 1, characters, 0)  # an end alone is no text
+        """Nats of each text, and of how many tokens or characters they are; 0 where there is no text."""
+        if self.options.model is None:
+            model = CharacterModel(asked.target.batches(), self.options.order)
+            losses, characters = model.losses(asked.pool.batches())
+            return losses, np.where(characters > 1, characters, 0)  # an end alone is no text
+        losses, tokens = decoder_losses(asked.pool.batches(), self.options.model, asked.keep)
+        lengths = np.array([len(text) for batch in asked.pool.batches() for text in batch])
+        counts = tokens if self.options.per == "token" else lengths + 1  # with its end, as above
+        return losses, np.where((tokens > 0) & (lengths > 0), counts, 0)

@@ -121,7 +121,7 @@ def _runs(found: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 
 def _most_frequent(found: Sequence[str], lengths: Sequence[int], size: int, times: int) -> float:
-    """Share of the characters in all occurrences of the n-gram that takes the most, of those that occur `times` times."""
+    """Share of the characters in all occurrences of the n-gram that takes the most, of those that occur so often."""
     counts = Counter(_runs(found, size))
     most = max((sum(map(len, run)) * count for run, count in counts.items() if count >= times), default=0)
     return min(1.0, most / sum(lengths))
