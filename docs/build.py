@@ -134,9 +134,13 @@ def components() -> str:
             out += [f"### {name}\n", f"{prose(component)}\n", f"Families: {', '.join(sorted(component.families))}.\n"]
             out += columns(component) if kind == "task" else []
             out.append(options(component.Options))
-    out.append("## Operators\n\nOf `weitiao augment`: a recipe's `augment.operators`.\n")
-    for name, component in built_in("operator"):
-        out += [f"### {name}\n", f"{prose(component)}\n", options(component.Options)]
+    for kind, title, meant in (
+        ("operator", "Operators", "Of `weitiao augment`: a recipe's `augment.operators`."),
+        ("selection", "Selection", "Strategies of `weitiao select --by`, their options given by `--set`."),
+    ):
+        out += [f"## {title}\n", f"{meant}\n"]
+        for name, component in built_in(kind):
+            out += [f"### {name}\n", f"{prose(component)}\n", options(component.Options)]
     out += ["## Formats\n", "Chosen by suffix, else by content.\n", formats()]
     for kind, title in (("baseline", "Baselines"), ("tracker", "Trackers")):
         rows = [(f"`{name}`", summary(component)) for name, component in built_in(kind)]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from weitiao.workshop.audit import audit
     from weitiao.workshop.augmenting import augment
     from weitiao.workshop.clean import clean
+    from weitiao.workshop.select import select
     from weitiao.workshop.split import split
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "inspect",
     "load",
     "resume",
+    "select",
     "split",
     "stack",
     "train",
@@ -45,6 +47,7 @@ __all__ = [
 _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the rest is told by run.py
 _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
+_HOME |= {"select": "weitiao.workshop.select"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

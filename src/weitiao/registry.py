@@ -62,6 +62,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "text": "weitiao.data.formats.text:Text",
         "datasets": "weitiao.data.formats.saved:SavedDataset",
     },
+    "selection": {
+        "clusters": "weitiao.workshop.select.clusters:Clusters",
+        "importance": "weitiao.workshop.select.importance:Importance",
+        "k-center": "weitiao.workshop.select.k_center:KCenter",
+        "perplexity": "weitiao.workshop.select.perplexity:Perplexity",
+        "quality": "weitiao.workshop.select.quality:Quality",
+        "random": "weitiao.workshop.select.random:Random",
+    },
     "tracker": {
         "jsonl": "weitiao.trackers.jsonl:JsonLines",
         "tensorboard": "weitiao.trackers.tensorboard:TensorBoard",

@@ -25,6 +25,7 @@ from weitiao.cli import (
     predict,
     runs,
     schema,
+    select,
     split,
     train,
 )
@@ -53,6 +54,7 @@ app.command("audit")(audit.audit)
 app.command("clean")(clean.clean)
 app.command("split")(split.split)
 app.command("augment")(augment.augment)
+app.command("select")(select.select)
 app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
-from weitiao import sources
 from weitiao.data.arrow import digest
 from weitiao.data.keys import mixed
 from weitiao.data.labels import label_counts
 from weitiao.errors import DataError
 from weitiao.records import Column
-from weitiao.sources.cache import publishing
 from weitiao.workshop import by_label, by_pair, by_text, duplicates, label_errors
 from weitiao.workshop.found import Found
+from weitiao.workshop.kept import keeper
 from weitiao.workshop.label_errors import Suspect
-from weitiao.workshop.looking import Arrays, Kept, Looked, look
+from weitiao.workshop.looking import Kept, Looked, look
 from weitiao.workshop.mismatch import Mismatch, mismatch
 from weitiao.workshop.reading import Named, Part, open_parts
 
 VERSION = "1"  # raise when what is kept in the cache changes
 AGAINST = "against"  # the part that the others are set beside
 SAMPLE = 20_000  # texts a side that mismatch is told from
-ARRAYS = "arrays.safetensors"
 QUANTILES = (0.05, 0.5, 0.95)
 
 Tell = Callable[[str, int, int], None]  # (what is done, how many of it, of how many)
@@ -91,7 +86,7 @@ def audit(
         parts.append(_target(against, opened.task, columns, base))
     if not sum(map(len, parts)):
         raise DataError("there are no rows", where=source)
-    keep = _keeper(digest(VERSION, *(f"{part.name} {part.digest}" for part in parts)))
+    keep = keeper("audits", digest(VERSION, *(f"{part.name} {part.digest}" for part in parts)))
     steps = _Steps(tell, parts)
     looked = {part.name: _look(part, keep, steps) for part in parts}
     together = duplicates.compare(parts, keep)
@@ -138,24 +133,6 @@ def _target(against: str, task: str, columns: Named | None, base: Path) -> Part:
     if len(parts) > 1:
         raise DataError(f"{against} holds several splits", where="--against", fix=f"Name one: {against}/test")
     return replace(parts[0], name=AGAINST)
-
-
-def _keeper(key: str) -> Kept:
-    """Keep arrays in the cache under the audit's name; a damaged file is made anew."""
-    folder = sources.cache_folder() / "audits" / key
-
-    def keep(name: str, make: Callable[[], Arrays]) -> Arrays:
-        place = folder / name.replace("/", "-")
-        try:
-            return dict(load_file(place / ARRAYS))
-        except (OSError, SafetensorError):
-            shutil.rmtree(place, ignore_errors=True)  # not there, or damaged
-        made = make()
-        with publishing(place) as inside:
-            save_file({name: np.ascontiguousarray(array) for name, array in made.items()}, inside / ARRAYS)
-        return made
-
-    return keep
 
 
 def _texts(part: Part) -> list[Column]:

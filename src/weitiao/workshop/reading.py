@@ -161,8 +161,8 @@ class Given:
         """Return the same with other settings."""
         return replace(self, settings=settings)
 
-    def open(self) -> Opened:
-        """Open all that is named, raising as `open_parts` does."""
+    def open(self, *, labelled: bool = True) -> Opened:
+        """Open all that is named, as `open_parts` does."""
         others: dict[SplitName, str] = {}
         if self.settings.validation is not None:
             others["validation"] = self.settings.validation
@@ -170,7 +170,7 @@ class Given:
             others["test"] = self.settings.test
         return open_parts(
             self.settings.train, task=self.task, named=self.settings.columns, others=others,
-            separator=self.settings.label_separator, base=self.base,
+            separator=self.settings.label_separator, labelled=labelled, base=self.base,
         )  # fmt: skip
 
 

@@ -1,0 +1,36 @@
+"""Arrays that took long to make, kept in the cache: what was stopped goes on from there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from weitiao import sources
+from weitiao.sources.cache import publishing
+from weitiao.workshop.looking import Arrays, Kept
+
+ARRAYS = "arrays.safetensors"
+
+
+def keeper(kind: str, key: str) -> Kept:
+    """Keep arrays in the cache's folder `kind` under a key that stands for what they were made of; a damaged file is
+    made anew.
+    """  # fmt: skip
+    folder = sources.cache_folder() / kind / key
+
+    def keep(name: str, make: Callable[[], Arrays]) -> Arrays:
+        place = folder / name.replace("/", "-")
+        try:
+            return dict(load_file(place / ARRAYS))
+        except (OSError, SafetensorError):
+            shutil.rmtree(place, ignore_errors=True)  # not there, or damaged
+        made = make()
+        with publishing(place) as inside:
+            save_file({name: np.ascontiguousarray(array) for name, array in made.items()}, inside / ARRAYS)
+        return made
+
+    return keep
