@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weitiao.workshop.augment.base import Edit, Operator, Text, edited, free
+from weitiao.workshop.augment.model_neighbours import EmbeddingNeighbours, MaskedNeighbours
 from weitiao.workshop.augment.near_words import InsertWords, ReplaceWords
 from weitiao.workshop.augment.neighbours import Neighbours, TableNeighbours
 from weitiao.workshop.augment.plan import Amount, how_many, rows
@@ -15,7 +16,7 @@ OPERATORS: tuple[type[Operator], ...] = (
 )  # fmt: skip
 
 __all__ = [
-    "OPERATORS", "Amount", "Concatenate", "DropSpan", "DropWords", "Edit", "InsertWords", "Neighbours", "Operator",
-    "ReplaceWords", "ShuffleSentences", "SwapWords", "TableNeighbours", "Text", "Truncate", "Typos", "edited", "free",
+    "OPERATORS", "Amount", "Concatenate", "DropSpan", "DropWords", "Edit", "EmbeddingNeighbours", "InsertWords", "MaskedNeighbours",
+    "Neighbours", "Operator", "ReplaceWords", "ShuffleSentences", "SwapWords", "TableNeighbours", "Text", "Truncate", "Typos", "edited", "free",
     "how_many", "rows",
 ]  # fmt: skip
