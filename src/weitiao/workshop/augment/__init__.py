@@ -1,11 +1,17 @@
-"""Changes of texts that leave label and spans as they are: pure functions of a text and random numbers."""
+"""Changes of texts that leave label and spans as they are: pure functions of a text and random numbers; and new texts
+made of whole ones by models.
+"""  # fmt: skip
 
 from __future__ import annotations
 
-from weitiao.workshop.augment.base import Edit, Operator, Text, edited, free
+from weitiao.workshop.augment.back_translation import BackTranslation, ModelTranslator, Translates
+from weitiao.workshop.augment.base import Edit, Operator, Rewriter, Rewritten, Text, edited, free
+from weitiao.workshop.augment.chats import Answer, Asked, Chat, LocalChat
+from weitiao.workshop.augment.endpoint import Endpoint, EndpointOptions
 from weitiao.workshop.augment.model_neighbours import EmbeddingNeighbours, MaskedNeighbours
 from weitiao.workshop.augment.near_words import InsertWords, ReplaceWords
 from weitiao.workshop.augment.neighbours import Neighbours, TableNeighbours
+from weitiao.workshop.augment.paraphrase import NewExamples, Paraphrase
 from weitiao.workshop.augment.plan import Amount, how_many, rows
 from weitiao.workshop.augment.sentences import Concatenate, ShuffleSentences, Truncate
 from weitiao.workshop.augment.typos import Typos
@@ -15,8 +21,12 @@ OPERATORS: tuple[type[Operator], ...] = (
     Typos, DropWords, SwapWords, InsertWords, ReplaceWords, DropSpan, Truncate, ShuffleSentences, Concatenate,
 )  # fmt: skip
 
+REWRITERS: tuple[type[Rewriter], ...] = (Paraphrase, NewExamples, BackTranslation)
+
 __all__ = [
-    "OPERATORS", "Amount", "Concatenate", "DropSpan", "DropWords", "Edit", "EmbeddingNeighbours", "InsertWords", "MaskedNeighbours",
-    "Neighbours", "Operator", "ReplaceWords", "ShuffleSentences", "SwapWords", "TableNeighbours", "Text", "Truncate", "Typos", "edited", "free",
+    "OPERATORS", "REWRITERS", "Amount", "Answer", "Asked", "BackTranslation", "Chat", "Concatenate", "DropSpan", "DropWords",
+    "Edit", "EmbeddingNeighbours", "Endpoint", "EndpointOptions", "InsertWords", "LocalChat", "MaskedNeighbours",
+    "ModelTranslator", "Neighbours", "NewExamples", "Operator", "Paraphrase", "ReplaceWords", "Rewriter", "Rewritten",
+    "ShuffleSentences", "SwapWords", "TableNeighbours", "Text", "Translates", "Truncate", "Typos", "edited", "free",
     "how_many", "rows",
 ]  # fmt: skip

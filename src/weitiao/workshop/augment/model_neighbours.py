@@ -130,7 +130,8 @@ class EmbeddingNeighbours:
 
     The mean of all words is taken out first (Mu & Viswanath 2018, arXiv:1702.01417). A word of several pieces has no
     near ones, nor has a function word; of Chinese ones those of as many characters are near. Other forms of the word
-    (*films*, *filming*) are none: they seldom fit.
+    (*films*, *filming*) are none: they seldom fit. In a vocabulary of many languages only Chinese words have near ones,
+    for those of others would be translations.
     """
 
     fills = False
@@ -160,7 +161,8 @@ class EmbeddingNeighbours:
 
     def _looked_up(self, word: str) -> Candidates:
         spelled = self._words.like(word)
-        if not spelled.words or spelled.tokens != 1 or is_function_word(word):
+        foreign = self._words.is_multilingual and script_of(word) != HAN
+        if not spelled.words or spelled.tokens != 1 or foreign or is_function_word(word):
             return ()
         vectors, rows = self._directions(spelled)
         row = rows.get(word, rows.get(word.casefold()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 HAN = "CJK"
 UNSPACED = frozenset({HAN, "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"})  # first words of Unicode names
 SINGLE = frozenset("aAiI")  # letters that are English words
-FUNCTION = frozenset("的了着过吗呢吧啊呀嘛是在和与及或也都就还又才而但把被给对从向到比让使这那哪谁我你您他她它们个之其所")
+FUNCTION = frozenset(
+    "的了着过吗呢吧啊呀嘛是在和与及或也都就还又才而但把被给对从向到比让使这那哪谁我你您他她它们个之其所"
+)
 STEM = 4  # letters that words of one stem have in common at their beginning
+MOSTLY = 0.9  # share of Latin words among those of alphabets in an English vocabulary
 LEAST_COUNT = 50  # in jieba's dictionary: rarer words are mostly names
 
 
@@ -63,12 +66,18 @@ class WholeWords:
         if key not in self._made:
             by_piece = [(number, word) for word, number, own in self._pieces if own == script]
             if length is not None:
-                by_piece = [(number, word) for number, word in by_piece if len(word) == length]
+                by_piece = [(number, word) for number, word in by_piece if len(word) == length and _is_known(word)]
             found = Spelled(_column(number for number, _ in by_piece), tuple(word for _, word in by_piece))
             if script == HAN and length is not None and length > 1 and not found.words:
                 found = self._by_character(length)
             self._made[key] = found
         return self._made[key]
+
+    @cached_property
+    def is_multilingual(self) -> bool:
+        """Whether many of the words are in other scripts than Latin: so there are words of many languages in that, too."""
+        latin = sum(script == "LATIN" for _, _, script in self._pieces)
+        return latin < MOSTLY * sum(script != HAN for _, _, script in self._pieces)
 
     @cached_property
     def _pieces(self) -> list[tuple[str, int, str]]:
@@ -87,9 +96,8 @@ class WholeWords:
     def _by_character(self, length: int) -> Spelled:
         """The words of jieba's dictionary, where the vocabulary has characters alone."""
         numbers = {word: number for word, number, script in self._pieces if script == HAN and len(word) == 1}
-        known = chinese_words() if jieba_is_there() else iter(())
-        words = [word for word, count in known if len(word) == length and count >= LEAST_COUNT]
-        words = [word for word in words if all(sign in numbers for sign in word) and not is_negation(word)]
+        known = (word for word in _dictionary() if len(word) == length and not is_negation(word))
+        words = [word for word in known if all(sign in numbers for sign in word)]
         ids = np.array([[numbers[sign] for sign in word] for word in words], np.int64).reshape(len(words), length)
         return Spelled(ids, tuple(words))
 
@@ -118,6 +126,18 @@ def is_form(word: str, other: str) -> bool:
         return False
     word, other = word.casefold(), other.casefold()
     return word[:STEM] == other[:STEM] or word.startswith(other) or other.startswith(word)
+
+
+def _is_known(word: str) -> bool:
+    """Whether a Chinese word is simplified Chinese, as far as jieba's dictionary knows; Japanese is written so, too."""
+    return not jieba_is_there() or word in _dictionary()
+
+
+@cache
+def _dictionary() -> Mapping[str, int]:
+    """The words of jieba's dictionary that are not rare, none where it is not installed."""
+    known = chinese_words() if jieba_is_there() else iter(())
+    return {word: count for word, count in known if count >= LEAST_COUNT}
 
 
 @cache
