@@ -24,8 +24,8 @@ OPERATORS: tuple[type[Operator], ...] = (
 REWRITERS: tuple[type[Rewriter], ...] = (Paraphrase, NewExamples, BackTranslation)
 
 __all__ = [
-    "OPERATORS", "REWRITERS", "Amount", "Answer", "Asked", "BackTranslation", "Chat", "Concatenate", "DropSpan", "DropWords",
-    "Edit", "EmbeddingNeighbours", "Endpoint", "EndpointOptions", "InsertWords", "LocalChat", "MaskedNeighbours",
+    "OPERATORS", "REWRITERS", "Amount", "Answer", "Asked", "BackTranslation", "Chat", "Concatenate", "DropSpan",
+    "DropWords", "Edit", "EmbeddingNeighbours", "Endpoint", "EndpointOptions", "InsertWords", "LocalChat", "MaskedNeighbours",
     "ModelTranslator", "Neighbours", "NewExamples", "Operator", "Paraphrase", "ReplaceWords", "Rewriter", "Rewritten",
     "ShuffleSentences", "SwapWords", "TableNeighbours", "Text", "Translates", "Truncate", "Typos", "edited", "free",
     "how_many", "rows",

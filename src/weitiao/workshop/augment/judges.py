@@ -61,10 +61,8 @@ class ClassifierJudge:
     def __call__(self, candidates: list[Candidate]) -> list[bool]:
         """Return whether each has its row's label."""
         predictions = self._predictor.predict([new for _, new in candidates])
-        return [
-            prediction["label"] == self._labels[row]
-            for (row, _), prediction in zip(candidates, predictions, strict=True)
-        ]
+        wanted = [self._labels[row] for row, _ in candidates]
+        return [found["label"] == label for found, label in zip(predictions, wanted, strict=True)]
 
     @cached_property
     def _predictor(self) -> Predictor:

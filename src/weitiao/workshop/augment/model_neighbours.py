@@ -209,7 +209,7 @@ def _opened(source: str) -> Pretrained:
 
 
 def _likely(logs: np.ndarray, spelled: Spelled, word: str) -> Candidates:
-    """The likeliest words of one place, by the product of their tokens' probabilities; `logs` is (tokens, vocabulary)."""
+    """The likeliest words of a place, by the product of their tokens' probabilities; `logs`: (tokens, vocabulary)."""
     scores = logs[np.arange(spelled.tokens), spelled.ids].sum(1)
     return _offered(np.exp(scores), spelled.words, word, LEAST**spelled.tokens)
 

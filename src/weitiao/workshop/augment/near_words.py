@@ -57,7 +57,7 @@ class ReplaceWords:
         return changed and with_articles(changed, edits)
 
     def _replaceable(self, text: Text, places: Sequence[Span], count: int) -> list[tuple[Span, Candidates]]:
-        """The first `count` places with near words; no more are asked about than it takes, for a model takes its time."""
+        """The first `count` places with near words; no more are asked about than it takes: a model takes its time."""
         found: list[tuple[Span, Candidates]] = []
         at = 0
         while at < len(places) and len(found) < count:

@@ -29,8 +29,8 @@ SHOWN = 5  # texts of a label that are shown when new ones are asked for
 
 PARAPHRASE: dict[Language, str] = {
     "en": """\
-Rewrite the text below in {count} different ways: other words, another order, another kind of sentence. Each says the same, \
-in the same tone and language and about as long. Names and numbers stay as they are.
+Rewrite the text below in {count} different ways: other words, another order, another kind of sentence. Each says the \
+same, in the same tone and language and about as long. Names and numbers stay as they are.
 It is labelled "{label}": each must still deserve that label.
 Reply with a JSON list of {count} strings and nothing else.
 
@@ -46,8 +46,8 @@ EXAMPLES: dict[Language, str] = {
     "en": """\
 Below are texts of one collection, as a JSON list.
 All of them are labelled "{label}".
-Write {count} new ones that could stand among them: of the same kind, language and length, but about other things, not the \
-same in other words.
+Write {count} new ones that could stand among them: of the same kind, language and length, but about other things, not \
+the same in other words.
 Each must clearly deserve the label "{label}".
 Reply with a JSON list of {count} strings and nothing else.
 

@@ -75,7 +75,7 @@ class WholeWords:
 
     @cached_property
     def is_multilingual(self) -> bool:
-        """Whether many of the words are in other scripts than Latin: so there are words of many languages in that, too."""
+        """Whether many words are in other scripts than Latin: then there are many languages in that, too."""
         latin = sum(script == "LATIN" for _, _, script in self._pieces)
         return latin < MOSTLY * sum(script != HAN for _, _, script in self._pieces)
 
