@@ -25,8 +25,8 @@ REWRITERS: tuple[type[Rewriter], ...] = (Paraphrase, NewExamples, BackTranslatio
 
 __all__ = [
     "OPERATORS", "REWRITERS", "Amount", "Answer", "Asked", "BackTranslation", "Chat", "Concatenate", "DropSpan",
-    "DropWords", "Edit", "EmbeddingNeighbours", "Endpoint", "EndpointOptions", "InsertWords", "LocalChat", "MaskedNeighbours",
-    "ModelTranslator", "Neighbours", "NewExamples", "Operator", "Paraphrase", "ReplaceWords", "Rewriter", "Rewritten",
-    "ShuffleSentences", "SwapWords", "TableNeighbours", "Text", "Translates", "Truncate", "Typos", "edited", "free",
-    "how_many", "rows",
+    "DropWords", "Edit", "EmbeddingNeighbours", "Endpoint", "EndpointOptions", "InsertWords", "LocalChat",
+    "MaskedNeighbours", "ModelTranslator", "Neighbours", "NewExamples", "Operator", "Paraphrase", "ReplaceWords",
+    "Rewriter", "Rewritten", "ShuffleSentences", "SwapWords", "TableNeighbours", "Text", "Translates", "Truncate",
+    "Typos", "edited", "free", "how_many", "rows",
 ]  # fmt: skip

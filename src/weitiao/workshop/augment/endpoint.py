@@ -106,7 +106,6 @@ class Endpoint:
                         answer = future.result()
                     except SourceError as error:
                         fault = fault or error
-                        self._ended.set()
                         continue
                     if answer is not None:
                         yield futures[future], answer
@@ -204,6 +203,8 @@ class Endpoint:
             self._ended.set()
 
     def _wrong(self, why: str) -> SourceError:
+        """End all, and return the error to raise."""
+        self._ended.set()
         return SourceError(f"the endpoint {why}", where=self._options.base_url,
                            fix="Look at base_url, model and key. What was answered so far is kept.")  # fmt: skip
 
