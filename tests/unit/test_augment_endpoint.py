@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -332,9 +330,7 @@ for number, answer in chat.answers(asked):
 """
 
     def run(url: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True, env={**os.environ}
-        )
+        return subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True)
 
     with serving(lambda body, number: Reply("a", delay=0.05)) as server:
         one = run(server.url)
@@ -350,7 +346,6 @@ for number, answer in chat.answers(asked):
     assert numbers == set(range(20))
     kept = 20 - (len(server.bodies) - asked_before)
     assert 5 <= kept <= asked_before
-    assert not list(Path(os.environ["WEITIAO_CACHE"]).rglob("*.tmp"))
 
 
 def test_who_stops_listening_stops_the_asking():
