@@ -31,6 +31,13 @@ def masked(bert: Path) -> MaskedNeighbours:
     return MaskedNeighbours.open(str(bert))
 
 
+@pytest.fixture(autouse=True)
+def _all_words_are_related(monkeypatch, request):
+    """The embeddings of random models say nothing."""
+    if "related" not in request.node.name:
+        monkeypatch.setattr("weitiao.workshop.augment.model_neighbours.RELATED", -1.0)
+
+
 def places(text: str, chinese: str = "characters") -> list[tuple[int, int]]:
     return words(text, chinese)
 
@@ -79,8 +86,9 @@ def test_chinese_words_are_spelled_by_the_characters_of_the_vocabulary(masked):
 
 @pytest.mark.parametrize(
     ("one", "other", "form"),
-    [("film", "films", True), ("arrive", "arriving", True), ("film", "movie", False), ("电影", "电视", False)],
-)
+    [("film", "films", True), ("arrive", "arriving", True), ("film", "movie", False), ("电影", "电视", False),
+     ("电影", "电影", True)],
+)  # fmt: skip
 def test_forms_of_a_word(one, other, form):
     assert is_form(one, other) is form
 
@@ -110,9 +118,32 @@ def test_a_masked_model_gives_its_likeliest_whole_words(masked, bert):
     assert "film" not in [word for word, _ in near]
     known = WholeWords(tokenizer).of("LATIN")
     known_chances = dict(zip(known.words, chances[known.ids[:, 0]].tolist(), strict=True))
-    assert near[0][0] == max(known_chances.keys() - {"film"}, key=lambda word: known_chances[word])
+    others = [word for word in known_chances if word != "film" and not is_function_word(word)]
+    assert near[0][0] == max(others, key=lambda word: known_chances[word])
     for word, weight in near:
         assert weight == pytest.approx(float(chances[tokenizer.convert_tokens_to_ids(word)]), rel=1e-4)
+
+
+def test_words_that_are_not_related_do_not_count_however_likely(masked, monkeypatch):
+    monkeypatch.setattr("weitiao.workshop.augment.model_neighbours.RELATED", 0.2)
+    text, place = "the film was good", (4, 8)
+    (few,) = masked.near(text, [place])
+    monkeypatch.setattr("weitiao.workshop.augment.model_neighbours.RELATED", -1.0)
+    (many,) = masked.near(text, [place])
+    spelled = masked._words.like("film")
+    cosines = dict(zip(spelled.words, masked._directions.cosines("film", spelled), strict=True))
+    assert many
+    assert set(few) >= {(word, weight) for word, weight in many if cosines[word] >= 0.2}
+    assert all(cosines[word] >= 0.2 for word, _ in few)
+    assert any(cosines[word] < 0.2 for word, _ in many)
+
+
+def test_what_is_put_in_does_not_stand_beside_itself(masked):
+    text = "we liked it very much and the room"
+    for at in (8, 11, 16, 21):
+        (near,) = masked.near(text, [(at, at)])
+        before, after = text[:at].split()[-1], text[at:].split()[0]
+        assert not {before, after} & {word for word, _ in near}
 
 
 def test_places_together_give_what_each_gives_alone(masked):
@@ -246,7 +277,7 @@ def test_a_model_is_loaded_when_it_is_first_asked_for(tmp_path):
         change(Text("a good film"), rows(0, 0, 0))
 
 
-def test_only_as_many_places_are_asked_about_as_are_replaced(masked):
+def test_only_as_many_places_are_asked_about_as_are_replaced():
     asked = []
 
     class Counting:
@@ -255,11 +286,15 @@ def test_only_as_many_places_are_asked_about_as_are_replaced(masked):
         @staticmethod
         def near(text, places):
             asked.extend(places)
-            return masked.near(text, places)
+            return [(("other", 1.0),) if text[start] not in "at" else () for start, end in places]
 
     text = "we liked the film and the room in this hotel and the service was great"
-    ReplaceWords(ReplaceWords.Options(rate=0.1), Counting())(Text(text), rows(0, 0, 0))
-    assert 1 <= len(asked) <= 4
+    changed = ReplaceWords(ReplaceWords.Options(rate=0.1), Counting())(Text(text), rows(0, 0, 0))
+    replaced = changed.text.count("other")
+    assert replaced >= 1
+    known = [place for place in asked if text[place[0]] not in "at"]
+    assert len(known) == replaced
+    assert len(asked) == len(set(asked))
 
 
 def test_a_model_that_is_not_named(tmp_path):

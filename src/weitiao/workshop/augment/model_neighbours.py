@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,14 +19,15 @@ from weitiao.tasks.vocabulary import only_at
 from weitiao.workshop.augment.base import Span
 from weitiao.workshop.augment.neighbours import Candidates, Neighbours
 from weitiao.workshop.augment.tidy import like
-from weitiao.workshop.augment.whole_words import HAN, Spelled, WholeWords, is_form, is_function_word, script_of
+from weitiao.workshop.augment.whole_words import HAN, NOTHING, Spelled, WholeWords, is_form, is_function_word, script_of
 
 if TYPE_CHECKING:
     import torch
 
 OFFERED = 10  # words for a place, at most
 LEAST = 0.005  # probability of a token that is read into a place
-CLOSE = 0.4  # cosine of two words' embeddings, less their mean
+CLOSE = 0.4  # cosine of two words' embeddings, less their mean, that are near by that alone
+RELATED = 0.2  # the same of words that a model reads into a place
 TOKENS = 8192  # of a forward, padding included
 MASKED = Head("AutoModelForMaskedLM")
 
@@ -38,8 +38,9 @@ class MaskedNeighbours:
     """What a masked language model reads into a text's places (Kobayashi 2018, arXiv:1805.06201), by probability.
 
     Each place is hidden by itself, and all of a text's are read in one batch. Only whole words are taken, as one piece
-    of the vocabulary, or in Chinese, where that has characters alone, as words of jieba's dictionary; never the word
-    itself, nor a negation. What fits is not always what means the same: *good* and *bad* stand in the same places.
+    of the vocabulary, or in Chinese, where that has characters alone, as words of jieba's dictionary; neither the word
+    itself in any form, nor negations and function words, nor what has nothing to do with the word by the model's own
+    embeddings. What fits is not always what means the same: *good* and *bad* stand in the same places.
     """
 
     fills = True
@@ -47,6 +48,7 @@ class MaskedNeighbours:
     def __init__(self, model: torch.nn.Module, reader: Reader) -> None:
         self._model, self._reader = model.eval(), reader
         self._words = WholeWords(reader.tokenizer)
+        self._directions = Directions(_embeddings(model))
 
     @classmethod
     def open(cls, source: str) -> MaskedNeighbours:
@@ -70,13 +72,30 @@ class MaskedNeighbours:
             numbers = [asked[row] for row, _, _ in part]
             logs = self._read([ids for _, ids, _ in part], [masks for _, _, masks in part])
             for at, log in zip(numbers, logs, strict=True):
-                found[at] = _likely(log, spelled[at], text[slice(*places[at])])
+                found[at] = self._likely(log, spelled[at], text, places[at])
         return found
+
+    def _likely(self, logs: np.ndarray, spelled: Spelled, text: str, place: Span) -> Candidates:
+        """The likeliest words of a place, by the product of their tokens' probabilities; `logs`: (tokens, vocabulary).
+
+        Those far from the word that stands there do not count, as far as its embedding is known.
+        """
+        (start, end), chances = place, np.exp(logs[np.arange(spelled.tokens), spelled.ids].sum(1))
+        word = text[start:end]
+        if not word:
+            return tuple(
+                each for each in _offered(chances, spelled.words, "", LEAST) if not _beside(text, end, each[0])
+            )
+        cosines = self._directions.cosines(word, spelled)
+        if cosines is not None:
+            chances = np.where(cosines >= RELATED, chances, 0.0)
+        return _offered(chances, spelled.words, word, LEAST**spelled.tokens)
 
     def _spelled(self, text: str, place: Span) -> Spelled:
         start, end = place
         if start < end:
-            return self._words.like(text[start:end])
+            word = text[start:end]
+            return NOTHING if is_function_word(word) else self._words.like(word)
         script = script_of(text[start - 1 : start]) or "LATIN"
         return self._words.of(script)
 
@@ -138,17 +157,15 @@ class EmbeddingNeighbours:
 
     def __init__(self, embeddings: np.ndarray, words: WholeWords) -> None:
         """`embeddings`: float32 of shape (tokens of the vocabulary, width)."""
-        self._embeddings, self._words = embeddings, words
-        self._units: dict[int, tuple[np.ndarray, dict[str, int]]] = {}
+        self._words, self._directions = words, Directions(embeddings)
         self._known: dict[str, Candidates] = {}
 
     @classmethod
     def open(cls, source: str) -> EmbeddingNeighbours:
         """Load the input embeddings of a source's model."""
         pretrained = _opened(source)
-        model: Any = models.load_model(pretrained, Head("AutoModel"), seed=0)
-        embeddings = model.get_input_embeddings().weight.detach().numpy().copy()
-        return cls(embeddings, WholeWords(pretrained.tokenizer))
+        model = models.load_model(pretrained, Head("AutoModel"), seed=0)
+        return cls(_embeddings(model), WholeWords(pretrained.tokenizer))
 
     def near(self, text: str, places: Sequence[Span]) -> list[Candidates]:
         """Return for each word the words whose embeddings are near its own."""
@@ -162,24 +179,31 @@ class EmbeddingNeighbours:
     def _looked_up(self, word: str) -> Candidates:
         spelled = self._words.like(word)
         foreign = self._words.is_multilingual and script_of(word) != HAN
-        if not spelled.words or spelled.tokens != 1 or foreign or is_function_word(word):
-            return ()
-        vectors, rows = self._directions(spelled)
-        row = rows.get(word, rows.get(word.casefold()))
-        if row is None:
-            return ()
-        near = _offered(vectors @ vectors[row], spelled.words, word, CLOSE, 4 * OFFERED)
-        others = (each for each in near if not (is_function_word(each[0]) or is_form(each[0], word)))
-        return tuple(islice(others, OFFERED))
+        cosines = None if foreign or is_function_word(word) else self._directions.cosines(word, spelled)
+        return () if cosines is None else _offered(cosines, spelled.words, word, CLOSE)
 
-    def _directions(self, spelled: Spelled) -> tuple[np.ndarray, dict[str, int]]:
-        """The words' embeddings at length 1, (words, width), and the row of each."""
-        if id(spelled) not in self._units:  # `WholeWords` keeps what it made
+
+class Directions:
+    """Which way the embeddings of words point, less the mean of all that are compared."""
+
+    def __init__(self, embeddings: np.ndarray) -> None:
+        self._embeddings = embeddings
+        self._made: dict[int, tuple[np.ndarray, dict[str, int]]] = {}
+
+    def cosines(self, word: str, spelled: Spelled) -> np.ndarray | None:
+        """Return the cosine of each of some words to one of them, shape (words,); None where it is none of them, or
+        words have several tokens.
+        """  # fmt: skip
+        if spelled.tokens != 1 or not spelled.words:
+            return None
+        if id(spelled) not in self._made:  # `WholeWords` keeps what it made
             vectors = self._embeddings[spelled.ids[:, 0]]
             vectors = vectors - vectors.mean(0)
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-            self._units[id(spelled)] = vectors, {word: row for row, word in enumerate(spelled.words)}
-        return self._units[id(spelled)]
+            self._made[id(spelled)] = vectors, {word: row for row, word in enumerate(spelled.words)}
+        vectors, rows = self._made[id(spelled)]
+        row = rows.get(word, rows.get(word.casefold()))
+        return None if row is None else vectors @ vectors[row]
 
 
 class LateNeighbours:
@@ -208,24 +232,28 @@ def _opened(source: str) -> Pretrained:
     return models.open_pretrained(ModelSettings(source=source), base=Path())
 
 
-def _likely(logs: np.ndarray, spelled: Spelled, word: str) -> Candidates:
-    """The likeliest words of a place, by the product of their tokens' probabilities; `logs`: (tokens, vocabulary)."""
-    scores = logs[np.arange(spelled.tokens), spelled.ids].sum(1)
-    return _offered(np.exp(scores), spelled.words, word, LEAST**spelled.tokens)
+def _embeddings(model: Any) -> np.ndarray:
+    """A model's input embeddings, float32 of shape (tokens of the vocabulary, width)."""
+    weight: np.ndarray = model.get_input_embeddings().weight.detach().float().cpu().numpy().copy()
+    return weight
 
 
-def _offered(
-    weights: np.ndarray, words: Sequence[str], word: str, least: float, most: int = OFFERED
-) -> Candidates:  # fmt: skip
-    """Return the heaviest words with the capitals of `word`, itself left out, none twice."""
+def _offered(weights: np.ndarray, words: Sequence[str], word: str, least: float) -> Candidates:
+    """Return the heaviest words with the capitals of `word`, none twice: no function words, nor forms of the word."""
     found: dict[str, tuple[str, float]] = {}
     for at in _heaviest(weights, least):
         other = like(words[at], word) if word else words[at]
-        if other.casefold() != word.casefold():
+        if not is_function_word(other) and not (word and is_form(other, word)):
             found.setdefault(other.casefold(), (other, float(weights[at])))
-        if len(found) == most:
+        if len(found) == OFFERED:
             break
     return tuple(found.values())
+
+
+def _beside(text: str, at: int, word: str) -> bool:
+    """Whether a word stands before or behind a place already."""
+    word = word.casefold()
+    return text[:at].casefold().endswith(word) or text[at:].lstrip().casefold().startswith(word)
 
 
 def _heaviest(weights: np.ndarray, least: float) -> Iterable[int]:

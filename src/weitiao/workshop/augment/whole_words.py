@@ -121,10 +121,10 @@ def is_function_word(word: str) -> bool:
 
 
 def is_form(word: str, other: str) -> bool:
-    """Whether one of two words, in a script with letters, looks like a form of the other: *film*, *filming*."""
-    if script_of(word) == HAN:
-        return False
+    """Whether one of two words is the other, or looks like a form of it: *film*, *filming*; Chinese has none."""
     word, other = word.casefold(), other.casefold()
+    if script_of(word) == HAN:
+        return word == other
     return word[:STEM] == other[:STEM] or word.startswith(other) or other.startswith(word)
 
 
