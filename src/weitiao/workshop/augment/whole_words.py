@@ -23,6 +23,7 @@ SINGLE = frozenset("aAiI")  # letters that are English words
 FUNCTION = frozenset(
     "的了着过吗呢吧啊呀嘛是在和与及或也都就还又才而但把被给对从向到比让使这那哪谁我你您他她它们个之其所"
 )
+AUXILIARY = frozenset({"did", "does", "doing", "having"})  # which scikit-learn's list has not
 STEM = 4  # letters that words of one stem have in common at their beginning
 MOSTLY = 0.9  # share of Latin words among those of alphabets in an English vocabulary
 LEAST_COUNT = 50  # in jieba's dictionary: rarer words are mostly names
@@ -144,7 +145,7 @@ def _dictionary() -> Mapping[str, int]:
 def _stop_words() -> frozenset[str]:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-    return frozenset(ENGLISH_STOP_WORDS)
+    return ENGLISH_STOP_WORDS | AUXILIARY
 
 
 def _spelling(pieces: list[str], tokenizer: Any) -> Iterator[tuple[str, bool]]:
