@@ -222,6 +222,18 @@ def test_the_same_seed_gives_the_same_and_asks_nothing_twice():
     assert len(chat.asked) > asked
 
 
+def test_rows_with_the_same_text_are_asked_about_apart():
+    chat = Scripted(lambda prompt, one: said(SAYINGS[len(chat.asked) % 6]))
+    first = Paraphrase(local(), chat).rewrite(whole(FILMS[0], FILMS[0]), [1, 1])
+    assert sum(map(len, first.texts)) == 2
+    assert Paraphrase(local(), chat).rewrite(whole(FILMS[0], FILMS[0]), [1, 1]).texts == first.texts
+    operator, there, _ = translating(lambda text, seed, at: SAYINGS[at])
+    made = operator.rewrite(whole(FILMS[0], FILMS[0]), [1, 1])
+    assert made.texts == [[SAYINGS[0]], [SAYINGS[1]]]
+    assert operator.rewrite(whole(FILMS[0], FILMS[0]), [1, 1]) == made
+    assert len(there.asked) == 2
+
+
 @pytest.mark.parametrize("rewriter", REWRITERS, ids=lambda rewriter: rewriter.name)
 def test_texts_with_spans_are_refused(rewriter):
     options = {"there": "x", "back": "y"} if rewriter is BackTranslation else {"model": "x"}

@@ -22,7 +22,7 @@ from weitiao.tasks.prompts import check_prompt, closed, prompt_roles
 from weitiao.tasks.replies import HEADS, room_of, stops_of
 from weitiao.tasks.text2text_generation import Text2TextGeneration
 from weitiao.workshop.augment.base import Rewritten, Text, whole_texts
-from weitiao.workshop.augment.gathering import Candidate, Gathering, Judge
+from weitiao.workshop.augment.gathering import Candidate, Gathering, Judge, turns
 from weitiao.workshop.augment.judges import ClassifierJudge
 from weitiao.workshop.augment.kept import Kept
 from weitiao.workshop.augment.model_folders import artifact_in
@@ -140,9 +140,10 @@ class BackTranslation:
         """Make new texts, as `Rewriter` says. What was translated is kept: after a kill it goes on from there."""
         whole = whole_texts(self.name, texts)
         gathering = Gathering(whole, others, self.options.alike, self.options.length_ratio)
+        again = turns(whole)
 
         def propose(missing: dict[int, int], attempt: int) -> list[Candidate]:
-            rows, numbers = self._wanted(missing, attempt)
+            rows, numbers = self._wanted(missing, attempt, again)
             abroad = self._translated(self._there, [whole[row] for row in rows], numbers, seed)
             kept = [(row, number, text) for row, number, text in zip(rows, numbers, abroad, strict=True) if text]
             gathering.told["empty"] += len(rows) - len(kept)
@@ -151,13 +152,17 @@ class BackTranslation:
 
         classifier = self.options.classifier
         judges: list[Judge] = [] if classifier is None else [ClassifierJudge(classifier, labels)]
-        return Rewritten(gathering.gather(counts, propose, judges, stopped=str), gathering.counts)
+        return Rewritten(gathering.gather(counts, propose, judges), gathering.counts)
 
-    def _wanted(self, missing: Mapping[int, int], attempt: int) -> tuple[list[int], list[int]]:
-        """Rows to translate, and a number for each time that one is: without a temperature once is enough."""
+    def _wanted(
+        self, missing: Mapping[int, int], attempt: int, again: Sequence[int]
+    ) -> tuple[list[int], list[int]]:  # fmt: skip
+        """Rows to translate, and a number for each time that a text is: without a temperature once is enough."""
         if self.options.generation.temperature is None:
             return (list(missing), [0] * len(missing)) if attempt == 0 else ([], [])
-        pairs = [(row, attempt << 16 | copy) for row, count in missing.items() for copy in range(count)]
+        pairs = [
+            (row, attempt << 40 | again[row] << 16 | copy) for row, count in missing.items() for copy in range(count)
+        ]
         return [row for row, _ in pairs], [number for _, number in pairs]
 
     def _translated(self, way: Translates, texts: Sequence[str], numbers: Sequence[int], seed: int) -> list[str]:

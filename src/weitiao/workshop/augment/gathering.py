@@ -18,6 +18,16 @@ Propose = Callable[[dict[int, int], int], list[Candidate]]  # row -> texts that 
 Judge = Callable[[list[Candidate]], list[bool]]  # whether each is good
 
 
+def turns(texts: Sequence[str]) -> list[int]:
+    """Return for each text how many before it are the same: what equal texts are told apart by."""
+    seen: Counter[str] = Counter()
+    found = []
+    for text in texts:
+        found.append(seen[text])
+        seen[text] += 1
+    return found
+
+
 @dataclass
 class Gathering:
     """Collects new texts for rows."""
@@ -34,9 +44,10 @@ class Gathering:
         return {name: count for name, count in self.told.items() if count or name == "made"}
 
     def gather(
-        self, counts: Sequence[int], propose: Propose, judges: Sequence[Judge] = (), *, stopped: Callable[[], str]
+        self, counts: Sequence[int], propose: Propose, judges: Sequence[Judge] = (),
+        stopped: Callable[[], str] = lambda: "",
     ) -> list[list[str]]:  # fmt: skip
-        """Return the new texts of each row, at most as many as `counts` says."""
+        """Return the new texts of each row, at most as many as `counts` says, fewer where `stopped` tells a reason."""
         found: list[list[str]] = [[] for _ in self.texts]
         for attempt in range(ROUNDS):
             missing = {row: count - len(found[row]) for row, count in enumerate(counts) if count > len(found[row])}

@@ -18,7 +18,7 @@ from weitiao.tasks.prompts import check_prompt
 from weitiao.workshop.augment.base import Language, Rewritten, Text, whole_texts
 from weitiao.workshop.augment.chats import Asked, Chat, LocalChat, Remembering
 from weitiao.workshop.augment.endpoint import Endpoint, EndpointOptions
-from weitiao.workshop.augment.gathering import Candidate, Gathering, Judge
+from weitiao.workshop.augment.gathering import Candidate, Gathering, Judge, turns
 from weitiao.workshop.augment.judges import ChatJudge, ClassifierJudge, filled
 from weitiao.workshop.augment.replies import texts_in
 from weitiao.workshop.augment.units import language
@@ -140,7 +140,7 @@ class Collection:
     """Texts and what their labels are called."""
 
     def __init__(self, texts: Sequence[str], labels: Sequence[str] | None) -> None:
-        self.texts, self._labels = texts, labels
+        self.texts, self.turns, self._labels = texts, turns(texts), labels
         self._rows: dict[str, list[int]] = {}
         for row in range(len(texts)):
             self._rows.setdefault(self.label(row), []).append(row)
@@ -218,7 +218,7 @@ class _Chatting:
                 "text": text, "label": collection.label(row), "count": str(min(self.options.at_once, count - start)),
                 "examples": json.dumps(shown, ensure_ascii=False, indent=0),
             }  # fmt: skip
-            own = int(np.random.default_rng([seed, attempt, number]).integers(2**31))
+            own = int(np.random.default_rng([seed, attempt, number, collection.turns[row]]).integers(2**31))
             found.append(Asked(({"role": "user", "content": filled(prompt, values)},), own))
         return found
 

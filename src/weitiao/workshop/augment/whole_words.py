@@ -145,7 +145,7 @@ def _dictionary() -> Mapping[str, int]:
 def _stop_words() -> frozenset[str]:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-    return ENGLISH_STOP_WORDS | AUXILIARY
+    return AUXILIARY.union(ENGLISH_STOP_WORDS)
 
 
 def _spelling(pieces: list[str], tokenizer: Any) -> Iterator[tuple[str, bool]]:
