@@ -49,6 +49,27 @@ def tiny_bert(folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0
     return _save(lambda: BertModel(BertConfig(**{**shape, **config})), tokenizer, folder, seed)
 
 
+def tiny_masked_bert(folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0, **config: Any) -> Path:
+    """The same with the head that predicts masked words."""
+    from transformers import AutoModelForMaskedLM, BertConfig
+
+    tiny_bert(folder, vocab_texts, seed=seed, **config)
+    return _again(folder, lambda: AutoModelForMaskedLM.from_config(BertConfig.from_pretrained(folder)), seed)
+
+
+def tiny_masked_roberta(folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0, **config: Any) -> Path:
+    """A RoBERTa with the head that predicts masked words; byte-level BPE, ``<s> text </s>``."""
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pieces = _byte_pairs(vocab_texts, special, "<s> $A </s>")
+    names = {f"{name}_token": f"<{name}>" for name in ("pad", "unk", "mask")}
+    tokenizer = _wrapped(pieces, **names, bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>")
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    shape |= {"max_position_embeddings": MAX_LENGTH + 2, "vocab_size": len(tokenizer), "initializer_range": 0.5}
+    return _save(lambda: RobertaForMaskedLM(RobertaConfig(**{**shape, **config})), tokenizer, folder, seed)
+
+
 def tiny_llama(
     folder: Path, vocab_texts: Iterable[str] = TEXTS, *, seed: int = 0, pad: bool = True, **config: Any
 ) -> Path:
@@ -181,6 +202,12 @@ def _wrapped(tokenizer: Tokenizer, **tokens: Any) -> PreTrainedTokenizerBase:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, model_max_length=MAX_LENGTH, model_input_names=names, **tokens
     )
+
+
+def _again(folder: Path, build: Any, seed: int) -> Path:
+    from transformers import AutoTokenizer
+
+    return _save(build, AutoTokenizer.from_pretrained(folder), folder, seed)
 
 
 def _save(build: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, seed: int) -> Path:

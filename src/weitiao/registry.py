@@ -84,6 +84,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "truncate": "weitiao.workshop.augment.sentences:Truncate",
         "shuffle-sentences": "weitiao.workshop.augment.sentences:ShuffleSentences",
         "concatenate": "weitiao.workshop.augment.sentences:Concatenate",
+        "paraphrase": "weitiao.workshop.augment.paraphrase:Paraphrase",
+        "new-examples": "weitiao.workshop.augment.paraphrase:NewExamples",
+        "back-translation": "weitiao.workshop.augment.back_translation:BackTranslation",
     },
     "baseline": {
         "each-own": "weitiao.evaluation.baselines.several:EachOwn",

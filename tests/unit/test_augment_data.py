@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from tests.chat_server import Reply, serving
 from tests.samples import reviews
 from tests.tiny import tiny_bert
 from tests.unit.test_clean import changes, lines, read, recipe, table, texts
@@ -192,6 +193,63 @@ def test_chinese_is_changed_by_characters(tmp_path):
     rows = read(tmp_path / "new")
     assert len(rows) == 10
     assert all(len(row["text"]) < len(rows[0]["text"]) for row in rows[5:])
+
+
+# --- by models
+
+
+def paraphrasing(url, **options):
+    return {"name": "paraphrase", "endpoint": {"base_url": url, "model": "m", "retries": 0, **options}, "alike": 1.0}
+
+
+def otherwise(body, number):
+    """Say what is asked to be said otherwise backwards; texts that are tested on come back, too."""
+    text = body["messages"][-1]["content"].rpartition("\n\n")[2]
+    return Reply(json.dumps([" ".join(reversed(text.split())), text]))
+
+
+def test_models_and_rules_take_turns(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
+    with serving(otherwise) as server:
+        made = augment(str(data), tmp_path / "new", {"operators": [paraphrasing(server.url), "drop-words"]})
+    rows = read(tmp_path / "new")
+    told = changes(tmp_path / "new")
+    assert Counter(each["rule"] for each in told) == {"paraphrase": 48, "drop-words": 48}
+    for new, each in zip(rows[96:], told, strict=True):
+        old = rows[int(each["row"].rpartition(":")[2]) - 2]
+        assert new["label"] == old["label"]
+        if each["rule"] == "paraphrase":
+            assert new["text"] == " ".join(reversed(old["text"].split()))
+    assert len(server.bodies) == 48
+    assert any(note.startswith("paraphrase: ") and "made 48" in note for note in made.notes)
+    label = rows[0]["label"]
+    assert any(f'labelled "{label}"' in prompt for prompt in server.prompts())
+
+
+def test_where_an_endpoint_stops_what_was_made_is_kept(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
+    limited = {"most_tokens": 900, "max_tokens": 200, "together": 1}
+    with serving(otherwise) as server:
+        made = augment(str(data), tmp_path / "new", {"operators": [paraphrasing(server.url, **limited)]})
+    added = made.rows["train"]["after"] - 96
+    assert 0 < added < 96
+    assert any("stopped: " in note for note in made.notes)
+    assert any(f"{added} of 96 new examples could be made" in note for note in made.notes)
+    with serving(otherwise) as server:
+        again = {"operators": [{**paraphrasing(server.url), "judge": False}]}
+        with pytest.raises(RecipeError, match="endpoint"):
+            augment(str(data), tmp_path / "b", {"operators": [{"name": "paraphrase"}]})
+        assert augment(str(data), tmp_path / "c", again).rows["train"]["after"] == 192
+
+
+def test_marks_cannot_be_followed_by_a_model(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    lines(folder / "train.jsonl", tagged(4))
+    with serving(otherwise) as server, pytest.raises(DataError, match=r"train\.jsonl:1.*marked places"):
+        augment(str(folder), tmp_path / "new", {"operators": [paraphrasing(server.url)]})
+    assert server.bodies == []
+    assert not (tmp_path / "new").exists()
 
 
 # --- operators by name, and what is refused

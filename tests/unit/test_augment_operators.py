@@ -12,7 +12,9 @@ from weitiao.tasks.segmenting import jieba_is_there
 from weitiao.workshop.augment import Edit, Text, edited, free, rows
 from weitiao.workshop.augment.homophones import sounds_are_there
 
-OPERATORS = [registry.get("operator", name) for name in registry.names("operator")]
+OPERATORS = [
+    known for name in registry.names("operator") if not hasattr(known := registry.get("operator", name), "rewrite")
+]
 SYNONYMS = "good, fine, decent\nfilm\tmovie\tmotion picture\n电影、影片\n好，不错\n"
 PIECES = [
     "good", "film", "I", "The", "a", "an", "hour", "apple", "don't", "well-made", "3.5%", "$20", "u.s.", "not", "😀",

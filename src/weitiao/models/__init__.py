@@ -5,7 +5,7 @@ from __future__ import annotations
 from weitiao.models.device import autocast, prediction_precision, resolve_device, resolve_precision
 from weitiao.models.dropout import dropouts, with_dropout
 from weitiao.models.family import family_of
-from weitiao.models.load import check_head, load_model, load_saved, open_pretrained, open_reader
+from weitiao.models.load import check_head, has_head, load_model, load_saved, open_pretrained, open_reader
 from weitiao.models.memory import free_memory, memory_now, peak_memory, restart_peak, trim_memory
 from weitiao.models.quiet import quiet
 from weitiao.models.sizing import activation_bytes, empty_model, heard
@@ -19,6 +19,7 @@ __all__ = [
     "empty_model",
     "family_of",
     "free_memory",
+    "has_head",
     "heard",
     "load_model",
     "load_saved",

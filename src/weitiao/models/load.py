@@ -93,6 +93,13 @@ def check_head(pretrained: Pretrained, head: Head) -> list[Finding]:
     return [Finding(level, "model", problem, fix) for level, problem, fix in findings]
 
 
+def has_head(pretrained: Pretrained, head: Head) -> bool:
+    """Whether the files hold all of this head's weights; the values are not read. Raises as `load_model` does."""
+    with quiet():
+        _, missing = _loaded(pretrained, head, device_map="meta")
+    return all(POOLER.search(name) for name in missing)
+
+
 def load_model(pretrained: Pretrained, head: Head, *, seed: int) -> torch.nn.Module:
     """Return the model in fp32 on the CPU with the head a task needs; weights that are not in the files are drawn from
     `seed`, and the caller's random numbers go on as if nothing had been drawn.

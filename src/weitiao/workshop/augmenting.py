@@ -19,8 +19,8 @@ from weitiao.data.splits import input_key, input_keys
 from weitiao.errors import DataError, RecipeError
 from weitiao.recipe import AugmentSettings, Recipe
 from weitiao.recipe.messages import explain
-from weitiao.workshop.augment import Operator, how_many, rows
-from weitiao.workshop.augment.base import Text
+from weitiao.tasks.inputs import place_of
+from weitiao.workshop.augment import Operator, Rewriter, Text, how_many, rows
 from weitiao.workshop.cells import Cells, Held, cells_of
 from weitiao.workshop.changes import FIRST, Change, FileFormat, NewPart, check_target, form_for, places, write_data
 from weitiao.workshop.reading import ALL, Named, Opened, Part, given
@@ -65,11 +65,13 @@ def augment(
     check_target(out)
     asked = given(source, task=task, columns=columns, separator=label_separator)
     chosen = settings_of(asked.recipe, settings)
-    operators = [registry.get("operator", each.name)(each.options) for each in chosen.operators]
+    operators: list[Operator | Rewriter] = [
+        registry.get("operator", each.name)(each.options) for each in chosen.operators
+    ]
     opened = asked.open()
     train = training_part(opened, asked.source, all_train=all_train)
     maker = _Maker(opened, train, operators, chosen, tell)
-    new = list(maker.make())
+    new = maker.make()
     form = form or form_for(opened.parts)
     made = asked.made("augment", opened, chosen.model_dump(mode="json"), maker.notes())
     parts = [_with_new(part, new if part is train else []) for part in opened.parts]
@@ -103,46 +105,65 @@ def training_part(opened: Opened, source: str, *, all_train: bool) -> Part:
 
 
 class _Maker:
-    """Makes new examples, row by row; what it makes hangs on settings and data alone."""
+    """Makes new examples; what it makes hangs on settings and data alone, and on what models say."""
 
     def __init__(
-        self, opened: Opened, train: Part, operators: Sequence[Operator], settings: AugmentSettings, tell: Tell | None
+        self,
+        opened: Opened,
+        train: Part,
+        operators: Sequence[Operator | Rewriter],
+        settings: AugmentSettings,
+        tell: Tell | None,
     ) -> None:
-        self._train, self._operators, self._settings, self._tell = train, operators, settings, tell
+        self._opened, self._train, self._operators, self._settings = opened, train, operators, settings
+        self._pointwise = [operator for operator in operators if not isinstance(operator, Rewriter)]
+        self._tell = tell
         self._cells: Cells = cells_of(train, tokens="joined")
-        self._columns = train.columns
         self._known = {int(key) for part in opened.parts for key in input_keys(part.dataset, part.columns).tolist()}
         self._labels = _labels(train)
-        self._whole = _whole_labels(train) if any(operator.partner for operator in operators) else []
+        self._counts = how_many(self._labels, settings, settings.seed)
+        self._missing = Counter[str]()
+        self._told: list[str] = []
+        self._whole = _whole_labels(train) if any(operator.partner for operator in self._pointwise) else []
         self._like: dict[str, list[int]] = {}
         for number, label in enumerate(self._whole):
             self._like.setdefault(label, []).append(number)
 
-    def make(self) -> Iterator[NewExample]:
-        """Yield all new examples; what a row cannot give is made of other rows of its class, as far as these can."""
-        counts = how_many(self._labels, self._settings, self._settings.seed)
-        self.asked, self.missing = int(counts.sum()), Counter[str]()
-        for number, row in self._rows():
-            for copy in range(int(counts[number])):
+    def make(self) -> list[NewExample]:
+        """Return all new examples by the row they are made of; what a row cannot give is made of other rows of its
+        class, as far as these can.
+        """  # fmt: skip
+        made = [
+            new
+            for place, operator in enumerate(self._operators)
+            if isinstance(operator, Rewriter)
+            for new in self._rewritten(place, operator)
+        ]
+        for number, row in self._rows() if self._pointwise else ():
+            for copy in range(int(self._counts[number])):
+                if isinstance(self._operators[self._turn(number, copy)], Rewriter):
+                    continue
                 if new := self._one(number, row, copy):
-                    yield new
+                    made.append(new)
                 else:
-                    self.missing[self._labels[number]] += 1
-        for again in range(AGAIN):
-            for number, row in self._rows() if self.missing.total() else ():
+                    self._missing[self._labels[number]] += 1
+        for again in range(AGAIN if self._pointwise else 0):
+            for number, row in self._rows() if self._missing.total() else ():
                 label = self._labels[number]
-                if self.missing[label] and (new := self._one(number, row, int(counts[number]) + again)):
-                    self.missing[label] -= 1
-                    yield new
+                if self._missing[label] and (new := self._one(number, row, int(self._counts[number]) + again)):
+                    self._missing[label] -= 1
+                    made.append(new)
+        return sorted(made, key=lambda new: new.row)
 
     def notes(self) -> list[str]:
         """What is to be told once all are made."""
-        missing = self.missing.total()
-        if not missing:
-            return []
-        return [
-            f"{self.asked - missing:,} of {self.asked:,} new examples could be made: the operators can change no more"
-        ]
+        missing, asked = self._missing.total(), int(self._counts.sum())
+        few = f"{asked - missing:,} of {asked:,} new examples could be made: the operators can make no more"
+        return [*self._told, *([few] if missing else [])]
+
+    def _turn(self, number: int, copy: int) -> int:
+        """Whose turn it is to make a copy of a row."""
+        return (number + copy) % len(self._operators)
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         number = 0
@@ -153,6 +174,50 @@ class _Maker:
                 yield number, row
                 number += 1
 
+    # --- by models, all rows at once
+
+    def _rewritten(self, place: int, rewriter: Rewriter) -> Iterator[NewExample]:
+        """New examples of the rows that it is a rewriter's turn for."""
+        counts = [
+            sum(self._turn(number, copy) == place for copy in range(int(count)))
+            for number, count in enumerate(self._counts)
+        ]
+        held = [self._only(row, rewriter.name) for _, row in self._rows()]
+        if self._tell:
+            self._tell(rewriter.name, 0, sum(counts))
+        labels = self._labels if self._train.label is not None else None
+        others = [text for part in self._opened.parts if part is not self._train for text in _read_texts(part)]
+        done = rewriter.rewrite([each.text for each in held], counts, labels=labels, seed=self._settings.seed,
+                                others=others)  # fmt: skip
+        told = ", ".join(f"{name} {count:,g}" for name, count in done.told.items())
+        self._told.append(f"{rewriter.name}: {told}" + (f"; stopped: {done.stopped}" if done.stopped else ""))
+        for number, row in self._rows():
+            fresh = 0
+            for text in done.texts[number]:
+                cells = self._cells.put(row, [replace(held[number], text=Text(text))])
+                if self._is_new(row, cells):
+                    fresh += 1
+                    yield NewExample(number, rewriter.name, cells)
+            self._missing[self._labels[number]] += counts[number] - fresh
+
+    def _only(self, row: Mapping[str, Any], name: str) -> Held:
+        """The one text of a row that is read; a `DataError` where there are others."""
+        read = [held for held in self._cells.texts(row) if not held.target]
+        if len(read) != 1 or read[0].text.spans:
+            held = "marked places in its text" if len(read) == 1 else f"{len(read)} texts to read"
+            raise DataError(f"{name} makes a new text of a whole one, and the row has {held}", where=place_of(row),
+                            fix="Take an operator that changes words in their places.")  # fmt: skip
+        return read[0]
+
+    def _is_new(self, row: Mapping[str, Any], cells: Mapping[str, Any]) -> bool:
+        """Whether an example is nowhere yet, which it is from then on."""
+        key = input_key({**row, **cells}, self._train.columns)
+        new = key not in self._known
+        self._known.add(key)
+        return new
+
+    # --- by rules, one by one
+
     def _one(self, number: int, row: Mapping[str, Any], copy: int) -> NewExample | None:
         """A new example of a row that is not there yet: by the operator whose turn it is, else by the next ones."""
         for operator in self._turns(number, copy):
@@ -161,19 +226,16 @@ class _Maker:
                 cells = self._changed(operator, row, number, random)
                 if cells is None:
                     break  # nothing in it that this operator could change
-                key = input_key({**row, **cells}, self._columns)
-                if key not in self._known:
-                    self._known.add(key)
+                if self._is_new(row, cells):
                     return NewExample(number, operator.name, cells)
         return None
 
     def _turns(self, number: int, copy: int) -> list[Operator]:
         """The operator whose turn it is, and the others in an order drawn for this example."""
-        turn = (number + copy) % len(self._operators)
-        order = rows(self._settings.seed, number, LATER + copy).permutation(len(self._operators)).tolist()
-        return [
-            self._operators[place] for place in sorted(order, key=lambda place: (place != turn, order.index(place)))
-        ]
+        drawn = rows(self._settings.seed, number, LATER + copy).permutation(len(self._operators)).tolist()
+        turn = self._turn(number, copy)
+        found = (self._operators[place] for place in (turn, *(other for other in drawn if other != turn)))
+        return [operator for operator in found if not isinstance(operator, Rewriter)]
 
     def _changed(
         self, operator: Operator, row: Mapping[str, Any], number: int, random: np.random.Generator
@@ -211,6 +273,12 @@ def _labels(part: Part) -> list[str]:
         return [""] * len(part)
     codes, names = label_codes(part.dataset)
     return [names[code] if code < len(names) else "" for code in codes.tolist()]
+
+
+def _read_texts(part: Part) -> Iterator[str]:
+    """All texts that are read."""
+    for batch in part.texts(part.inputs):
+        yield from (text for column in batch for text in column if text)
 
 
 def _whole_labels(part: Part) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from weitiao.errors import DataError
 from weitiao.recipe.sections import Settings
 
 Span = tuple[int, int]  # first character, character behind the last
@@ -120,6 +121,43 @@ class Operator(Protocol):
 
     def __call__(self, text: Text, random: np.random.Generator, other: Text | None = None) -> Text | None:
         """Return the text changed, which hangs on arguments and options alone; None where nothing could be changed."""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """New texts for each of some texts."""
+
+    texts: list[list[str]]  # in order; fewer than were wanted where no more could be made
+    told: Mapping[str, float]  # what was made, what was dropped and why, what it took
+    stopped: str = ""  # why it ended before all was tried
+
+
+@runtime_checkable
+class Rewriter(Protocol):
+    """What makes new texts of whole ones, many at once, by a model: spans cannot be followed through it."""
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Settings]]
+    options: Any
+
+    def rewrite(
+        self, texts: Sequence[Text], counts: Sequence[int], *, labels: Sequence[str] | None = None, seed: int = 0,
+        others: Sequence[str] = (),
+    ) -> Rewritten:  # fmt: skip
+        """Make ``counts[i]`` new texts of ``texts[i]``, none like one of `texts`, of `others` or of each other.
+
+        `texts` are all there are, those of which no new one is wanted among them; `others` those of other splits.
+        `labels` are what their labels are called. Raises a `DataError` for a text with spans.
+        """
+
+
+def whole_texts(name: str, texts: Sequence[Text]) -> list[str]:
+    """Return texts without spans; a `DataError` where one has some, for `name` would lose them."""
+    for number, text in enumerate(texts, 1):
+        if text.spans:
+            raise DataError(f"has spans, which {name} cannot follow into a new text", where=f"text {number}",
+                            fix="Take an operator that changes words in their places.")  # fmt: skip
+    return [text.text for text in texts]
 
 
 def _touches(span: Span, start: int, end: int) -> bool:

@@ -6,9 +6,9 @@ import importlib.util
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 from weitiao.errors import WeitiaoError
+from weitiao.workshop.augment.dictionary import chinese_words
 from weitiao.workshop.augment.units import INSTALL
 
 OFFERED = 10  # characters of a syllable, the most frequent first: what one page of an input method shows
@@ -83,13 +83,8 @@ def _is_simplified(sign: str) -> bool:
 
 def _frequencies() -> Counter[str]:
     """How often each character stands in the words of jieba's dictionary, by the words' own counts."""
-    spec = importlib.util.find_spec("jieba")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
     counts: Counter[str] = Counter()
-    with (Path(spec.submodule_search_locations[0]) / "dict.txt").open(encoding="utf-8") as lines:
-        for line in lines:
-            word, count, *_ = line.split(" ")
-            for sign in word:
-                counts[sign] += int(count)
+    for word, count in chinese_words():
+        for sign in word:
+            counts[sign] += count
     return counts
