@@ -110,7 +110,7 @@ def form_for(parts: Sequence[Part]) -> FileFormat:
 def records(part: NewPart) -> Iterator[dict[str, Any]]:
     """Yield each row with the file's own columns, in their order."""
     columns = _written(part.part)
-    texts = {str(part.part.names[c.role]) for c in part.part.columns if c.kind == "text"}
+    texts = {str(part.part.names[c.role]) for c in part.part.columns if c.prose and c.kind != "dialogue"}
     for start in range(0, len(part.rows), CHUNK):
         rows = part.rows[start : start + CHUNK]
         for place, record in enumerate(_read(part.part, rows, columns), start):
