@@ -211,6 +211,9 @@ def test_a_key_that_is_not_set(monkeypatch):
     monkeypatch.delenv("NO_KEY", raising=False)
     with pytest.raises(RecipeError, match="NO_KEY is not set"):
         endpoint("http://x", key="NO_KEY")
+    monkeypatch.setenv("NO_KEY", "sk-密钥")
+    with pytest.raises(RecipeError, match="signs that no key has"):
+        endpoint("http://x", key="NO_KEY")
 
 
 @pytest.mark.parametrize(

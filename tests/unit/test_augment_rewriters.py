@@ -364,8 +364,10 @@ def test_a_tiny_local_model_makes_nothing_and_says_why(tiny_model):
 def test_models_that_do_not_chat(tiny_model, trained):
     with pytest.raises(RecipeError, match="writes nothing"):
         LocalChat.open(str(tiny_model("encoder")), GenerationOptions())
-    with pytest.raises(RecipeError, match="trained for text-classification"):
+    with pytest.raises(RecipeError, match="writes nothing"):
         LocalChat.open(str(trained("text-classification", "encoder").folder), GenerationOptions())
+    with pytest.raises(RecipeError, match="trained for translation"):
+        LocalChat.open(str(trained("translation", "seq2seq").folder), GenerationOptions())
 
 
 # --- back-translation
@@ -444,8 +446,8 @@ def test_a_run_of_the_task_translation_translates_as_its_predictor_does(trained)
     sources = [FILMS[0], "hello"]
     way = ModelTranslator.open(str(run.folder), "{source}", GenerationOptions(max_new_tokens=128))
     assert way.translate(sources, 0) == [answer["text"] for answer in weitiao.load(run.folder).predict(sources)]
-    with pytest.raises(RecipeError, match="trained for text-classification"):
-        ModelTranslator.open(str(trained("text-classification", "encoder").folder), "{source}", GenerationOptions())
+    with pytest.raises(RecipeError, match="trained for chat"):
+        ModelTranslator.open(str(trained("chat", "decoder").folder), "{source}", GenerationOptions())
 
 
 @pytest.mark.parametrize("family", ["seq2seq", "decoder"])

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from weitiao import models
-from weitiao.artifacts.artifact import open_artifact
 from weitiao.errors import RecipeError
-from weitiao.models.fingerprint import fingerprint
-from weitiao.recipe import ModelSettings, Settings
-from weitiao.records import Head, Reader
+from weitiao.recipe import Settings
 from weitiao.tasks.fitting import Template
-from weitiao.tasks.generation import GenerationOptions, decoded, generate
+from weitiao.tasks.generation import GenerationOptions, decoded
 from weitiao.tasks.prompts import check_prompt, closed, prompt_roles
-from weitiao.tasks.replies import HEADS, room_of, stops_of
+from weitiao.tasks.replies import room_of
 from weitiao.tasks.text2text_generation import Text2TextGeneration
 from weitiao.workshop.augment.base import Rewritten, Text, whole_texts
 from weitiao.workshop.augment.gathering import Candidate, Gathering, Judge, turns
 from weitiao.workshop.augment.judges import ClassifierJudge
 from weitiao.workshop.augment.kept import Kept
-from weitiao.workshop.augment.model_folders import artifact_in
+from weitiao.workshop.augment.local_models import Writer
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 TOGETHER = 64  # translations that are written between two that are kept
 
@@ -81,44 +76,30 @@ class Translates(Protocol):
 class ModelTranslator:
     """A translation model on this machine."""
 
-    def __init__(
-        self, model: torch.nn.Module, reader: Reader, prompt: str, generation: GenerationOptions,
-        identity: Mapping[str, Any],
-    ) -> None:  # fmt: skip
-        """`prompt` has one role in braces."""
-        self._model, self._reader, self._generation, self.identity = model, reader, generation, identity
-        self._template = Template(prompt, reader, room_of(generation, reader))
+    def __init__(self, writer: Writer, prompt: str, generation: GenerationOptions) -> None:
+        """`prompt` has one role in braces, and is ended so that the model knows where to begin."""
+        self._writer, self._generation = writer, generation
+        self._template = Template(prompt, writer.reader, room_of(generation, writer.reader))
         (self._role,) = prompt_roles(prompt)
+        self.identity = {**writer.identity(generation), "prompt": prompt}
 
     @classmethod
     def open(cls, source: str, prompt: str, generation: GenerationOptions) -> ModelTranslator:
         """Load a run or artifact of a text-to-text task, which knows its prompt, or any model that writes."""
-        folder = artifact_in(source)
-        if folder is not None:
-            artifact = open_artifact(folder)
-            task: Any = artifact.task
-            if not isinstance(task, Text2TextGeneration) or len(prompt_roles(task.known.prompt)) != 1:
-                raise RecipeError(f"{source} was trained for {task.name}", where="back-translation",
-                                  fix="Name a run of the task translation, or another translation model.")  # fmt: skip
-            model, reader, prompt, mark = artifact.load_model(), artifact.reader, task.known.prompt, fingerprint(folder)
-        else:
-            pretrained = models.open_pretrained(ModelSettings(source=source), base=Path())
-            if pretrained.family not in HEADS:
-                raise RecipeError(f"{source} is an {pretrained.family}, which writes nothing", where="back-translation",
-                                  fix="Name a translation model.")  # fmt: skip
-            model = models.load_model(pretrained, Head(HEADS[pretrained.family]), seed=0)
-            reader, mark = pretrained.reader(pretrained.max_length), pretrained.fingerprint
-            prompt = closed(prompt, pretrained.family)
-        device, _ = models.resolve_device("auto")
-        written = {**generation.model_dump(mode="json"), "generation_seed": 0}
-        return cls(model.to(device), reader, prompt, generation, {"model": mark, "prompt": prompt, **written})
+        writer = Writer.open(source)
+        task = writer.task
+        if task is None:
+            return cls(writer, closed(prompt, writer.reader.family), generation)
+        if not isinstance(task, Text2TextGeneration) or len(prompt_roles(task.known.prompt)) != 1:
+            raise RecipeError(f"{source} was trained for {task.name}", where="back-translation",
+                              fix="Name a run of the task translation, or another translation model.")  # fmt: skip
+        return cls(writer, task.known.prompt, generation)
 
     def translate(self, texts: Sequence[str], seed: int) -> list[str]:
         """Return a translation of each text. What is drawn hangs on all of them and the seed."""
         features = self._template.encode([{self._role: text} for text in texts], None)
         options = self._generation.model_copy(update={"generation_seed": seed})
-        stops = stops_of(self._model, self._reader)
-        return decoded(generate(self._model, features["input_ids"], self._reader, options, stops), self._reader)
+        return decoded(self._writer.write(features["input_ids"], options), self._writer.reader)
 
 
 class BackTranslation:

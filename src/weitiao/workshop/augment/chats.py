@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from weitiao import models
-from weitiao.artifacts.artifact import open_artifact
 from weitiao.errors import RecipeError
-from weitiao.models.fingerprint import fingerprint
-from weitiao.recipe import ModelSettings
-from weitiao.records import Head, Reader
 from weitiao.tasks.chat_template import give_chat_template
-from weitiao.tasks.generation import GenerationOptions, decoded, generate
+from weitiao.tasks.generation import GenerationOptions, decoded
 from weitiao.tasks.rendering import render_prompt
-from weitiao.tasks.replies import HEADS, room_of, stops_of
+from weitiao.tasks.replies import room_of
 from weitiao.workshop.augment.kept import Kept
-from weitiao.workshop.augment.model_folders import artifact_in
+from weitiao.workshop.augment.local_models import Writer
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 TOGETHER = 64  # answers of a local model that are written between two that are kept
 
@@ -100,34 +94,21 @@ class LocalChat:
 
     stopped = ""
 
-    def __init__(
-        self, model: torch.nn.Module, reader: Reader, generation: GenerationOptions, identity: Mapping[str, Any]
-    ) -> None:  # fmt: skip
-        self._model, self._reader, self._generation, self.identity = model, reader, generation, identity
+    def __init__(self, writer: Writer, generation: GenerationOptions) -> None:
+        self._writer, self._generation = writer, generation
+        self.identity = writer.identity(generation)
 
     @classmethod
     def open(cls, source: str, generation: GenerationOptions) -> LocalChat:
         """Load a run or artifact of the task `chat`, or a model as it was pretrained; its tokenizer is given a plain
         chat template where it has none.
         """  # fmt: skip
-        folder = artifact_in(source)
-        if folder is not None:
-            artifact = open_artifact(folder)
-            if artifact.task.name != "chat":
-                raise RecipeError(f"{source} was trained for {artifact.task.name}", where="model",
-                                  fix="Name a model of the task chat, or one as it was pretrained.")  # fmt: skip
-            model, reader, mark = artifact.load_model(), artifact.reader, fingerprint(folder)
-        else:
-            pretrained = models.open_pretrained(ModelSettings(source=source), base=Path())
-            if pretrained.family not in HEADS:
-                raise RecipeError(f"{source} is an {pretrained.family}, which writes nothing", where="model",
-                                  fix="Name a chat model.")  # fmt: skip
-            give_chat_template(pretrained.tokenizer, pretrained.family)
-            model = models.load_model(pretrained, Head(HEADS[pretrained.family]), seed=0)
-            reader, mark = pretrained.reader(pretrained.max_length), pretrained.fingerprint
-        device, _ = models.resolve_device("auto")
-        written = {**generation.model_dump(mode="json"), "generation_seed": 0}
-        return cls(model.to(device), reader, generation, {"model": mark, "generation": written})
+        writer = Writer.open(source)
+        if writer.task is not None and writer.task.name != "chat":
+            raise RecipeError(f"{source} was trained for {writer.task.name}", where="model",
+                              fix="Name a model of the task chat, or one as it was pretrained.")  # fmt: skip
+        give_chat_template(writer.reader.tokenizer, writer.reader.family)
+        return cls(writer, generation)
 
     def answers(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Answer]]:
         """Yield answers, batch after batch."""
@@ -140,12 +121,13 @@ class LocalChat:
                 yield from zip(part, self._written([asked[number] for number in part], options), strict=True)
 
     def _written(self, asked: Sequence[Asked], options: GenerationOptions) -> list[Answer]:
-        room = room_of(options, self._reader)
-        prompts = [render_prompt([dict(m) for m in one.messages], self._reader, room=room) for one in asked]
-        ids = generate(self._model, prompts, self._reader, options, stops_of(self._model, self._reader))
+        reader = self._writer.reader
+        room = room_of(options, reader)
+        prompts = [render_prompt([dict(m) for m in one.messages], reader, room=room) for one in asked]
+        ids = self._writer.write(prompts, options)
         return [
             Answer(text, prompt_tokens=len(prompt), completion_tokens=len(said))
-            for text, prompt, said in zip(decoded(ids, self._reader), prompts, ids, strict=True)
+            for text, prompt, said in zip(decoded(ids, reader), prompts, ids, strict=True)
         ]
 
 

@@ -273,4 +273,7 @@ def _key(options: EndpointOptions) -> str:
     if not (key := os.environ.get(options.key, "").strip()):
         raise RecipeError(f"the environment variable {options.key} is not set", where="endpoint.key",
                           fix=f"Put the key into it: export {options.key}=...")  # fmt: skip
+    if not (key.isascii() and key.isprintable()):
+        raise RecipeError(f"the environment variable {options.key} holds signs that no key has",
+                          where="endpoint.key", fix="Copy the key anew.")  # fmt: skip
     return key
