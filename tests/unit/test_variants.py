@@ -32,7 +32,8 @@ def test_telling_characters_are_those_of_one_variant_only():
     ("text", "simplified"),
     [
         ("這個問題我們已經說過了", "这个问题我们已经说过了"), ("頭髮乾了，發現問題", "头发干了，发现问题"),
-        ("乾隆皇帝與皇后", "乾隆皇帝与皇后"), ("已经是简体", "已经是简体"), ("plain, 123!\n", "plain, 123!\n"), ("", ""),
+        ("乾隆皇帝與皇后", "乾隆皇帝与皇后"), ("已经是简体", "已经是简体"),
+        ("plain, 123!\n", "plain, 123!\n"), ("", ""),
     ],
 )  # fmt: skip
 def test_traditional_becomes_simplified(text, simplified):

@@ -1,8 +1,8 @@
 """Simplified and traditional Chinese: which of them a text is written in, and the way from traditional to simplified.
 
 `OpenCC` converts. A character tells simplified writing where it is not written so in traditional texts: OpenCC changes
-it on the way to traditional, and Big5, the old character set of Taiwan, does not have it (so 后, 里 and 台, which stand in
-both, tell nothing); one tells traditional writing where the same is so the other way round, with GB 2312.
+it on the way to traditional, and Big5, the old character set of Taiwan, does not have it (so 后, 里 and 台, which stand
+in both, tell nothing); one tells traditional writing where the same is so the other way round, with GB 2312.
 """
 
 from __future__ import annotations
