@@ -12,6 +12,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from tests.tiny import tiny_bert, tiny_llama
 from weitiao.errors import DataError
 from weitiao.workshop import audit as module
 from weitiao.workshop import by_text, looking, personal
@@ -355,13 +356,97 @@ def test_the_command_prints_findings_and_writes_the_page(tmp_path):
         (["a.csv", "--task", "nothing"], "nothing"),
         (["a.csv", "--html", "nowhere/page.html"], "nowhere"),
         (["a.csv", "--against", "nowhere.csv"], "nowhere.csv"),
+        (["a.csv", "--model", "nowhere"], "nowhere"),
+        (["a.csv", "--max-length", "20"], "Add --model"),
+        (["a.csv", "--model", "bert", "--max-length", "500"], "500 tokens, but bert takes 64"),
     ],
 )
-def test_what_cannot_be_done_is_told_without_a_traceback(words, told, tmp_path, monkeypatch):
+def test_what_cannot_be_done_is_told_without_a_traceback(words, told, tmp_path, monkeypatch, bert):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").symlink_to(bert)
     write(tmp_path / "a.csv", plain(20))
     done = weitiao(*words)
     assert done.returncode == 2, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("*.html"))
+
+
+# --- with a model
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return str(tiny_bert(tmp_path_factory.mktemp("bert")))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return str(tiny_llama(tmp_path_factory.mktemp("llama")))
+
+
+def own_tokens(folder, *texts):
+    from transformers import AutoTokenizer
+
+    return len(AutoTokenizer.from_pretrained(folder)(*texts)["input_ids"])
+
+
+def test_lengths_are_counted_in_the_tokens_of_a_model(tmp_path, bert):
+    rows = plain(100)
+    rows[7] = ("the film was good and we liked it very much " * 20, "0")
+    path = write(tmp_path / "a.csv", rows)
+    audited = audit(path, model=bert)
+    counted = sorted(own_tokens(bert, text) for text, _ in rows)
+    [lengths] = audited.tokens
+    assert (lengths.part, lengths.read, lengths.most) == ("data", "text", 64)
+    assert (lengths.quantiles[1], lengths.longest) == (counted[49], counted[-1])
+    over = [length - 64 for length in counted if length > 64]
+    assert lengths.longer == len(over)
+    assert lengths.cut == pytest.approx(sum(over) / sum(counted))
+    [each] = by_name(audited)["too-long"]
+    assert (each.level, each.rows) == ("warning", len(over))
+    assert each.examples[0].where == "a.csv:9"
+    assert each.examples[0].told == f"{counted[-1]:,} tokens"
+    assert "their end is cut" in each.problem
+    assert f"<td>{counted[-1]:,}</td>" in render(audited)
+    shorter = by_name(audit(path, model=bert, max_length=20))["too-long"][0]
+    assert shorter.rows == sum(length > 20 for length in counted)
+    json.dumps(asdict(audited))
+
+
+def test_what_is_read_together_is_counted_together(tmp_path, bert, llama):
+    context = "The harbour was built in 1870 by the town, and the lighthouse in 1902."
+    rows = [(f"When was the harbour number {n} built?", context, "1870", 25) for n in range(30)]
+    path = write(tmp_path / "a.csv", rows, ("question", "context", "answers", "answer_starts"))
+    audited = audit(path, model=bert, max_length=32)
+    assert [each.read for each in audited.tokens] == ["question", "context", "question + context"]
+    assert audited.tokens[2].longest == max(own_tokens(bert, *row[:2]) for row in rows)
+    [each] = by_name(audited)["too-long"]
+    assert (each.level, each.rows) == ("note", 30)  # read in windows
+    assert "windows" in each.problem
+    pairs = write(tmp_path / "b.csv", [(text, text[:40]) for text, _ in plain(30)], ("text", "summary"))
+    assert [each.read for each in audit(pairs, model=llama).tokens] == ["text", "summary", "text + summary"]
+
+
+def test_completions_are_not_cut(tmp_path, llama):
+    rows = [{"text": text, "completion": " yes" * 60} for text, _ in plain(30)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    [each] = by_name(audit(str(path), task="text-generation", model=llama))["too-long"]
+    assert each.level == "warning"
+    assert "completions stay whole" in each.problem
+
+
+def test_tokens_are_counted_once(tmp_path, bert, monkeypatch):
+    path = write(tmp_path / "a.csv", plain(40, seed=31))
+    first = audit(path, model=bert).tokens
+    monkeypatch.setattr(module.tokens, "_count", lambda *_: pytest.fail("counted again"))
+    assert audit(path, model=bert, max_length=10).tokens[0].quantiles == first[0].quantiles
+
+
+def test_the_command_tells_lengths_in_tokens(tmp_path, bert):
+    page = tmp_path / "page.html"
+    done = weitiao(write(tmp_path / "a.csv", plain(60)), "--model", bert, "--max-length", "20", "--html", str(page))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"part\s+tokens of .*bert\S*\s+5%\s+half\s+95%\s+99%\s+longest", done.stdout)
+    assert re.search(r"data\s+too-long\s+60 rows longer in text than the 20 tokens", done.stdout)

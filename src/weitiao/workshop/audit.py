@@ -15,15 +15,16 @@ from weitiao import sources
 from weitiao.data.arrow import digest
 from weitiao.data.keys import mixed
 from weitiao.data.labels import label_counts
-from weitiao.errors import DataError
-from weitiao.records import Column
+from weitiao.errors import DataError, WeitiaoError
+from weitiao.records import Column, Pretrained
 from weitiao.sources.cache import publishing
-from weitiao.workshop import by_label, by_pair, by_text, duplicates, label_errors
+from weitiao.workshop import by_label, by_pair, by_text, duplicates, label_errors, tokens
 from weitiao.workshop.found import Found
 from weitiao.workshop.label_errors import Suspect
 from weitiao.workshop.looking import Arrays, Kept, Looked, look
 from weitiao.workshop.mismatch import Mismatch, mismatch
 from weitiao.workshop.reading import Named, Part, open_parts
+from weitiao.workshop.tokens import TokenLengths
 
 VERSION = "1"  # raise when what is kept in the cache changes
 AGAINST = "against"  # the part that the others are set beside
@@ -64,6 +65,8 @@ class Audit:
     notes: tuple[str, ...]  # what reading the data left to be checked
     parts: tuple[Described, ...]
     found: tuple[Found, ...]
+    model: str | None = None  # whose tokens are counted
+    tokens: tuple[TokenLengths, ...] = ()
     suspects: tuple[Suspect, ...] = ()  # rows whose label is likely wrong, the surest first
     mismatch: Mismatch | None = None
 
@@ -75,16 +78,20 @@ class Audit:
 
 def audit(
     source: str, *, against: str | None = None, task: str | None = None, columns: Named | None = None,
-    label_separator: str | None = None, search_labels: bool | None = None, base: Path = Path(), seed: int = 0,
-    tell: Tell | None = None,
+    label_separator: str | None = None, search_labels: bool | None = None, model: str | None = None,
+    max_length: int | None = None, base: Path = Path(), seed: int = 0, tell: Tell | None = None,
 ) -> Audit:  # fmt: skip
     """Look through a data file or a folder of splits, and set it beside `against`, texts that a model is to meet.
 
     `search_labels`: whether to look for labels that are likely wrong; where it is not said, in 500 to 20,000 rows of
-    one label each. What was worked out is kept in the cache, so that an audit that was interrupted goes on from there
-    and one of the same data is quick. `tell` is called with the progress. Raises `SourceError` or `DataError` where
-    data cannot be read.
+    one label each. With a `model`, lengths are counted in its tokens, too, and what is lost where it takes, or is given
+    by `max_length`, fewer of them. What was worked out is kept in the cache, so that an audit that was interrupted
+    goes on from there and one of the same data is quick. `tell` is called with the progress. Raises `SourceError` or
+    `DataError` where data cannot be read, `ModelError` where the model cannot.
     """
+    if max_length is not None and model is None:
+        raise WeitiaoError("no model is named", where="--max-length", fix="Add --model SOURCE.")
+    pretrained = None if model is None else tokens.open_model(model, max_length, base=base)
     opened = open_parts(source, task=task, named=columns, separator=label_separator, base=base)
     parts = list(opened.parts)
     if against is not None:
@@ -93,10 +100,15 @@ def audit(
         raise DataError("there are no rows", where=source)
     keep = _keeper(digest(VERSION, *(f"{part.name} {part.digest}" for part in parts)))
     steps = _Steps(tell, parts)
-    looked = {part.name: _look(part, keep, steps) for part in parts}
+    looking = steps.rows("looking at texts")
+    looked = {part.name: _look(part, keep, looking) for part in parts}
     together = duplicates.compare(parts, keep)
     steps.told("comparing")
     found = [each for part in parts for each in _by_itself(part, looked[part.name])]
+    lengths: list[TokenLengths] = []
+    if pretrained is not None:
+        lengths, long = _in_tokens(parts, opened.task, pretrained, keep, steps)
+        found += long
     found += _labels(parts)
     found += duplicates.found_together(together)
     steps.told("searching labels")
@@ -111,21 +123,27 @@ def audit(
         notes=tuple(map(str, opened.notes)),
         parts=tuple(_described(part, looked[part.name]) for part in parts),
         found=tuple(sorted(found, key=lambda each: (order.index(each.level), -each.share))),
-        suspects=tuple(suspects), mismatch=beside,
+        model=model, tokens=tuple(lengths), suspects=tuple(suspects), mismatch=beside,
     )  # fmt: skip
 
 
 class _Steps:
-    """Tells how far an audit is: rows looked at, then what is done with all of them."""
+    """Tells how far an audit is: rows that were gone over, then what is done with all of them."""
 
     def __init__(self, tell: Tell | None, parts: Sequence[Part]) -> None:
         self._tell, self._whole = tell, sum(len(part) * len(_texts(part)) for part in parts)
-        self._done = 0
 
-    def looked(self, rows: int) -> None:
-        self._done += rows
-        if self._tell:
-            self._tell("looking at texts", self._done, self._whole)
+    def rows(self, what: str) -> Callable[[int], None]:
+        """Return what is called with the number of rows after every few of them."""
+        done = 0
+
+        def gone_over(rows: int) -> None:
+            nonlocal done
+            done += rows
+            if self._tell:
+                self._tell(what, done, self._whole)
+
+        return gone_over
 
     def told(self, what: str) -> None:
         if self._tell:
@@ -162,11 +180,19 @@ def _texts(part: Part) -> list[Column]:
     return [*part.inputs, *part.targets]
 
 
-def _look(part: Part, keep: Kept, steps: _Steps) -> dict[str, Looked]:
-    looked = {}
-    for column in _texts(part):
-        looked[column.role] = look(part, column, keep, steps.looked)
-    return looked
+def _look(part: Part, keep: Kept, tell: Callable[[int], None]) -> dict[str, Looked]:
+    return {column.role: look(part, column, keep, tell) for column in _texts(part)}
+
+
+def _in_tokens(
+    parts: Sequence[Part], task: str, pretrained: Pretrained, keep: Kept, steps: _Steps
+) -> tuple[list[TokenLengths], list[Found]]:
+    lengths, found, counting = [], [], steps.rows("counting tokens")
+    for part in parts:
+        counts = tokens.count_tokens(part, pretrained, keep, counting)
+        lengths += tokens.token_lengths(part, counts, pretrained)
+        found += tokens.found_too_long(part, task, counts, pretrained)
+    return lengths, found
 
 
 def _by_itself(part: Part, looked: Mapping[str, Looked]) -> Iterator[Found]:
