@@ -7,19 +7,23 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from tests.tiny import tiny_bert, tiny_llama
+from tests.tiny import TEXTS, tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
+from weitiao import models
 from weitiao.errors import DataError
 from weitiao.workshop import audit as module
 from weitiao.workshop import by_text, looking, personal
 from weitiao.workshop.audit import audit
 from weitiao.workshop.audit_page import render, summary
 from weitiao.workshop.by_pair import REFUSED
+from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.looking import SCRIPTS, script_of
+from weitiao.workshop.reading import open_parts
+from weitiao.workshop.tokens import open_model
 
 THINGS = ("card", "parcel", "invoice", "refund", "password", "meeting", "ticket", "account", "letter", "booking")
 DOINGS = ("lost", "late", "wrong", "broken", "missing", "blocked", "open", "double", "empty", "old")
@@ -377,7 +381,8 @@ def test_what_cannot_be_done_is_told_without_a_traceback(words, told, tmp_path, 
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory):
-    return str(tiny_bert(tmp_path_factory.mktemp("bert")))
+    words = ["ship storm harbour sailor bank loan account refund", *THINGS, *DOINGS, *TEXTS]
+    return str(tiny_bert(tmp_path_factory.mktemp("bert"), words))
 
 
 @pytest.fixture(scope="module")
@@ -450,3 +455,51 @@ def test_the_command_tells_lengths_in_tokens(tmp_path, bert):
     assert done.returncode == 0, done.stderr
     assert re.search(r"part\s+tokens of .*bert\S*\s+5%\s+half\s+95%\s+99%\s+longest", done.stdout)
     assert re.search(r"data\s+too-long\s+60 rows longer in text than the 20 tokens", done.stdout)
+
+
+def embedded(folder, texts):
+    """Means of the last hidden states, one text at a time."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    model = model.get_encoder() if model.config.is_encoder_decoder else model
+    found = []
+    for text in texts:
+        with torch.inference_mode():
+            ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=64)
+            found.append(model(**ids).last_hidden_state[0].mean(0).numpy())
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("build", [tiny_bert, tiny_llama, tiny_gpt2, tiny_t5])
+def test_embeddings_are_means_of_the_last_hidden_states(tmp_path, build):
+    folder = build(tmp_path / "model")
+    texts = [text for text, _ in plain(40)] + ["short", "long " * 100]
+    [part] = open_parts(write(tmp_path / "a.csv", [(text, "0") for text in texts])).parts
+    pretrained = replace(open_model(str(folder)), max_length=64)
+    embedder, told = Embedder(pretrained, lambda rows: told.append(rows)), []
+    vectors = embedder.embed(part, np.arange(len(part)), lambda _, make: make())
+    assert told == [42]
+    precise = models.resolve_precision("auto", models.resolve_device("cpu")[0])[0] == "fp32"
+    np.testing.assert_allclose(vectors, embedded(folder, texts), atol=1e-4 if precise else 0.05)
+
+
+def test_a_text_without_a_token_is_nowhere(tmp_path):
+    pretrained = open_model(str(tiny_gpt2(tmp_path / "model")))
+    [part] = open_parts(write(tmp_path / "a.csv", [("", "0"), ("a film", "1"), ("", "1")])).parts
+    vectors = Embedder(pretrained, lambda _: None).embed(part, np.arange(3), lambda _, make: make())
+    assert not vectors[[0, 2]].any()
+    assert vectors[1].any()
+
+
+def test_labels_are_searched_by_the_embeddings_of_a_model(tmp_path, bert, monkeypatch):
+    flipped = set(range(20, 560, 27))
+    path = write(tmp_path / "a.csv", by_topic(600, flipped))
+    audited = audit(path, model=bert)
+    assert audited.suspects != audit(path).suspects
+    lines = [int(each.where.split(":")[1]) - 2 for each in audited.suspects]
+    assert len(set(lines[:20]) & flipped) >= 6  # by chance: 0.7
+    assert f"on embeddings by {bert}" in render(audited)
+    monkeypatch.setattr(Embedder, "_embed", lambda *_: pytest.fail("embedded again"))
+    assert audit(path, model=bert).suspects == audited.suspects

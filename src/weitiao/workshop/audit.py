@@ -19,6 +19,7 @@ from weitiao.errors import DataError, WeitiaoError
 from weitiao.records import Column, Pretrained
 from weitiao.sources.cache import publishing
 from weitiao.workshop import by_label, by_pair, by_text, duplicates, label_errors, tokens
+from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.found import Found
 from weitiao.workshop.label_errors import Suspect
 from weitiao.workshop.looking import Arrays, Kept, Looked, look
@@ -26,7 +27,7 @@ from weitiao.workshop.mismatch import Mismatch, mismatch
 from weitiao.workshop.reading import Named, Part, open_parts
 from weitiao.workshop.tokens import TokenLengths
 
-VERSION = "1"  # raise when what is kept in the cache changes
+VERSION = "2"  # raise when what is kept in the cache changes
 AGAINST = "against"  # the part that the others are set beside
 SAMPLE = 20_000  # texts a side that mismatch is told from
 ARRAYS = "arrays.safetensors"
@@ -84,10 +85,11 @@ def audit(
     """Look through a data file or a folder of splits, and set it beside `against`, texts that a model is to meet.
 
     `search_labels`: whether to look for labels that are likely wrong; where it is not said, in 500 to 20,000 rows of
-    one label each. With a `model`, lengths are counted in its tokens, too, and what is lost where it takes, or is given
-    by `max_length`, fewer of them. What was worked out is kept in the cache, so that an audit that was interrupted
-    goes on from there and one of the same data is quick. `tell` is called with the progress. Raises `SourceError` or
-    `DataError` where data cannot be read, `ModelError` where the model cannot.
+    one label each, by a model's embeddings where there is a `model`. With one, lengths are counted in its tokens, too,
+    and what is lost where it takes, or is given by `max_length`, fewer of them. What was worked out is kept in the
+    cache, so that an audit that was interrupted goes on from there and one of the same data is quick. `tell` is called
+    with the progress. Raises `SourceError` or `DataError` where data cannot be read, `ModelError` where the model
+    cannot.
     """
     if max_length is not None and model is None:
         raise WeitiaoError("no model is named", where="--max-length", fix="Add --model SOURCE.")
@@ -112,7 +114,8 @@ def audit(
     found += _labels(parts)
     found += duplicates.found_together(together)
     steps.told("searching labels")
-    suspects = _suspects(parts[0], search_labels, keep, seed)
+    embedder = None if pretrained is None else Embedder(pretrained, steps.rows("embedding texts"))
+    suspects = _suspects(parts[0], search_labels, keep, seed, embedder)
     if each := label_errors.found_suspects(parts[0], suspects):
         found.append(each)
     beside = _mismatch(parts, seed) if against is not None else None
@@ -187,7 +190,9 @@ def _look(part: Part, keep: Kept, tell: Callable[[int], None]) -> dict[str, Look
 def _in_tokens(
     parts: Sequence[Part], task: str, pretrained: Pretrained, keep: Kept, steps: _Steps
 ) -> tuple[list[TokenLengths], list[Found]]:
-    lengths, found, counting = [], [], steps.rows("counting tokens")
+    lengths: list[TokenLengths] = []
+    found: list[Found] = []
+    counting = steps.rows("counting tokens")
     for part in parts:
         counts = tokens.count_tokens(part, pretrained, keep, counting)
         lengths += tokens.token_lengths(part, counts, pretrained)
@@ -212,14 +217,14 @@ def _labels(parts: Sequence[Part]) -> Iterator[Found]:
             known[part.name] = label_counts(part.dataset)
 
 
-def _suspects(part: Part, wanted: bool | None, keep: Kept, seed: int) -> list[Suspect]:
+def _suspects(part: Part, wanted: bool | None, keep: Kept, seed: int, embedder: Embedder | None) -> list[Suspect]:
     low, high = label_errors.ROWS
     if wanted is None:
         wanted = low <= len(part) <= high and label_errors.is_installed() and label_errors.can_search(part)
     elif wanted and not label_errors.can_search(part):
         raise DataError("labels can be searched where a row has one label, and two labels have five rows or more",
                         where="label errors")  # fmt: skip
-    return label_errors.suspects(part, keep, seed=seed) if wanted else []
+    return label_errors.suspects(part, keep, seed=seed, embedder=embedder) if wanted else []
 
 
 def _mismatch(parts: Sequence[Part], seed: int) -> Mismatch:
