@@ -137,6 +137,39 @@ def test_boilerplate_and_stray_languages(tmp_path):
     assert found["language"][0].problem == "1 row mostly in Chinese script, where others are in Latin"
 
 
+SIMPLIFIED = [f"这家酒店的第{n}个房间很干净，我们还会来" for n in range(40)]
+
+
+def test_simplified_and_traditional_characters_in_one_column(tmp_path):
+    pytest.importorskip("opencc")
+    rows = [(text, "好") for text in SIMPLIFIED]
+    rows[3] = ("這家酒店的房間太貴了，我們不會再來", "差")
+    rows[8] = ("这里的軟體不好用，我们不会再来", "差")
+    [each] = by_name(audit(write(tmp_path / "a.csv", rows)))["chinese-variants"]
+    assert (each.level, each.rows) == ("warning", 2)
+    assert each.problem.endswith(
+        "characters, where others have simplified ones (mostly simplified 97.5%, traditional 2.5%)"
+    )
+    assert [(seen.where, seen.told) for seen in each.examples] == [("a.csv:5", "這間貴們會來"), ("a.csv:10", "軟體")]
+    turned = [("傳統的第{n}個網頁這樣寫，說明書裡也這樣", "好")] * 30 + rows[:2]
+    [each] = by_name(audit(write(tmp_path / "b.csv", turned)))["chinese-variants"]
+    assert (each.rows, each.examples[0].where) == (2, "b.csv:32")
+
+
+@pytest.mark.parametrize("text", ["これは日本語の文章です、読んでください", "她是一个著名的歌手，皇后在台上"])
+def test_one_kind_of_characters_is_no_mixture(tmp_path, text):
+    pytest.importorskip("opencc")
+    rows = [(text, "好") for text in SIMPLIFIED]
+    rows[3] = (text, "差")
+    assert "chinese-variants" not in by_name(audit(write(tmp_path / "a.csv", rows)))
+
+
+def test_characters_are_not_told_apart_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.by_variant, "is_installed", lambda: False)
+    rows = [(text, "好") for text in [*SIMPLIFIED, "這家酒店的房間太貴了"]]
+    assert "chinese-variants" not in by_name(audit(write(tmp_path / "a.csv", rows)))
+
+
 def test_pairs(tmp_path):
     rows = [(text, f"summary of {text[:30]}") for text, _ in plain(300)]
     rows[3] = (rows[3][0], rows[3][0])

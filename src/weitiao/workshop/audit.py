@@ -18,7 +18,7 @@ from weitiao.data.labels import label_counts
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.records import Column, Pretrained
 from weitiao.sources.cache import publishing
-from weitiao.workshop import by_label, by_pair, by_text, duplicates, label_errors, tokens
+from weitiao.workshop import by_label, by_pair, by_text, by_variant, duplicates, label_errors, tokens
 from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.found import Found
 from weitiao.workshop.label_errors import Suspect
@@ -106,7 +106,7 @@ def audit(
     looked = {part.name: _look(part, keep, looking) for part in parts}
     together = duplicates.compare(parts, keep)
     steps.told("comparing")
-    found = [each for part in parts for each in _by_itself(part, looked[part.name])]
+    found = [each for part in parts for each in _by_itself(part, looked[part.name], keep)]
     lengths: list[TokenLengths] = []
     if pretrained is not None:
         lengths, long = _in_tokens(parts, opened.task, pretrained, keep, steps)
@@ -200,9 +200,10 @@ def _in_tokens(
     return lengths, found
 
 
-def _by_itself(part: Part, looked: Mapping[str, Looked]) -> Iterator[Found]:
+def _by_itself(part: Part, looked: Mapping[str, Looked], keep: Kept) -> Iterator[Found]:
     for column in _texts(part):
         yield from by_text.found_in_texts(part, column, looked[column.role])
+        yield from by_variant.found_variants(part, column, looked[column.role], keep)
         if column.kind == "dialogue":
             yield from by_pair.found_in_dialogues(part, column)
     if len(part.targets) and len(part.inputs):
