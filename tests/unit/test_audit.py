@@ -268,8 +268,8 @@ def test_against_other_texts(tmp_path):
     write(letters, [(f"the {n} sea was calm as ships went by at dusk {n * 3}",) for n in range(80)], ("text",))
     audited = audit(rows, against=str(letters))
     assert [(part.name, part.rows) for part in audited.parts] == [("data", 200), ("against", 80)]
-    assert audited.mismatch is not None
-    assert audited.mismatch.auc > 0.95
+    assert audited.beside is not None
+    assert audited.beside.mismatch.auc > 0.95
     assert "Beside" in render(audited)
 
 
@@ -277,7 +277,7 @@ def test_the_other_texts_need_no_label_and_keep_the_named_column(tmp_path):
     rows = write(tmp_path / "a.csv", [(text, "x" * 300, label) for text, label in plain(80)], ("body", "junk", "label"))
     other = [(text, "y" * 300) for text, _ in plain(80, seed=4)]
     audited = audit(rows, against=write(tmp_path / "b.csv", other, ("body", "junk")), columns={"text": "body"})
-    assert audited.mismatch.verdict[0] == "alike"  # the longest column is another one
+    assert audited.beside.mismatch.verdict[0] == "alike"  # the longest column is another one
     assert audited.parts[1].labels == {}
 
 

@@ -61,8 +61,7 @@ def audit(
 
     from weitiao.cli import show
     from weitiao.workshop.audit import audit as look
-    from weitiao.workshop.audit_page import TOKEN_COLUMNS, in_tokens, share, summary, write_audit
-    from weitiao.workshop.mismatch import told
+    from weitiao.workshop.audit_page import TOKEN_COLUMNS, in_tokens, share, summary, told_beside, write_audit
 
     if not html.parent.is_dir():
         raise WeitiaoError(f"the folder {html.parent} does not exist", where="--html")
@@ -89,7 +88,7 @@ def audit(
     if audited.tokens:
         show.table(in_tokens(audited), ("part", f"tokens of {audited.model}", *TOKEN_COLUMNS), right=range(2, 9))
         typer.echo("")
-    for line in [*summary(audited), *(told(audited.mismatch) if audited.mismatch else [])]:
+    for line in [*summary(audited), *told_beside(audited)]:
         typer.echo(line)
     typer.echo(f"page      {html}")
 

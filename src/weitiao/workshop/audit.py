@@ -13,15 +13,18 @@ from safetensors.numpy import load_file, save_file
 
 from weitiao import sources
 from weitiao.data.arrow import digest
-from weitiao.data.keys import mixed
 from weitiao.data.labels import label_counts
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.records import Column, Pretrained
 from weitiao.sources.cache import publishing
-from weitiao.workshop import by_label, by_pair, by_text, by_variant, duplicates, label_errors, tokens
+from weitiao.workshop import by_label, by_pair, by_text, by_variant, duplicates, label_errors, label_shift, tokens
+from weitiao.workshop.clusters import Cluster, differing_clusters
 from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.found import Found
+from weitiao.workshop.known_labels import can_learn, features_of, known_labels
 from weitiao.workshop.label_errors import Suspect
+from weitiao.workshop.label_model import LabelModel
+from weitiao.workshop.label_shift import LabelShift
 from weitiao.workshop.looking import Arrays, Kept, Looked, look
 from weitiao.workshop.mismatch import Mismatch, mismatch
 from weitiao.workshop.reading import Named, Part, open_parts
@@ -29,7 +32,8 @@ from weitiao.workshop.tokens import TokenLengths
 
 VERSION = "2"  # raise when what is kept in the cache changes
 AGAINST = "against"  # the part that the others are set beside
-SAMPLE = 20_000  # texts a side that mismatch is told from
+SAMPLE = 20_000  # texts a side that mismatch is told from, and that a simple model learns labels from
+CLUSTERED = 5_000  # texts a side that are clustered, and whose labels are guessed
 ARRAYS = "arrays.safetensors"
 QUANTILES = (0.05, 0.5, 0.95)
 
@@ -56,6 +60,20 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """How the texts that a model is to meet differ from training's."""
+
+    mismatch: Mismatch
+    clusters: tuple[Cluster, ...]  # of which one side has more
+    labels: LabelShift | None  # None where training has no labels of its own, or the target too few texts
+
+    @property
+    def alike(self) -> bool:
+        """Whether the texts look alike, so that what was learned of labels holds for them."""
+        return self.mismatch.verdict[0] in ("alike", "somewhat different")
+
+
+@dataclass(frozen=True)
 class Audit:
     """What was looked at and what was found, the gravest first."""
 
@@ -69,7 +87,7 @@ class Audit:
     model: str | None = None  # whose tokens are counted
     tokens: tuple[TokenLengths, ...] = ()
     suspects: tuple[Suspect, ...] = ()  # rows whose label is likely wrong, the surest first
-    mismatch: Mismatch | None = None
+    beside: Beside | None = None  # how `against` differs
 
     @property
     def rows(self) -> int:
@@ -118,7 +136,9 @@ def audit(
     suspects = _suspects(parts[0], search_labels, keep, seed, embedder)
     if each := label_errors.found_suspects(parts[0], suspects):
         found.append(each)
-    beside = _mismatch(parts, seed) if against is not None else None
+    beside = None if against is None else _beside(parts[0], parts[-1], keep, seed, embedder)
+    if beside and beside.labels and beside.labels.clear and beside.alike:
+        found.append(label_shift.found_shift(beside.labels, parts[0].name, AGAINST))
     steps.told("mismatch")
     order = ("error", "warning", "note")
     return Audit(
@@ -126,7 +146,7 @@ def audit(
         notes=tuple(map(str, opened.notes)),
         parts=tuple(_described(part, looked[part.name]) for part in parts),
         found=tuple(sorted(found, key=lambda each: (order.index(each.level), -each.share))),
-        model=model, tokens=tuple(lengths), suspects=tuple(suspects), mismatch=beside,
+        model=model, tokens=tuple(lengths), suspects=tuple(suspects), beside=beside,
     )  # fmt: skip
 
 
@@ -221,23 +241,37 @@ def _labels(parts: Sequence[Part]) -> Iterator[Found]:
 def _suspects(part: Part, wanted: bool | None, keep: Kept, seed: int, embedder: Embedder | None) -> list[Suspect]:
     low, high = label_errors.ROWS
     if wanted is None:
-        wanted = low <= len(part) <= high and label_errors.is_installed() and label_errors.can_search(part)
-    elif wanted and not label_errors.can_search(part):
+        wanted = low <= len(part) <= high and label_errors.is_installed() and can_learn(part)
+    elif wanted and not can_learn(part):
         raise DataError("labels can be searched where a row has one label, and two labels have five rows or more",
                         where="label errors")  # fmt: skip
     return label_errors.suspects(part, keep, seed=seed, embedder=embedder) if wanted else []
 
 
-def _mismatch(parts: Sequence[Part], seed: int) -> Mismatch:
-    first, target = parts[0], parts[-1]
-    return mismatch(_sample(first, seed), _sample(target, seed), seed=seed)
+def _beside(training: Part, target: Part, keep: Kept, seed: int, embedder: Embedder | None) -> Beside:
+    texts = [_texts_of(part, part.sample(SAMPLE, seed)) for part in (training, target)]
+    rows = [part.sample(CLUSTERED, seed) for part in (training, target)]
+    fewer = [_texts_of(part, own) for part, own in zip((training, target), rows, strict=True)]
+    vectors = None
+    if embedder is not None:
+        vectors = embedder.embed(training, rows[0], keep), embedder.embed(target, rows[1], keep)
+    return Beside(
+        mismatch(*texts, seed=seed), tuple(differing_clusters(*fewer, vectors, seed=seed)),
+        _label_shift(training, target, keep, seed, embedder),
+    )  # fmt: skip
 
 
-def _sample(part: Part, seed: int) -> list[str]:
-    rows = np.arange(len(part))
-    if len(rows) > SAMPLE:
-        rows = np.sort(np.argsort(mixed(rows.astype(np.uint64), seed))[:SAMPLE])
+def _texts_of(part: Part, rows: np.ndarray) -> list[str]:
     return [text for batch in part.joined(part.inputs, rows) for text in batch]
+
+
+def _label_shift(training: Part, target: Part, keep: Kept, seed: int, embedder: Embedder | None) -> LabelShift | None:
+    if not can_learn(training) or len(target) < label_shift.FEWEST:
+        return None
+    known = known_labels(training, keep, seed=seed, embedder=embedder, most=SAMPLE)
+    model = LabelModel(seed).fit(features_of(training, known.rows, keep, embedder), known.labels)
+    guessed = model.probabilities(features_of(target, target.sample(CLUSTERED, seed), keep, embedder))
+    return label_shift.label_shift(known.probabilities, known.labels, guessed, known.names, seed=seed)
 
 
 def _described(part: Part, looked: Mapping[str, Looked]) -> Described:

@@ -7,9 +7,9 @@ from typing import Any
 
 from weitiao.evaluation import charts
 from weitiao.evaluation.page import page, write
+from weitiao.workshop import clusters, label_shift, mismatch
 from weitiao.workshop.audit import Audit, Described
 from weitiao.workshop.found import Found
-from weitiao.workshop.mismatch import told
 
 TOKEN_COLUMNS = ("5%", "half", "95%", "99%", "longest", "read at once", "rows longer")
 BARS = 12  # labels drawn at each end where there are many
@@ -28,7 +28,7 @@ def render(audit: Audit) -> str:
         found=[_shown(each) for each in audit.found], lengths=[row for part in audit.parts for row in _lengths(part)],
         tokens=in_tokens(audit), token_columns=TOKEN_COLUMNS,
         labels=[drawn for part in audit.parts for drawn in _labels(part)],
-        beside=told(audit.mismatch) if audit.mismatch else [],
+        beside=told_beside(audit),
     )  # fmt: skip
 
 
@@ -42,6 +42,17 @@ def summary(audit: Audit) -> list[str]:
     if leaks:
         sentences.append("Scores on data that share rows with training are too good: mend that before any other thing.")
     return sentences
+
+
+def told_beside(audit: Audit) -> list[str]:
+    """Say how the texts that a model is to meet differ, a line each; nothing where there are none."""
+    beside = audit.beside
+    if beside is None:
+        return []
+    return [
+        *mismatch.told(beside.mismatch), *clusters.told(beside.clusters),
+        *([label_shift.told(beside.labels, alike=beside.alike)] if beside.labels else []),
+    ]  # fmt: skip
 
 
 def in_tokens(audit: Audit) -> list[tuple[str, ...]]:
