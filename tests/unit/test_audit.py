@@ -482,6 +482,24 @@ def test_tokens_are_counted_once(tmp_path, bert, monkeypatch):
     assert audit(path, model=bert, max_length=10).tokens[0].quantiles == first[0].quantiles
 
 
+def test_labels_that_have_become_more_frequent_are_told(tmp_path, bert):
+    path = write(tmp_path / "a.csv", by_topic(600))
+    new = [text for text, label in by_topic(1400) if label == "bank"][:500] + [text for text, _ in by_topic(60)]
+    against = write(tmp_path / "b.csv", [(f"{text} {place}",) for place, text in enumerate(new)], ("text",))
+    for model in (None, bert):
+        audited = audit(path, against=against, model=model)
+        bank = next(each for each in audited.beside.labels.labels if each.label == "bank")
+        assert bank.training == 0.5
+        assert bank.target == pytest.approx(530 / 560, abs=0.05)
+        assert audited.beside.clusters
+        shown = render(audited)
+        assert "Labels are not as frequent in the target" in shown
+        json.dumps(asdict(audited))
+    [each] = by_name(audit(path, against=against))["label-shift"]
+    assert each.level == "warning"
+    assert "label-shift" not in by_name(audit(path, against=write(tmp_path / "c.csv", by_topic(400))))
+
+
 def test_the_command_tells_lengths_in_tokens(tmp_path, bert):
     page = tmp_path / "page.html"
     done = weitiao(write(tmp_path / "a.csv", plain(60)), "--model", bert, "--max-length", "20", "--html", str(page))

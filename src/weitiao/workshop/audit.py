@@ -213,10 +213,11 @@ def _in_tokens(
     lengths: list[TokenLengths] = []
     found: list[Found] = []
     counting = steps.rows("counting tokens")
+    learned = tokens.prepared_task(task, parts[0], pretrained)
     for part in parts:
         counts = tokens.count_tokens(part, pretrained, keep, counting)
         lengths += tokens.token_lengths(part, counts, pretrained)
-        found += tokens.found_too_long(part, task, counts, pretrained)
+        found += tokens.found_too_long(part, learned, counts, pretrained)
     return lengths, found
 
 

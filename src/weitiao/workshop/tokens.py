@@ -97,36 +97,35 @@ def token_lengths(part: Part, counts: Mapping[str, np.ndarray], pretrained: Pret
     return found
 
 
-def found_too_long(part: Part, task: str, counts: Mapping[str, np.ndarray], pretrained: Pretrained) -> Iterator[Found]:
-    """Yield rows that are longer than the model takes, the longest ones to look at; a warning where the task loses
-    something of more than a few.
-    """  # fmt: skip
-    learned = _learned(part, task, pretrained)
-    for group in read_together(part, pretrained.family):
-        lengths, most = _together(group, counts, pretrained), pretrained.max_length
-        rows = np.flatnonzero(lengths > most)
-        if not len(rows):
-            continue
-        cut = float((lengths[rows] - most).sum() / lengths.sum())
-        problem = f"longer in {_named(group)} than the {most:,} tokens that are read at once: {learned.too_long}"
-        if learned.loses:
-            whole = f"{cut:.1%}" if cut >= 0.001 else "under 0.1%"
-            problem += f" ({whole} of all tokens, {(1 - most / lengths[rows]).mean():.0%} of such a row)"
-        grave = learned.loses and len(rows) >= FEW * len(part)
-        yield found("too-long", "warning" if grave else "note", part, problem,
-                    _fix(lengths, pretrained) if learned.loses else "Nothing is lost; reading them takes longer.", rows,
-                    shown=rows[np.argsort(-lengths[rows], kind="stable")][:EXAMPLES].tolist(),
-                    told=lambda row, _, lengths=lengths: f"{lengths[row]:,} tokens")  # type: ignore[misc]  # fmt: skip
-
-
-def _learned(part: Part, task: str, pretrained: Pretrained) -> Task:
-    """The task as it learns from these rows: what it does with what is too long may hang on them."""
+def prepared_task(task: str, part: Part, pretrained: Pretrained) -> Task:
+    """Return the task as it learns from these rows: what it does with what is too long may hang on them."""
     kind = registry.get("task", task)
     unprepared: Task = kind(kind.Options())
     try:
         return unprepared.prepare({"train": part.dataset}, pretrained)[0]
     except WeitiaoError:  # rows that are wrong are told by other checks
         return unprepared
+
+
+def found_too_long(part: Part, task: Task, counts: Mapping[str, np.ndarray], pretrained: Pretrained) -> Iterator[Found]:
+    """Yield rows that are longer than the model takes, the longest ones to look at; a warning where the task loses
+    something of more than a few.
+    """  # fmt: skip
+    for group in read_together(part, pretrained.family):
+        lengths, most = _together(group, counts, pretrained), pretrained.max_length
+        rows = np.flatnonzero(lengths > most)
+        if not len(rows):
+            continue
+        cut = float((lengths[rows] - most).sum() / lengths.sum())
+        problem = f"longer in {_named(group)} than the {most:,} tokens that are read at once: {task.too_long}"
+        if task.loses:
+            whole = f"{cut:.1%}" if cut >= 0.001 else "under 0.1%"
+            problem += f" ({whole} of all tokens, {(1 - most / lengths[rows]).mean():.0%} of such a row)"
+        grave = task.loses and len(rows) >= FEW * len(part)
+        yield found("too-long", "warning" if grave else "note", part, problem,
+                    _fix(lengths, pretrained) if task.loses else "Nothing is lost; reading them takes longer.", rows,
+                    shown=rows[np.argsort(-lengths[rows], kind="stable")][:EXAMPLES].tolist(),
+                    told=lambda row, _, lengths=lengths: f"{lengths[row]:,} tokens")  # type: ignore[misc]  # fmt: skip
 
 
 def _fix(lengths: np.ndarray, pretrained: Pretrained) -> str:
