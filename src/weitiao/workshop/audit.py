@@ -257,7 +257,7 @@ def _beside(training: Part, target: Part, keep: Kept, seed: int, embedder: Embed
     if embedder is not None:
         vectors = embedder.embed(training, rows[0], keep), embedder.embed(target, rows[1], keep)
     return Beside(
-        mismatch(*texts, seed=seed), tuple(differing_clusters(*fewer, vectors, seed=seed)),
+        mismatch(*texts, seed=seed), tuple(differing_clusters(fewer[0], fewer[1], vectors, seed=seed)),
         _label_shift(training, target, keep, seed, embedder),
     )  # fmt: skip
 

@@ -80,7 +80,7 @@ def _reduced(texts: Sequence[str], seed: int) -> np.ndarray:
 def _unit(vectors: np.ndarray) -> np.ndarray:
     """Centred on their mean, which embeddings share, and of length 1."""
     centred = vectors - vectors.mean(axis=0)
-    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
 
 
 def _clustered(vectors: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
