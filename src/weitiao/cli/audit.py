@@ -36,7 +36,9 @@ def audit(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="SOURCE", help="Count in the tokens of this model; also hf:, ms:, pypi:."),
+        typer.Option(
+            "--model", metavar="SOURCE", help="Count in its tokens, compare by its embeddings; also hf:, ms:, pypi:."
+        ),
     ] = None,
     max_length: Annotated[
         int | None,

@@ -250,9 +250,9 @@ def _suspects(part: Part, wanted: bool | None, keep: Kept, seed: int, embedder: 
 
 
 def _beside(training: Part, target: Part, keep: Kept, seed: int, embedder: Embedder | None) -> Beside:
-    texts = [_texts_of(part, part.sample(SAMPLE, seed)) for part in (training, target)]
+    texts = [part.read(part.sample(SAMPLE, seed)) for part in (training, target)]
     rows = [part.sample(CLUSTERED, seed) for part in (training, target)]
-    fewer = [_texts_of(part, own) for part, own in zip((training, target), rows, strict=True)]
+    fewer = [part.read(own) for part, own in zip((training, target), rows, strict=True)]
     vectors = None
     if embedder is not None:
         vectors = embedder.embed(training, rows[0], keep), embedder.embed(target, rows[1], keep)
@@ -260,10 +260,6 @@ def _beside(training: Part, target: Part, keep: Kept, seed: int, embedder: Embed
         mismatch(*texts, seed=seed), tuple(differing_clusters(fewer[0], fewer[1], vectors, seed=seed)),
         _label_shift(training, target, keep, seed, embedder),
     )  # fmt: skip
-
-
-def _texts_of(part: Part, rows: np.ndarray) -> list[str]:
-    return [text for batch in part.joined(part.inputs, rows) for text in batch]
 
 
 def _label_shift(training: Part, target: Part, keep: Kept, seed: int, embedder: Embedder | None) -> LabelShift | None:

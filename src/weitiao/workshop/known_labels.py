@@ -53,6 +53,4 @@ def known_labels(
 
 def features_of(part: Part, rows: np.ndarray, keep: Kept, embedder: Embedder | None) -> Features:
     """Return what a simple model learns labels from: embeddings, or without `embedder` the texts."""
-    if embedder is not None:
-        return embedder.embed(part, rows, keep)
-    return [text for batch in part.joined(part.inputs, rows) for text in batch]
+    return part.read(rows) if embedder is None else embedder.embed(part, rows, keep)

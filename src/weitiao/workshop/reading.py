@@ -62,6 +62,10 @@ class Part:
         for batch in self.texts(columns, rows):
             yield batch[0] if len(batch) == 1 else ["\n".join(row) for row in zip(*batch, strict=True)]
 
+    def read(self, rows: np.ndarray) -> list[str]:
+        """Return the texts that a model reads of some rows, in order."""
+        return [text for batch in self.joined(self.inputs, rows) for text in batch]
+
     def sample(self, most: int, seed: int) -> np.ndarray:
         """Return the numbers of at most `most` rows, drawn by `seed`, in order."""
         rows = np.arange(len(self))

@@ -54,11 +54,9 @@ def read_together(part: Part, family: Family) -> list[tuple[Column, ...]]:
     """Return which columns are read as one: all that is read; by a decoder with the target, which an encoder-decoder
     writes by itself.
     """  # fmt: skip
-    if family == "decoder":
-        return [(*part.inputs, *part.targets)]
-    if family == "seq2seq":
-        return [group for group in (part.inputs, part.targets) if group]
-    return [part.inputs] if part.inputs else []
+    apart = [(*part.inputs, *part.targets)] if family == "decoder" else [part.inputs]
+    groups = [*apart, part.targets] if family == "seq2seq" else apart
+    return [group for group in groups if group]
 
 
 def count_tokens(part: Part, pretrained: Pretrained, keep: Kept, tell: Callable[[int], None]) -> Arrays:
