@@ -46,7 +46,7 @@ class Embedder:
         """Return the mean of the last hidden states over the tokens of each row's text, or of the first two of several,
         float32 of shape (rows, width).
         """  # fmt: skip
-        found = []
+        found = [np.empty((0, self._pretrained.config.get_text_config().hidden_size), np.float32)]
         for start in range(0, len(rows), ROWS):
             own = rows[start : start + ROWS]
             name = f"embeddings-{self.name}-{part.name}-{digest(own.tobytes())[:16]}"
@@ -60,7 +60,7 @@ class Embedder:
             columns = tokenized(texts, self._reader)
             features += [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         body = self._loaded()
-        vectors = np.zeros((len(rows), body.config.get_text_config().hidden_size), np.float32)
+        vectors = np.zeros((len(rows), self._pretrained.config.get_text_config().hidden_size), np.float32)
         for chosen, means in self._means(body, features):
             vectors[chosen] = means
         return {"vectors": vectors}

@@ -186,14 +186,14 @@ def full_width(text: str) -> str | None:
     return _cut(found.group())
 
 
-# What JSON or a program's source writes for a character. `\\n` before a small letter may as well begin a command of TeX
-# (`\\nabla`) or a folder's name (`C:\\new`), `\\"` before a vowel be TeX's umlaut: they tell nothing.
+# What JSON or a program's source writes for a character. `\n` before a small letter may as well begin a command of TeX
+# (`\nabla`) or a folder's name (`C:\new`), `\"` before a vowel be TeX's umlaut: they tell nothing.
 _ESCAPE = regex.compile(
     r"""\\{1,2}(?:[nrt](?![a-z{])|u[0-9a-fA-F]{4}(?![a-z])|x[0-9a-f]{2}(?![a-z])"""
     r"""|"(?![a-zA-Z{])|'(?=(?:s|t|re|ve|ll|d|m)\b))"""
 )
 _PATH = regex.compile(r"""(?<!\w)(?:[A-Za-z]:|\\\\[A-Za-z0-9_.$-]{2,})\\[^\s"'<>|]*""")
-_QUOTED = regex.compile(r"""`[^`]*`|(?<!\w)(["'])(?:\\{1,2}(?:.|u\w{4}|x\w\w)){1,3}\1""")  # "\\r\\n": spoken of
+_QUOTED = regex.compile(r"""`[^`]*`|(?<!\w)(["'])(?:\\{1,2}(?:.|u\w{4}|x\w\w)){1,3}\1""")  # "\r\n": spoken of
 _CODE = regex.compile(
     r"(?m)```|^\s*(?:def|class|import|from|return|for|while|if|else|elif|try|#include|public|private|function|var|let|const"
     r"|SELECT|INSERT)\b.*[:;{(]\s*$|\b(?:print\w*|printf|println|split|join|replace|echo|compile|search|match|sub)\s*\("
