@@ -73,7 +73,7 @@ class Embedder:
         lengths = np.array([len(feature["input_ids"]) for feature in features])
         some = np.flatnonzero(lengths)  # an empty text may have no token at all
         with models.quiet(), quickly(body, self._precision, learns=False), torch.inference_mode():
-            for batch in in_length_order(lengths[some], BATCH, tokens=TOKENS):
+            for batch in in_length_order(lengths[some], BATCH, tokens=TOKENS) if len(some) else []:
                 chosen = some[batch]
                 inputs = padded([features[row] for row in chosen], self._reader)
                 inputs = {name: value.to(self._device) for name, value in inputs.items()}
