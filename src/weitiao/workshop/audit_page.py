@@ -7,10 +7,11 @@ from typing import Any
 
 from weitiao.evaluation import charts
 from weitiao.evaluation.page import page, write
+from weitiao.workshop import clusters, label_shift, mismatch
 from weitiao.workshop.audit import Audit, Described
 from weitiao.workshop.found import Found
-from weitiao.workshop.mismatch import told
 
+TOKEN_COLUMNS = ("5%", "half", "95%", "99%", "longest", "read at once", "rows longer")
 BARS = 12  # labels drawn at each end where there are many
 
 
@@ -25,8 +26,9 @@ def render(audit: Audit) -> str:
         "audit.html.j2", audit=audit, warnings=sum(each.level != "note" for each in audit.found),
         notes=sum(each.level == "note" for each in audit.found), summary=summary(audit),
         found=[_shown(each) for each in audit.found], lengths=[row for part in audit.parts for row in _lengths(part)],
+        tokens=in_tokens(audit), token_columns=TOKEN_COLUMNS,
         labels=[drawn for part in audit.parts for drawn in _labels(part)],
-        beside=told(audit.mismatch) if audit.mismatch else [],
+        beside=told_beside(audit),
     )  # fmt: skip
 
 
@@ -40,6 +42,26 @@ def summary(audit: Audit) -> list[str]:
     if leaks:
         sentences.append("Scores on data that share rows with training are too good: mend that before any other thing.")
     return sentences
+
+
+def told_beside(audit: Audit) -> list[str]:
+    """Say how the texts that a model is to meet differ, a line each; nothing where there are none."""
+    beside = audit.beside
+    if beside is None:
+        return []
+    return [
+        *mismatch.told(beside.mismatch), *clusters.told(beside.clusters),
+        *([label_shift.told(beside.labels, alike=beside.alike)] if beside.labels else []),
+    ]  # fmt: skip
+
+
+def in_tokens(audit: Audit) -> list[tuple[str, ...]]:
+    """Return lengths in tokens for a table: part, what is read, and a cell for each of `TOKEN_COLUMNS`."""
+    return [
+        (each.part, each.read, *(f"{value:,}" for value in (*each.quantiles, each.longest)),
+         *(("", "") if each.most is None else (f"{each.most:,}", f"{each.longer:,}")))
+        for each in audit.tokens
+    ]  # fmt: skip
 
 
 def share(found: Found) -> str:

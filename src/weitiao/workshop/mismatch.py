@@ -64,14 +64,14 @@ class Mismatch:
 
 def mismatch(training: Sequence[str], target: Sequence[str], *, seed: int = 0) -> Mismatch:
     """Set two samples of texts beside each other. Texts of the same normalised form never stand in two folds."""
-    counts = [_counted(side) for side in (training, target)]
+    counts = [counted(side) for side in (training, target)]
     auc, low, high = _auc(training, target, seed)
     lengths = [np.array([len(text) for text in side] or [0]) for side in (training, target)]
     return Mismatch(
         len(training), len(target), auc, low, high,
         lengths=(float(np.median(lengths[0])), float(np.median(lengths[1]))),
         longer=float((lengths[1] > np.quantile(lengths[0], 0.99)).mean()), ks=_ks(*lengths),
-        unknown=_unknown(*counts), divergence=_divergence(*counts), words=tuple(_words(*counts)),
+        unknown=_unknown(*counts), divergence=_divergence(*counts), words=tuple(telling_words(*counts)),
     )  # fmt: skip
 
 
@@ -158,8 +158,8 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 
 
-def _counted(texts: Sequence[str]) -> dict[str, int]:
-    """How often each word occurs; in Chinese each pair of characters."""
+def counted(texts: Sequence[str]) -> dict[str, int]:
+    """Return how often each word occurs; in Chinese each pair of characters."""
     counts: dict[str, int] = {}
     for text in texts:
         for word in _WORD.findall(text.casefold()):
@@ -186,9 +186,9 @@ def _divergence(one: dict[str, int], other: dict[str, int]) -> float:
     return float(sum((each[each > 0] * np.log2(each[each > 0] / middle[each > 0])).sum() for each in (p, q)) / 2)
 
 
-def _words(training: dict[str, int], target: dict[str, int]) -> list[Word]:
-    """The words that differ most: log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi & Quinn 2008),
-    the prior being the words of both sides, as strong as the smaller side; no fewer than `COMMON` times.
+def telling_words(training: dict[str, int], target: dict[str, int]) -> list[Word]:
+    """Return the words that differ most: log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi & Quinn
+    2008), the prior being the words of both sides, as strong as the smaller side; no fewer than `COMMON` times.
     """  # fmt: skip
     whole = {word: training.get(word, 0) + target.get(word, 0) for word in {**training, **target}}
     words = [word for word, count in whole.items() if count >= COMMON and len(word) > 1]

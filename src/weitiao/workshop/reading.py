@@ -18,6 +18,7 @@ from weitiao.data import ChosenColumns, Table, choose_columns, open_table, renam
 from weitiao.data.arrow import arrow_batches, digest, select_rows
 from weitiao.data.formats.detect import splits_in
 from weitiao.data.guess import guess_separator, guess_task
+from weitiao.data.keys import mixed
 from weitiao.data.made import Made
 from weitiao.data.splits import fingerprint
 from weitiao.data.table import laid_out, locate
@@ -68,6 +69,17 @@ class Part:
         """The same with the texts of a row as one, a line each."""
         for batch in self.texts(columns, rows):
             yield batch[0] if len(batch) == 1 else ["\n".join(row) for row in zip(*batch, strict=True)]
+
+    def read(self, rows: np.ndarray) -> list[str]:
+        """Return the texts that a model reads of some rows, in order."""
+        return [text for batch in self.joined(self.inputs, rows) for text in batch]
+
+    def sample(self, most: int, seed: int) -> np.ndarray:
+        """Return the numbers of at most `most` rows, drawn by `seed`, in order."""
+        rows = np.arange(len(self))
+        if len(rows) <= most:
+            return rows
+        return np.sort(np.argsort(mixed(rows.astype(np.uint64), seed))[:most])
 
     def where(self, row: int) -> str:
         """Return where a row stands: ``reviews.csv:12``."""

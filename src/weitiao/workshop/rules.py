@@ -189,11 +189,37 @@ def full_width(text: str) -> str | None:
     return _cut(found.group())
 
 
+# What JSON or a program's source writes for a character. `\n` before a small letter may as well begin a command of TeX
+# (`\nabla`) or a folder's name (`C:\new`), `\"` before a vowel be TeX's umlaut: they tell nothing.
+_ESCAPE = regex.compile(
+    r"""\\{1,2}(?:[nrt](?![a-z{])|u[0-9a-fA-F]{4}(?![a-z])|x[0-9a-f]{2}(?![a-z])"""
+    r"""|"(?![a-zA-Z{])|'(?=(?:s|t|re|ve|ll|d|m)\b))"""
+)
+_PATH = regex.compile(r"""(?<!\w)(?:[A-Za-z]:|\\\\[A-Za-z0-9_.$-]{2,})\\[^\s"'<>|]*""")
+_QUOTED = regex.compile(r"""`[^`]*`|(?<!\w)(["'])(?:\\{1,2}(?:.|u\w{4}|x\w\w)){1,3}\1""")  # "\r\n": spoken of
+_CODE = regex.compile(
+    r"(?m)```|^\s*(?:def|class|import|from|return|for|while|if|else|elif|try|#include|public|private|function|var|let|const"
+    r"|SELECT|INSERT)\b.*[:;{(]\s*$|\b(?:print\w*|printf|println|split|join|replace|echo|compile|search|match|sub)\s*\("
+)
+
+
+def escapes(text: str) -> str | None:
+    """Escapes that stand for a character, as characters: ``\\n`` for a line break, ``\\u4f60`` for 你. Not in code, in
+    Windows' paths, in TeX, or where they are quoted.
+    """  # fmt: skip
+    if "\\" not in text or not _ESCAPE.search(text) or _CODE.search(text):
+        return None
+    bare = _QUOTED.sub(" ", _PATH.sub(" ", text))
+    return _around(bare, *found.span()) if (found := _ESCAPE.search(bare)) else None
+
+
 RULES: tuple[Rule, ...] = (
     Rule("empty", "warning", "with nothing in the text", "Take them out.", empty),
     Rule("wordless", "warning", "without a letter or a digit", "Take them out, or tell what they stand for.", wordless),
     Rule("encoding", "warning", "with damaged encoding", "Read the source in its own encoding, or mend it.", encoding),
     Rule("control", "warning", "with characters that nobody sees", "Take these characters out.", control),
+    Rule("escapes", "warning", r"with escapes such as \n as characters", "Put what they stand for in their place.",
+         escapes),
     Rule("markup", "warning", "with HTML", "Strip tags and decode entities, unless the model is to read HTML.", markup),
     Rule("scripts", "warning", "with a word in two scripts", "Write each word in one script.", scripts),
     Rule("full-width", "note", "with full-width letters or digits", "Normalise by Unicode's NFKC.", full_width),

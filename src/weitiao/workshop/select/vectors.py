@@ -9,7 +9,7 @@ import numpy as np
 from weitiao.data.keys import mixed
 from weitiao.errors import DataError
 from weitiao.metrics.tokens import language_of
-from weitiao.workshop.embedding import embed
+from weitiao.workshop.embeddings import embedded
 from weitiao.workshop.select.base import Asked, Texts
 
 DIMENSIONS = 300
@@ -23,7 +23,7 @@ def vectors(asked: Asked, model: str | None) -> np.ndarray:
     """  # fmt: skip
     if model is None:
         return _tfidf(asked.pool, asked.seed)
-    return embed([text for batch in asked.pool.batches() for text in batch], model, asked.keep)
+    return embedded([text for batch in asked.pool.batches() for text in batch], model, asked.keep)
 
 
 def _tfidf(pool: Texts, seed: int) -> np.ndarray:
