@@ -121,7 +121,9 @@ def test_focal_loss_and_label_smoothing_do_not_go_together(recipe_values: Values
 # --- whole runs
 
 
-@pytest.mark.parametrize("options", [{"focal": 2.0}, {"class_weights": 0.9}, {"focal": 1.0, "class_weights": "balanced"}])
+@pytest.mark.parametrize(
+    "options", [{"focal": 2.0}, {"class_weights": 0.9}, {"focal": 1.0, "class_weights": "balanced"}]
+)
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_a_batch_cut_in_pieces_gives_the_same_step(
     options: dict[str, Any], multi_label: bool, recipe_values: Values, tmp_path: Path

@@ -359,7 +359,8 @@ def _imbalance(counts: Counter[str]) -> list[Finding]:
         return []
     return [
         Finding("warning", "data.train", f"'{most}' has {many:,} examples, '{least}' {few:,}: heavy imbalance",
-                "Look at macro F1 beside accuracy; task.class_weights and training.selection.resample favour rare ones.")
+                "Look at macro F1 beside accuracy; task.class_weights: balanced or training.selection.resample "
+                "favours rare ones.")
     ]  # fmt: skip
 
 
