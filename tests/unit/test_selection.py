@@ -22,7 +22,7 @@ from weitiao import check, resume, train
 from weitiao.data import length_bucketed, rows_in_epoch
 from weitiao.data.resampling import resampled
 from weitiao.errors import Interrupted, RecipeError
-from weitiao.events import Event, Resumed, RolledBack, StepDone
+from weitiao.events import Event, Resumed, RolledBack, StepDone, Stopped
 from weitiao.loading import load_for_training
 from weitiao.preparation import as_recipe, prepare
 from weitiao.training.checkpoint import Checkpoints
@@ -315,6 +315,27 @@ def test_a_pruned_run_takes_fewer_steps_and_goes_through_the_whole_schedule(sele
     last = falls[-(per_epoch - 2) :]
     np.testing.assert_allclose(last, last[0], rtol=1e-6)  # a whole epoch
     assert rates[-1] == pytest.approx(-last[0], rel=1e-6)  # one update before 0
+
+
+def test_a_pruned_run_that_was_done_takes_no_step_more(selecting: Values, tmp_path: Path) -> None:
+    def course() -> list[Event]:
+        training = made_of(selecting({"prune": 0.5}, {"epochs": 3.5}))
+        return list(fit(training, Checkpoints(tmp_path), None, threading.Event()))
+
+    first, again = course(), course()
+    assert of(Stopped, first)[0].reason == of(Stopped, again)[0].reason == "all steps are done"
+    assert of(Resumed, again)[0].step == of(StepDone, first)[-1].step
+    assert not of(StepDone, again)
+
+
+def test_steps_that_were_tried_out_are_not_remembered(selecting: Values) -> None:
+    training = made_of(selecting({"prune": 0.5}))
+    losses: Any = training.parts["newest-losses"]
+    batch = training.collate(training.order(0)[1])[0]
+    training.loss(training.forward(training.model, batch), batch)
+    next(train_steps(training))
+    known = losses.state(training.model)["newest"]
+    assert torch.nonzero(known.isfinite()).flatten().tolist() == sorted(training.order(0)[0].tolist())
 
 
 def test_the_loss_of_a_pruned_step_is_the_weighted_sum(selecting: Values) -> None:

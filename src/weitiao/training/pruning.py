@@ -53,9 +53,10 @@ class NewestLosses:
         """The losses that were known when an epoch began, shape (examples,), nan where none was; it begins when it is
         first asked for.
         """  # fmt: skip
+        self._waiting = []  # of steps that were tried out
         if epoch != self._epoch:
             self._tell_each_other()
-            self._epoch, self._before, self._waiting = epoch, self._newest.copy(), []
+            self._epoch, self._before = epoch, self._newest.copy()
         return self._before
 
     def note(self, rows: list[int], losses: torch.Tensor) -> None:
