@@ -130,9 +130,9 @@ def _order(ready: Preparation, shuffled: Shuffled, parts: Mapping[str, TakesPart
         examples = data.column_array(ready.features["train"], "row")
         return Pruned(shuffled, remembered, wanted.prune, wanted.prune_until * settings.epochs, examples)
     if isinstance(after, LossesAfter):
-        return Curriculum(shuffled, lambda: after.losses, wanted.curriculum_start, all_steps, first=an_epoch)
+        return Curriculum(shuffled, after.known_at, wanted.curriculum_start, all_steps, first=an_epoch)
     if wanted.curriculum == "length":
-        return Curriculum(shuffled, lambda: shuffled.lengths, wanted.curriculum_start, all_steps)
+        return Curriculum(shuffled, lambda _: shuffled.lengths, wanted.curriculum_start, all_steps)
     return shuffled
 
 

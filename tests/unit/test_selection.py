@@ -155,7 +155,7 @@ def test_competence_is_the_papers() -> None:
 def test_no_step_draws_harder_rows_than_its_competence_allows(start: float) -> None:
     random = np.random.default_rng(0)
     lengths, difficulty = random.integers(3, 60, 400), random.permutation(400).astype(float)
-    order = Curriculum(Shuffled(lengths, 16, seed=1), lambda: difficulty, start, steps=60)
+    order = Curriculum(Shuffled(lengths, 16, seed=1), lambda _: difficulty, start, steps=60)
     steps, seen = 0, []
     for epoch in range(4):
         batches = order(epoch)
@@ -172,7 +172,7 @@ def test_no_step_draws_harder_rows_than_its_competence_allows(start: float) -> N
 
 def test_rows_drawn_together_do_not_repeat_and_share_steps_by_length() -> None:
     lengths = np.random.default_rng(0).integers(3, 60, 1000)
-    batches = Curriculum(Shuffled(lengths, 10, seed=1), lambda: lengths, 0.5, steps=200)(0)
+    batches = Curriculum(Shuffled(lengths, 10, seed=1), lambda _: lengths, 0.5, steps=200)(0)
     together = np.concatenate(batches[:TOGETHER])
     assert len(set(together.tolist())) == len(together) == 10 * TOGETHER
     spread = [np.ptp(lengths[batch]) for batch in batches]
@@ -181,7 +181,7 @@ def test_rows_drawn_together_do_not_repeat_and_share_steps_by_length() -> None:
 
 def test_fewer_easy_rows_than_a_step_takes() -> None:
     lengths = np.arange(1, 21)
-    batches = Curriculum(Shuffled(lengths, 8, seed=0), lambda: lengths, 0.05, steps=100)(0)
+    batches = Curriculum(Shuffled(lengths, 8, seed=0), lambda _: lengths, 0.05, steps=100)(0)
     assert [len(batch) for batch in batches] == [8, 8, 8]
     assert set(batches[0].tolist()) == {0}
 
@@ -469,8 +469,14 @@ def test_the_losses_after_a_step_are_measured_once() -> None:
 
     part, model = LossesAfter(2, measure), torch.nn.Identity()
     assert part.state(model) == {}
-    for step in (1, 2, 3):
-        part.after_step(model, step, 3)
+    for step in (1, 3, 4):  # 2 is skipped
+        part.after_step(model, step, 4)
     assert len(calls) == 1
+    assert part.known_at(2) is None  # nor for an epoch that began before, when a run goes on in it
+    assert part.known_at(3) is part.losses is not None
+    other = LossesAfter(2, measure)
+    other.restore(model, part.state(model))
+    assert other.known_at(2) is None
+    np.testing.assert_array_equal(other.known_at(3), part.losses)
     part.restore(model, {})
     assert part.losses is None

@@ -23,29 +23,40 @@ def competence(step: float, steps: float, start: float) -> float:
 
 
 class LossesAfter:
-    """The losses of all rows after update `step`, told by `measure` of the model: a part of the steps (`TakesPart`)."""
+    """The losses of all rows after update `step`, told by `measure` of the model: a part of the steps (`TakesPart`).
+
+    Where that update is skipped, after the next one.
+    """
 
     def __init__(self, step: int, measure: Callable[[torch.nn.Module], np.ndarray]) -> None:
         self.step, self.measure = step, measure
         self.losses: np.ndarray | None = None  # shape (rows,); None before that step
+        self.measured = 0  # the update after which they were measured
+
+    def known_at(self, step: int) -> np.ndarray | None:
+        """The losses, shape (rows,), if they were known after update `step`."""
+        return self.losses if self.measured <= step else None
 
     def penalty(self, model: torch.nn.Module) -> None:
         """Nothing is added to the loss."""
 
     def after_step(self, model: torch.nn.Module, step: int, steps: int) -> None:
         """Measure, where it is time."""
-        if step == self.step:
-            self.losses = self.measure(model)
+        if self.losses is None and step >= self.step:
+            self.losses, self.measured = self.measure(model), step
 
     def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
         """The losses, once they are known."""
         import torch
 
-        return {} if self.losses is None else {"losses": torch.from_numpy(self.losses)}
+        if self.losses is None:
+            return {}
+        return {"losses": torch.from_numpy(self.losses), "measured": torch.tensor([self.measured])}
 
     def restore(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         """Put back what was known."""
         self.losses = tensors["losses"].numpy() if tensors else None
+        self.measured = int(tensors["measured"]) if tensors else 0
 
 
 @dataclass(frozen=True)
@@ -57,15 +68,15 @@ class Curriculum:
     """
 
     shuffled: Shuffled
-    difficulty: Callable[[], np.ndarray | None]  # of each row, shape (rows,)
+    difficulty: Callable[[int], np.ndarray | None]  # step at which an epoch begins -> of each row, shape (rows,)
     start: float  # c0
     steps: float  # T
     first: int = 0  # step at which it begins
 
     def __call__(self, epoch: int) -> list[np.ndarray]:
         """Return the rows of each step of an epoch."""
-        plain, difficulty = self.shuffled(epoch), self.difficulty()
-        done = epoch * len(plain) - self.first
+        plain = self.shuffled(epoch)
+        difficulty, done = self.difficulty(epoch * len(plain)), epoch * len(plain) - self.first
         if difficulty is None or done < 0 or competence(done, self.steps, self.start) >= 1:
             return plain
         random = np.random.Generator(np.random.PCG64([self.shuffled.seed, epoch, 1]))
