@@ -8,7 +8,8 @@ from weitiao.outline import Outline
 from weitiao.parallel import world_size
 from weitiao.recipe import Recipe
 from weitiao.records import Head, Pretrained
-from weitiao.tasks.base import Compares, Task
+from weitiao.tasks.base import Compares, LossByExample, Task
+from weitiao.training.order import label_role
 
 
 def check_family(pretrained: Pretrained, task: Task, method: Method, recipe: Recipe) -> None:
@@ -75,11 +76,43 @@ def check_regularization(recipe: Recipe, task: Task, method: Method, shape: Outl
     if wanted.r_drop and unlike:
         refused.append((f"{training}.r_drop", f"'{unlike[0]}' gives numbers, and no probabilities to compare",
                         "Take it out; dropout, mixout and l2_sp work there."))  # fmt: skip
+    if wanted.mixup and not isinstance(task, LossByExample):
+        refused.append((f"{training}.mixup", f"'{task.name}' has no single loss of an example to mix",
+                        "Take it out; dropout, mixout and l2_sp work there."))  # fmt: skip
+    if wanted.mixup and wanted.r_drop:
+        refused.append((f"{training}.mixup", "R-Drop compares two passes, which mixup would mix otherwise each",
+                        "Take either mixup or r_drop out."))  # fmt: skip
     if recipe.training.ema is not None and isinstance(method, TakesPart):
         refused.append(("training.ema", f"'{method.name}' takes weights out of the model, which an average would keep",
                         "Take ema out, or another method, such as lora."))  # fmt: skip
     if wanted.mixout and recipe.training.checkpoint_activations == "always":
         refused.append(("training.checkpoint_activations", "mixout draws weights for a pass: they are gone in backward",
                         "Set it to never, or take mixout out."))  # fmt: skip
+    for key, problem, fix in refused[:1]:
+        raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
+def check_selection(recipe: Recipe, task: Task) -> None:
+    """Raise a `RecipeError` where the examples of a task cannot be selected as the recipe asks."""
+    wanted, selection, regularization = recipe.training.selection, "training.selection", recipe.training.regularization
+    refused = []
+    if wanted.resample is not None and label_role(task.columns) is None:
+        refused.append((f"{selection}.resample", f"'{task.name}' learns no labels of whole examples to count",
+                        "Take it out; of several tasks, task.sampling says how often each comes."))  # fmt: skip
+    for key, asks in (("curriculum", wanted.curriculum == "loss"), ("prune", wanted.prune)):
+        if asks and not isinstance(task, LossByExample):
+            refused.append((f"{selection}.{key}", f"'{task.name}' has no single loss of an example to go by",
+                            "Take it out. It works for text-classification and text-regression."))  # fmt: skip
+    if wanted.curriculum and task.parts:
+        refused.append((f"{selection}.curriculum", "several tasks are learned together, each in steps of its own",
+                        "Take it out."))  # fmt: skip
+    for key in ("resample", "prune"):
+        if wanted.curriculum and getattr(wanted, key):
+            refused.append((f"{selection}.curriculum", f"it says when each example comes, and so does {key}",
+                            f"Take either curriculum or {key} out."))  # fmt: skip
+    for key in ("r_drop", "mixup"):
+        if wanted.prune and getattr(regularization, key):
+            refused.append((f"{selection}.prune", f"{key} has no loss of single examples to remember",
+                            f"Take either prune or {key} out."))  # fmt: skip
     for key, problem, fix in refused[:1]:
         raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from weitiao import data, models
-from weitiao.evaluation.evaluate import Inference, take_rows
+from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, take_rows
 from weitiao.kernels import quickly
 from weitiao.methods.base import Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
@@ -17,12 +17,16 @@ from weitiao.parallel import SINGLE, Parallel
 from weitiao.preparation import Preparation
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
-from weitiao.tasks.base import Compares, Examines
+from weitiao.tasks.base import Compares, Examines, LossByExample
 from weitiao.tasks.vocabulary import forward
 from weitiao.training.average import Average
-from weitiao.training.loop import Training
+from weitiao.training.curriculum import Curriculum, LossesAfter
+from weitiao.training.loop import Training, planned_steps
 from weitiao.training.mixout import Mixout
+from weitiao.training.mixup import MixedLoss, Mixup
+from weitiao.training.order import Order, Shuffled, times_of
 from weitiao.training.penalty import Penalty
+from weitiao.training.pruning import NewestLosses, Pruned, Reweighted
 from weitiao.training.r_drop import Agreement, TwoPasses
 from weitiao.training.range_test import range_test, suggested
 from weitiao.training.recompute import recomputed
@@ -76,22 +80,24 @@ def load_for_training(ready: Preparation, *, fresh: bool = True, parallel: Paral
     model, pretrained = _model(ready)
     if isinstance(ready.task, Examines):
         ready.task.examine(model)
-    order, collate = _order(ready), _collate(ready)
+    shuffled, collate = _shuffled(ready), _collate(ready)
 
     def begun(model: torch.nn.Module) -> torch.nn.Module:
-        _begin(ready, model, _endless(order, collate, ready.device))
+        _begin(ready, model, _endless(shuffled, collate, ready.device))
         seed_process(settings.seed, parallel.rank)
         return model
 
     if fresh:
         begun(model)
     parallel.place(model)
-    run, loss = _passes(ready, model, pretrained)
+    parts = _parts(ready, model, pretrained, parallel)
+    run, loss = _passes(ready, model, pretrained, parts)
     inference = Inference(model, ready.task, ready.reader, ready.device, ready.precision, parallel)
     training = Training(
-        model=model, settings=settings, forward=run, loss=loss, parts=_parts(ready, model, pretrained),
+        model=model, settings=settings, forward=run, loss=loss, parts=parts,
         autocast=partial(models.autocast, ready.device, ready.precision), device=ready.device,
-        order=order, collate=collate, paces=method.paces(model) if isinstance(method, Paced) else {},
+        order=_order(ready, shuffled, parts), collate=collate,
+        paces=method.paces(model) if isinstance(method, Paced) else {},
         parallel=parallel, by_rows=parallel.size == 1 and _by_rows(settings), fresh=lambda: begun(_model(ready)[0]),
     )  # fmt: skip
     if fresh:
@@ -106,17 +112,28 @@ def plain(ready: Preparation, inference: Inference) -> Inference:
     return replace(inference, model=model, parallel=SINGLE)
 
 
-def _order(ready: Preparation) -> Callable[[int], list[np.ndarray]]:
-    """Epoch -> the rows of each step."""
-    settings = ready.recipe.training
-    train = ready.features["train"]
-    lengths = data.column_array(train, "length")
-    parts, times = (
-        data.column_array(train, name) if name in train.column_names else None for name in ("part", "times")
-    )
-    return lambda epoch: data.length_bucketed(
-        lengths, settings.batch_size, seed=settings.seed, epoch=epoch, parts=parts, times=times
-    )
+def _shuffled(ready: Preparation) -> Shuffled:
+    """All rows in random order."""
+    settings, train = ready.recipe.training, ready.features["train"]
+    parts = data.column_array(train, "part") if "part" in train.column_names else None
+    times = times_of(train, ready.splits["train"], ready.task.columns, settings.selection)
+    return Shuffled(data.column_array(train, "length"), settings.batch_size, settings.seed, parts, times)
+
+
+def _order(ready: Preparation, shuffled: Shuffled, parts: Mapping[str, TakesPart]) -> Order:
+    """Which rows each step takes, as the recipe selects them."""
+    settings, wanted = ready.recipe.training, ready.recipe.training.selection
+    an_epoch = len(shuffled(0))
+    all_steps = wanted.curriculum_steps * planned_steps(an_epoch, settings)
+    remembered, after = parts.get("newest-losses"), parts.get("losses-after")
+    if isinstance(remembered, NewestLosses):
+        examples = data.column_array(ready.features["train"], "row")
+        return Pruned(shuffled, remembered, wanted.prune, wanted.prune_until * settings.epochs, examples)
+    if isinstance(after, LossesAfter):
+        return Curriculum(shuffled, after.known_at, wanted.curriculum_start, all_steps, first=an_epoch)
+    if wanted.curriculum == "length":
+        return Curriculum(shuffled, lambda _: shuffled.lengths, wanted.curriculum_start, all_steps)
+    return shuffled
 
 
 def _collate(ready: Preparation) -> Callable[[np.ndarray], list[Batch]]:
@@ -134,10 +151,12 @@ def _model(ready: Preparation) -> tuple[torch.nn.Module, set[str]]:
     return model, {name for name, parameter in model.named_parameters() if id(parameter) in body}
 
 
-def _parts(ready: Preparation, model: torch.nn.Module, pretrained: set[str]) -> dict[str, TakesPart]:
-    """What takes part in each step, by name: the method, penalties, an average, where there are any."""
+def _parts(
+    ready: Preparation, model: torch.nn.Module, pretrained: set[str], parallel: Parallel
+) -> dict[str, TakesPart]:
+    """What takes part in each step, by name: the method, penalties, an average, losses, where there are any."""
     settings = ready.recipe.training
-    wanted = settings.regularization
+    wanted, selection = settings.regularization, settings.selection
     parts: dict[str, TakesPart] = {}
     if isinstance(ready.method, TakesPart):
         parts["method"] = ready.method
@@ -145,7 +164,33 @@ def _parts(ready: Preparation, model: torch.nn.Module, pretrained: set[str]) -> 
         parts["penalty"] = Penalty(wanted, model, pretrained)
     if settings.ema is not None:
         parts["average"] = Average(settings.ema, model)
+    if selection.prune:
+        parts["newest-losses"] = NewestLosses(len(ready.splits["train"]), parallel)
+    if selection.curriculum == "loss":
+        parts["losses-after"] = LossesAfter(len(_shuffled(ready)(0)), partial(_losses, ready, parallel))
     return parts
+
+
+def _losses(ready: Preparation, parallel: Parallel, model: torch.nn.Module) -> np.ndarray:
+    """The loss of each training example, without dropout, shape (rows,), fp32."""
+    import numpy as np
+    import torch
+
+    task, train = ready.task, ready.features["train"]
+    assert isinstance(task, LossByExample)
+    batches = data.in_length_order(data.column_array(train, "length"), BATCH, tokens=TOKENS)
+
+    def work(rows: np.ndarray) -> list[float]:
+        batch = task.collate(take_rows(train, rows), ready.reader).to(ready.device)
+        with torch.no_grad(), models.autocast(ready.device, ready.precision):
+            found: list[float] = task.losses(forward(model, batch), batch).tolist()
+        return found
+
+    model.eval()
+    losses = np.zeros(len(train), np.float32)
+    for rows, found in zip(batches, parallel.spread(batches, work), strict=True):
+        losses[rows] = found
+    return losses
 
 
 def _by_rows(settings: TrainingSettings) -> bool:
@@ -154,15 +199,22 @@ def _by_rows(settings: TrainingSettings) -> bool:
     return not (wanted.l1 or wanted.l2 or wanted.l2_sp or wanted.mixout or settings.ema is not None)
 
 
-def _passes(ready: Preparation, model: torch.nn.Module, pretrained: set[str]) -> tuple[Run, Loss]:
+def _passes(
+    ready: Preparation, model: torch.nn.Module, pretrained: set[str], parts: Mapping[str, TakesPart]
+) -> tuple[Run, Loss]:
     """How a batch goes through the model, and the loss of what comes out."""
     wanted, task = ready.recipe.training.regularization, ready.task
+    remembered = parts.get("newest-losses")
     run: Run = forward
     loss: Loss = task.loss
     if wanted.mixout:
         run = Mixout(wanted.mixout, model, pretrained, run)
     if wanted.r_drop and isinstance(task, Compares):
         run, loss = TwoPasses(run), Agreement(wanted.r_drop, loss, task.divergence)
+    if wanted.mixup and isinstance(task, LossByExample):
+        run, loss = Mixup(wanted.mixup, run), MixedLoss(task.losses)
+    if isinstance(remembered, NewestLosses) and isinstance(task, LossByExample):
+        loss = Reweighted(remembered, task.losses)
     return run, loss
 
 
@@ -172,9 +224,7 @@ def _begin(ready: Preparation, model: torch.nn.Module, batches: Iterator[Batch])
         ready.method.start_from(model, batches, partial(_run, ready, model))
 
 
-def _endless(
-    order: Callable[[int], list[np.ndarray]], collate: Callable[[np.ndarray], list[Batch]], device: torch.device
-) -> Iterator[Batch]:
+def _endless(order: Order, collate: Callable[[np.ndarray], list[Batch]], device: torch.device) -> Iterator[Batch]:
     """The batches of a training, epoch after epoch."""
     for epoch in count():
         for rows in order(epoch):
@@ -196,7 +246,8 @@ def settled(ready: Preparation, training: Training, **limits: Any) -> Training:
     """Return the training, which has not begun, by what was chosen when the weights were there; `limits`: `deadline`,
     `room`.
     """  # fmt: skip
-    return replace(training, settings=ready.recipe.training, collate=_collate(ready), **limits)
+    order = _order(ready, _shuffled(ready), training.parts)
+    return replace(training, settings=ready.recipe.training, order=order, collate=_collate(ready), **limits)
 
 
 def _micro_batches(ready: Preparation, lengths: np.ndarray, rows: np.ndarray) -> list[Batch]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
-from weitiao.combinations import check_family, check_heads, check_parallel, check_regularization
+from weitiao.combinations import check_family, check_heads, check_parallel, check_regularization, check_selection
 from weitiao.errors import RecipeError, RefusedError
 from weitiao.evaluation.evaluate import Labelled
 from weitiao.methods.base import TakesPositions
@@ -23,6 +23,7 @@ from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
 from weitiao.training.loop import planned_steps
+from weitiao.training.order import times_of
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +98,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     check_heads(task.head(pretrained.family), method, recipe)
     shape = outline(pretrained, task, method)
     check_regularization(recipe, task, method, shape)
+    check_selection(recipe, task)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     averaged = recipe.training.ema is not None
     needed = disk_needed(**counts, models=max(1, len(task.head(pretrained.family).parts)), averaged=averaged)
@@ -111,7 +113,8 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     features = {name: encode_split(split, task, reader) for name, split in splits.items()}
     refuse_errors(_nothing_left(features))
     also = {name: _also(recipe, task, reader, name) for name in recipe.evaluation.also}
-    auto = _steps(recipe, features, pretrained, device)
+    an_epoch = _epoch_steps(recipe, task, splits, features)
+    auto = _steps(recipe, features, pretrained, device, an_epoch)
     recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
     findings += [
         *learned,
@@ -121,7 +124,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         *_without_validation(recipe, splits),
         *_without_dropout(recipe, pretrained, method),
     ]
-    facts = _facts(recipe, pretrained, task, splits, features) | counts | {"disk_needed": needed}
+    facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts | {"disk_needed": needed}
     return Preparation(
         recipe, pretrained, reader, task, method, splits, features, device, precision, findings, facts, also,
         digest=hashlib.sha256(f"{splits.digest} {pretrained.fingerprint}".encode()).hexdigest(),
@@ -282,11 +285,18 @@ def _scored(task: Task) -> dict[str, tuple[Any, str]]:
     return {"evaluation.examples": (most or "all", "generating text takes time" if most else "measuring takes little")}
 
 
+def _epoch_steps(recipe: Recipe, task: Task, splits: data.Splits, features: Mapping[SplitName, Dataset]) -> int:
+    """Steps of an epoch of all its rows, but for smaller batches where several tasks have their own."""
+    train, settings = features["train"], recipe.training
+    times = times_of(train, splits["train"], task.columns, settings.selection)
+    rows = len(train) if times is None else data.rows_in_epoch(times)
+    return -(-rows // settings.batch_size)
+
+
 def _steps(
-    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, device: torch.device
+    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, device: torch.device, an_epoch: int
 ) -> dict[str, tuple[Any, str]]:
     settings, train = recipe.training, features["train"]
-    an_epoch = -(-len(train) // settings.batch_size)
     longest = int(data.column_array(train, "length").max())
     positions = longest + models.heard(pretrained)
     per_example = models.activation_bytes(pretrained, longest, precision=settings.precision)
@@ -366,10 +376,11 @@ def _disk(recipe: Recipe, needed: int) -> list[Finding]:
 
 
 def _facts(
-    recipe: Recipe, pretrained: Pretrained, task: Task, splits: Any, features: Mapping[SplitName, Dataset]
-) -> dict[str, Any]:
+    recipe: Recipe, pretrained: Pretrained, task: Task, splits: Any, features: Mapping[SplitName, Dataset],
+    an_epoch: int,
+) -> dict[str, Any]:  # fmt: skip
     settings = recipe.training
-    steps = planned_steps(-(-len(features["train"]) // settings.batch_size), settings)
+    steps = planned_steps(an_epoch, settings)
     labels = list(task.head(pretrained.family).config.get("id2label", {}).values())
     return {
         "task": recipe.task.name, "model": recipe.model.source, "family": pretrained.family,

@@ -225,6 +225,38 @@ def test_a_range_test_and_two_passes_are_the_same_in_two_processes(
         assert_same_result(alone(recipe(f"{name}-one", **more)), tmp_path / name)
 
 
+SELECTIONS: dict[str, dict[str, Any]] = {
+    "prune": {"prune": 0.5, "prune_until": 1.0}, "loss": {"curriculum": "loss"},
+    "oversample": {"resample": "oversample"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_examples_are_selected_alike_in_two_processes(
+    kind: str, recipe: Callable[..., dict[str, Any]], together: Callable[..., None], tmp_path: Path
+) -> None:
+    """By losses of which each process has seen some; also stopped in two, in the midst of an epoch, and gone on in
+    one.
+    """  # fmt: skip
+    from weitiao import resume
+
+    def of(name: str, selection: str, **more: Any) -> dict[str, Any]:
+        return recipe(name, epochs=4, selection=SELECTIONS[selection], **more)
+
+    together(
+        *({"recipe": of(name, name, parallel=kind)} for name in SELECTIONS),
+        *({"recipe": of(f"{name}-cut", name, parallel=kind), "stop": 9} for name in ("prune", "loss")),
+    )
+    for name in SELECTIONS:
+        one = alone(of(f"{name}-one", name))
+        assert_same_result(one, tmp_path / name)
+        if name != "oversample":
+            resume(tmp_path / f"{name}-cut")
+            assert_same_result(one, tmp_path / f"{name}-cut")
+    steps = {name: len(losses(tmp_path / name)) for name in SELECTIONS}
+    assert steps["prune"] < steps["loss"]
+
+
 def written(tmp_path: Path, values: dict[str, Any]) -> str:
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(values))

@@ -33,6 +33,7 @@ from weitiao.training.average import Average
 from weitiao.training.checkpoint import Checkpoints
 from weitiao.training.fit import fit
 from weitiao.training.mixout import Mixout, mix
+from weitiao.training.mixup import MixedLoss, Mixup
 from weitiao.training.penalty import Penalty
 from weitiao.training.r_drop import Agreement, TwoPasses
 
@@ -436,3 +437,78 @@ def test_other_families_and_adapters(family: str, method: str, quick: Values, tm
     found = losses(values, tmp_path / "run")
     assert all(map(math.isfinite, found))
     assert load(tmp_path / "run").predict(["a text"])
+
+
+# --- mixup
+
+
+def test_mixing_logits_is_mixing_what_the_last_layer_reads() -> None:
+    torch.manual_seed(0)
+    layer, hidden = nn.Linear(5, 3), torch.randn(6, 5)
+    mixed = Mixup(0.4, lambda _, __: SimpleNamespace(logits=layer(hidden)))(None, batch_of(torch.zeros(6)))
+    own = mixed.share[:, None]
+    torch.testing.assert_close(mixed.logits, layer(own * hidden + (1 - own) * hidden[mixed.partners]))
+    assert sorted(mixed.partners.tolist()) == list(range(6))
+    assert bool(((mixed.share >= 0) & (mixed.share <= 1)).all())
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]])
+def test_the_mixed_loss_is_that_of_mixed_targets(weights: list[float] | None) -> None:
+    torch.manual_seed(0)
+    known = LabelSet(labels=["a", "b", "c"], multi_label=False, weights=weights)
+    task = TextClassification(TextClassificationOptions(), known)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    outputs = Mixup(1.0, lambda *_: SimpleNamespace(logits=3 * torch.randn(6, 3)))(None, batch_of(labels))
+    weighed = functional.one_hot(labels, 3).double() * torch.tensor(weights or [1.0] * 3).double()
+    own = outputs.share[:, None].double()
+    wanted = own * weighed + (1 - own) * weighed[outputs.partners]
+    logs = outputs.logits.double().log_softmax(-1)
+    found = MixedLoss(task.losses)(outputs, batch_of(labels))
+    torch.testing.assert_close(found.double(), -(wanted * logs).sum(), rtol=1e-5, atol=1e-6)
+
+
+def test_shares_are_drawn_from_beta() -> None:
+    torch.manual_seed(0)
+    for alpha in (0.2, 1.0, 4.0):
+        shares = Mixup(alpha, lambda *_: SimpleNamespace(logits=torch.zeros(20_000, 2)))(None, batch_of(torch.zeros(1)))
+        assert float(shares.share.mean()) == pytest.approx(0.5, abs=0.02)
+        assert float(shares.share.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)
+
+
+@pytest.mark.parametrize("family", ["encoder", "decoder", "seq2seq"])
+@pytest.mark.parametrize("method", ["full", "head"])
+def test_mixup_trains_and_measures_what_is_not_mixed(family: str, method: str, quick: Values, tmp_path: Path) -> None:
+    values = quick(family, {"regularization": {"mixup": 1.0}}, method=method)
+    found = losses(values, tmp_path / "run")
+    assert found != losses(quick(family, method=method), tmp_path / "plain")
+    assert all(map(math.isfinite, found))
+    assert load(tmp_path / "run").predict(["a text"])
+
+
+def test_mixup_stopped_and_resumed_is_bit_identical(quick: Values, tmp_path: Path) -> None:
+    values = quick("encoder", {"regularization": {"mixup": 0.5}, "checkpoint_every": 3})
+    whole = train({**values, "output": str(tmp_path / "whole")})
+    with pytest.raises(Interrupted):
+        train({**values, "output": str(tmp_path / "cut")}, trackers=[Stopper(4)])
+    cut = resume(tmp_path / "cut")
+    files = [run.artifact / "model.safetensors" for run in (whole, cut)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("task", "regularization", "problem"),
+    [
+        ("text-classification", {"mixup": 0.2, "r_drop": 1.0}, "R-Drop compares two passes"),
+        ("language-modeling", {"mixup": 0.2}, "'language-modeling' has no single loss"),
+    ],
+)
+def test_what_cannot_be_mixed_is_told(task: str, regularization: dict[str, float], problem: str, tmp_path: Path,
+                                      tiny_model: Callable[[str], Path]) -> None:  # fmt: skip
+    from tests.task_samples import recipe_of
+    from weitiao.recipe import Recipe
+
+    values = recipe_of((task, "full", "encoder"), tmp_path, tiny_model).to_dict()
+    values["training"]["regularization"] = regularization
+    with pytest.raises(RecipeError, match=problem) as caught:
+        prepare(Recipe(**values))
+    assert "training.regularization.mixup" in caught.value.where

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weitiao.data.batches import in_length_order, length_bucketed, micro_batches
+from weitiao.data.batches import in_length_order, length_bucketed, micro_batches, rows_in_epoch
 from weitiao.data.checks import check_examples, empty_rows
 from weitiao.data.columns import ChosenColumns, choose_columns, listed
 from weitiao.data.features import column_array, encode_split, truncated
@@ -10,6 +10,7 @@ from weitiao.data.formats.detect import format_of
 from weitiao.data.joined import join
 from weitiao.data.keys import text_keys
 from weitiao.data.labels import label_codes, label_counts, lines_where, places, rename, rows_labelled
+from weitiao.data.resampling import times_by_label
 from weitiao.data.splits import Splits, fingerprint, open_splits
 from weitiao.data.table import Table, open_table
 
@@ -36,7 +37,9 @@ __all__ = [
     "open_table",
     "places",
     "rename",
+    "rows_in_epoch",
     "rows_labelled",
     "text_keys",
+    "times_by_label",
     "truncated",
 ]

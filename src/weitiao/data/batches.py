@@ -16,15 +16,18 @@ def length_bucketed(
     epoch: int,
     parts: np.ndarray | None = None,
     times: np.ndarray | None = None,
+    left_out: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Return one epoch's batches of row numbers, shuffled, rows of like length together.
 
     Every row exactly once; one batch may be smaller. Depends on nothing but the arguments. In epoch 0 the batch with
     the longest row comes first, so that a lack of memory shows at once. A batch holds rows of one number in `parts`
     (shape (n,)) only; `times` (shape (n,)) says how often a row comes an epoch: of rows with 1.5 half come twice.
+    Rows of the mask `left_out` (shape (n,)) do not come.
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
     rows = random.permutation(len(lengths)) if times is None else _drawn(times, random)
+    rows = rows if left_out is None else rows[~left_out[rows]]
     batches = [
         batch
         for own in _apart(rows, parts)
@@ -39,14 +42,30 @@ def length_bucketed(
     return batches
 
 
+def rows_in_epoch(times: np.ndarray) -> int:
+    """How many rows an epoch has whose rows come as often as `times` says."""
+    whole = np.floor(times)
+    rest = float((times - whole).sum())
+    return int(whole.sum()) + round(rest)
+
+
 def _drawn(times: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Rows as often as `times` says, in random order; the number of rows is the same in every epoch."""
+    """Rows as often as `times` says, in random order; the number of rows is the same in every epoch.
+
+    Beyond whole times a row comes with the chance that is left, and so many of the rows of one chance as it says:
+    systematic sampling (Madow 1949) over the rows in the order of their chances, in random order among equals.
+    """
     whole = np.floor(times).astype(np.int64)
-    rest = times - whole
-    chosen = (
-        random.choice(len(times), round(rest.sum()), replace=False, p=rest / rest.sum()) if rest.sum() > 0.5 else []
-    )
-    rows = np.concatenate([np.repeat(np.arange(len(times)), whole), np.asarray(chosen, np.int64)])
+    rest, rows = times - whole, np.repeat(np.arange(len(times)), whole)
+    count = rows_in_epoch(times) - len(rows)
+    if count:
+        order = random.permutation(len(times))
+        order = order[np.argsort(rest[order], kind="stable")]
+        edges = np.cumsum(rest[order])
+        edges *= count / edges[-1]
+        edges[-1] = count
+        often = np.diff(np.floor(edges + random.random()), prepend=0).astype(np.int64)
+        rows = np.concatenate([rows, np.repeat(order, often)])
     return random.permutation(rows)
 
 

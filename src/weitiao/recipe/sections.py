@@ -119,6 +119,10 @@ class RegularizationSettings(Settings):
     r_drop: float = Field(0.0, ge=0)
     """Passes each batch twice, with dropout drawn twice: `(L1 + L2) / 2 + r_drop * (KL(P1, P2) + KL(P2, P1)) / 2` (Wu
     et al. 2021, who take 0.1 to 5). A step takes about twice the time. For tasks that give probabilities."""
+    mixup: float = Field(0.0, ge=0)
+    """Mixes what the last layer reads of two examples of a micro-batch, `m h1 + (1 - m) h2`, and their losses alike,
+    with m drawn from Beta(mixup, mixup) for each pair (Guo et al. 2019, senMixup); 0.2 mixes most pairs a little, with
+    1 all mixtures are as likely. For tasks with one loss an example, such as text-classification."""
     dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout of hidden states, in place of the one that the model's config has."""
     attention_dropout: float | None = Field(None, ge=0, lt=1)
@@ -128,6 +132,32 @@ class RegularizationSettings(Settings):
     def passes(self) -> int:
         """How often a batch goes through the model in a step."""
         return 2 if self.r_drop else 1
+
+
+class SelectionSettings(Settings):
+    """Which training examples come, how often, and when. By default each comes once an epoch, in random order."""
+
+    resample: Literal["oversample", "undersample"] | Annotated[float, Field(ge=0, lt=1)] | None = None
+    """How often examples come by their label; null: once an epoch. `oversample`: rare labels as often as the most
+    frequent, which makes an epoch longer. `undersample`: frequent labels as often as the rarest, each epoch other
+    examples, which makes it shorter. A number, of as many examples an epoch as there are: a label with n of them has a
+    share that goes with n to that power; 0: all labels alike, 0.5: with the root. An example of several labels counts
+    to its rarest one."""
+    curriculum: Literal["length", "loss"] | None = None
+    """Easy examples first: at each step examples are drawn from the easiest `c` of them alone, and c grows by the root,
+    `c(t) = min(1, sqrt(t (1 - c0^2) / T + c0^2))` (Platanios et al. 2019). `length`: short ones are easy. `loss`: those
+    with a low loss after the first epoch, which is an ordinary one; it takes a pass over them."""
+    curriculum_start: float = Field(0.1, gt=0, le=1)
+    """Of `curriculum`: c0, the share of examples that it begins with."""
+    curriculum_steps: float = Field(0.5, gt=0, le=1)
+    """Of `curriculum`: T, the share of all steps after which all examples come."""
+    prune: float = Field(0.0, ge=0, lt=1)
+    """InfoBatch (Qin et al. 2024): from the second epoch on, leaves out this share r of the examples whose last loss is
+    below the mean, others each time, and counts the rest of these `1 / (1 - r)` times, so that the gradient is the same
+    on average. They take 0.5. Epochs have fewer steps. For tasks with one loss an example, such as
+    text-classification."""
+    prune_until: float = Field(0.875, gt=0, le=1)
+    """Of `prune`: share of all epochs after which none is left out. An epoch that is not over by then is whole."""
 
 
 class RecoverySettings(Settings):
@@ -176,6 +206,7 @@ class TrainingSettings(Settings):
     """Measure and keep an average of the weights over the steps in place of the last ones: `a <- d a + (1 - d) w` after
     each update (Polyak & Juditsky 1992), with `d = min(ema, (1 + t) / (10 + t))` at update t, so that it does not cling
     to the start. 0.99 to 0.9999; null: no average."""
+    selection: SelectionSettings = SelectionSettings()
     regularization: RegularizationSettings = RegularizationSettings()
     recovery: RecoverySettings = RecoverySettings()
     batch_size: int = Field(32, ge=1)

@@ -159,3 +159,13 @@ class Compares(Protocol):
 
     def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
         """Return ``(KL(P1, P2) + KL(P2, P1)) / 2`` of two passes' outputs, summed as the loss is, a scalar in fp32."""
+
+
+@runtime_checkable
+class LossByExample(Protocol):
+    """A task of one feature an example, whose `loss` is a sum over them: of `outputs.logits` and `Batch.labels`, both
+    of shape (examples, ...).
+    """  # fmt: skip
+
+    def losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """Return each example's loss, shape (examples,), fp32: `loss` is their sum."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,7 @@ from weitiao.records import (
 )
 from weitiao.tasks import base
 from weitiao.tasks.divergence import divergence
+from weitiao.tasks.imbalance import class_weights, focal
 from weitiao.tasks.inputs import check_text, padded, place, texts_of, token_count, tokenized
 
 if TYPE_CHECKING:
@@ -52,8 +53,13 @@ class TextClassificationOptions(Settings):
     """Label names in the order they shall have; sorted (numbers by value) when absent."""
     multi_label: bool | Literal["auto"] = "auto"
     """Whether an example may have any number of labels. `auto`: when the label cells hold lists."""
-    class_weights: Literal["balanced"] | dict[str, float] | None = None
-    """Weight of each class in the loss; `balanced`: inverse to its frequency. Multi-label: weight of its positives."""
+    class_weights: Literal["balanced"] | Annotated[float, Field(gt=0, lt=1)] | dict[str, float] | None = None
+    """Weight of each class in the loss; multi-label: of its positives. `balanced`: inverse to its frequency. A number
+    such as 0.999: inverse to its effective number `(1 - beta^n) / (1 - beta)` of examples, the number being beta, n the
+    class's examples (Cui et al. 2019): the nearer to 1, the nearer to `balanced`. Or a weight by label."""
+    focal: float = Field(0.0, ge=0)
+    """Gamma of the focal loss: each example's loss is multiplied by `(1 - p)^gamma`, p being the probability of what is
+    right (Lin et al. 2017, who take 2): what the model is sure of counts little. 0: cross-entropy."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target spread over all classes (Szegedy et al. 2016)."""
     metric: Literal["auto", "accuracy", "macro_f1", "weighted_f1", "micro_f1", "subset_accuracy", "log_loss"] = "auto"
@@ -125,7 +131,10 @@ class TextClassification:
         labels = _ordered(counts["train"], self.options.labels)
         findings = _label_findings(splits, counts, labels, multi_label)
         findings += _order_findings(labels, self.options.labels)
-        weights = _weights(self.options.class_weights, labels, counts["train"], len(splits["train"]), multi_label)
+        weights = class_weights(
+            self.options.class_weights, labels, counts["train"], len(splits["train"]), multi_label=multi_label
+        )
+        _check_loss(self.options)
         _check_metric(self.options.metric, multi_label)
         prepared = LabelSet(labels=labels, multi_label=multi_label, weights=weights)
         metric = ("macro_f1" if multi_label else "accuracy") if self.options.metric == "auto" else self.options.metric
@@ -189,20 +198,30 @@ class TextClassification:
     # --- batches to loss and predictions
 
     def loss(self, outputs: Any, batch: Batch) -> torch.Tensor:
-        """Cross-entropy (or binary cross-entropy) summed over the batch, in fp32."""
+        """The losses of all examples summed, in fp32."""
+        return self.losses(outputs, batch).sum()
+
+    def losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """Cross-entropy (binary, summed over labels, when multi-label) or focal loss of each example, in fp32."""
         import torch
         from torch.nn import functional
 
         if batch.labels is None:
             raise ValueError("a batch without labels has no loss")
-        logits, smoothing = outputs.logits.float(), self.options.label_smoothing
+        logits, smoothing, gamma = outputs.logits.float(), self.options.label_smoothing, self.options.focal
         weights = None if self.known.weights is None else torch.tensor(self.known.weights, device=logits.device)
         if self.known.multi_label:
             wanted = batch.labels * (1 - smoothing) + smoothing / 2
-            return functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights, reduction="sum")
-        return functional.cross_entropy(
-            logits, batch.labels, weight=weights, label_smoothing=smoothing, reduction="sum"
+            each = functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights, reduction="none")
+            right = functional.logsigmoid(torch.where(batch.labels > 0, logits, -logits)) if gamma else None
+            return (each if right is None else each * focal(right, gamma)).sum(-1)
+        each = functional.cross_entropy(
+            logits, batch.labels, weight=weights, label_smoothing=smoothing, reduction="none"
         )
+        if not gamma:
+            return each
+        right = logits.log_softmax(-1).gather(-1, batch.labels[:, None]).squeeze(-1)
+        return each * focal(right, gamma)
 
     def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
         """Symmetric divergence of two passes, by label when multi-label; classes weigh as in the loss."""
@@ -340,7 +359,8 @@ def _imbalance(counts: Counter[str]) -> list[Finding]:
         return []
     return [
         Finding("warning", "data.train", f"'{most}' has {many:,} examples, '{least}' {few:,}: heavy imbalance",
-                "Look at macro F1 beside accuracy; task.class_weights: balanced weighs rare classes up.")
+                "Look at macro F1 beside accuracy; task.class_weights: balanced or training.selection.resample "
+                "favours rare ones.")
     ]  # fmt: skip
 
 
@@ -357,23 +377,10 @@ def _on_label(place: str, split: Dataset, label: str, problem: str, fix: str) ->
     return Finding("error", f"{place} {data.lines_where(split, rows)}", problem, fix, data.places(split, rows))
 
 
-def _weights(
-    wanted: Literal["balanced"] | dict[str, float] | None,
-    labels: list[str], counts: Counter[str], examples: int, multi_label: bool,
-) -> list[float] | None:  # fmt: skip
-    if wanted is None:
-        return None
-    if wanted == "balanced":
-        if multi_label:  # negatives per positive, so that both sides weigh the same
-            return [(examples - counts[label]) / max(counts[label], 1) for label in labels]
-        return [examples / (len(labels) * max(counts[label], 1)) for label in labels]
-    for label, weight in wanted.items():
-        if label not in labels:
-            raise RecipeError(f"unknown label '{label}'", where="task.class_weights", fix=nearest(label, labels))
-        if weight <= 0:
-            raise RecipeError(f"'{label}' has the weight {weight:g}", where="task.class_weights",
-                              fix="A weight is above 0; to leave a class out, drop its rows.")  # fmt: skip
-    return [float(wanted.get(label, 1.0)) for label in labels]
+def _check_loss(options: TextClassificationOptions) -> None:
+    if options.focal and options.label_smoothing:
+        raise RecipeError("the focal loss is of one right answer, and label smoothing spreads it over all",
+                          where="task.focal", fix="Set either task.focal or task.label_smoothing.")  # fmt: skip
 
 
 def _check_metric(metric: str, multi_label: bool) -> None:

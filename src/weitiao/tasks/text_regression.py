@@ -182,7 +182,11 @@ class TextRegression:
     # --- batches to loss and predictions
 
     def loss(self, outputs: Any, batch: Batch) -> torch.Tensor:
-        """Squared error (or Huber loss) in the model's unit, summed over examples and targets, in fp32."""
+        """The losses of all examples summed, in fp32."""
+        return self.losses(outputs, batch).sum()
+
+    def losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """Squared error (or Huber loss) of each example in the model's unit, summed over targets, in fp32."""
         from torch.nn import functional
 
         if batch.labels is None:
@@ -190,8 +194,8 @@ class TextRegression:
         logits = outputs.logits.float()
         wanted = (batch.labels - logits.new_tensor(self.known.offset)) / logits.new_tensor(self.known.scale)
         if self.options.loss == "huber":
-            return functional.huber_loss(logits, wanted, delta=self.options.delta, reduction="sum")
-        return functional.mse_loss(logits, wanted, reduction="sum")
+            return functional.huber_loss(logits, wanted, delta=self.options.delta, reduction="none").sum(-1)
+        return functional.mse_loss(logits, wanted, reduction="none").sum(-1)
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

@@ -117,6 +117,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     position = json.loads((checkpoint.folder / STATE).read_text())["position"]
     _restore_random(training, checkpoint)
     training.step, training.epoch, training.batch = position["step"], position["epoch"], position["batch"]
+    training.steps = position["steps"]
 
 
 def restart(training: Training, fresh: torch.nn.Module) -> None:
@@ -230,7 +231,7 @@ def _write_state(folder: Path, training: Training, extra: dict[str, Any]) -> Non
     for file in files:
         _sync(file)
     state = {
-        "position": {"step": training.step, "epoch": training.epoch, "batch": training.batch},
+        "position": {name: getattr(training, name) for name in ("step", "steps", "epoch", "batch")},
         "extra": extra,
         "files": {
             file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}

@@ -19,6 +19,7 @@ from weitiao.records import Batch, Pace
 from weitiao.tasks.vocabulary import forward
 from weitiao.training.health import Health, gradient_norms, sampled_rows
 from weitiao.training.optimizer import clip, make_optimizer, rate_factor, trainable
+from weitiao.training.order import Order
 from weitiao.training.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Training:
 
     model: torch.nn.Module
     settings: TrainingSettings
-    order: Callable[[int], list[np.ndarray]]  # epoch -> the rows of each step
+    order: Order  # epoch -> the rows of each step
     collate: Callable[[np.ndarray], list[Batch]]  # rows of a step -> its micro-batches
     loss: Callable[[Any, Batch], torch.Tensor]  # outputs, batch -> loss summed over its targets
     autocast: Callable[[], AbstractContextManager[Any]]
@@ -56,7 +57,8 @@ class Training:
     batch: int = 0  # steps done in the current epoch
     optimizer: RowAdamW = field(init=False)
     parameters: dict[str, torch.nn.Parameter] = field(init=False)  # what moves, by name
-    steps: int = field(init=False)  # updates planned
+    epoch_steps: int = field(init=False)  # updates of an epoch of all rows
+    steps: int = field(init=False)  # updates in all, as far as it is known: an epoch to come may leave rows out
     health: Health = field(init=False)
     recovery: Recovery = field(init=False)
     told: list[Event] = field(init=False)  # of the last step, see `tell`
@@ -64,9 +66,18 @@ class Training:
     def __post_init__(self) -> None:
         self.parameters = trainable(self.model)
         self.optimizer = make_optimizer(self.model, self.settings, self.paces)
-        self.steps = planned_steps(len(self.order(0)), self.settings)
+        self.epoch_steps = len(self.order(0))
+        self.steps = planned_steps(self.epoch_steps, self.settings)
         self.health, self.recovery = Health(self.model, self.steps), Recovery(self.settings.recovery)
         self.told = []
+
+    def schedule(self, steps: int) -> tuple[float, int]:
+        """Where it stands in its course and how long that is, in updates of epochs of all rows; this one has `steps`.
+
+        An epoch that leaves rows out goes through as much of the course in fewer updates.
+        """
+        at = self.epoch * self.epoch_steps + self.batch * self.epoch_steps / steps
+        return at, planned_steps(self.epoch_steps, self.settings)
 
     def tell(self) -> list[Event]:
         """Return what else there is to tell of the last step, once."""
@@ -90,13 +101,21 @@ def train_steps(training: Training) -> Generator[StepDone | StepSkipped]:
     training.model.train()
     with by_rows(training.model, training.optimizer) if training.by_rows else nullcontext():
         while training.step < training.steps:
-            if training.epoch != epoch:
+            if training.epoch != epoch or training.batch == 0:
                 epoch, order = training.epoch, training.order(training.epoch)
+                training.steps = _steps_in_all(training, len(order))
             done = _update(training, order[training.batch], len(order))
             training.step, training.batch = training.step + 1, training.batch + 1
             if training.batch == len(order):
                 training.epoch, training.batch = training.epoch + 1, 0
             yield done
+
+
+def _steps_in_all(training: Training, steps: int) -> int:
+    """Updates in all where this epoch has `steps` and those after it all rows."""
+    left = training.settings.epochs - training.epoch
+    rest = steps * min(left, 1) + training.epoch_steps * max(left - 1, 0)
+    return training.step - training.batch + max(1, math.ceil(round(rest, 6)))
 
 
 def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepDone | StepSkipped:
@@ -110,7 +129,8 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
     if not training.model.training:  # measuring left it so; to say it to each module takes as long as a small step
         training.model.train()
     parameters = training.parameters
-    waiting = _waiting(training)
+    at, steps = training.schedule(steps_per_epoch)
+    waiting = [name for name, pace in training.paces.items() if at < round(pace.start * steps)]  # do not move yet
     moving = list(parameters.values())
     with _left_out(waiting, parameters):
         passes = parallel.passes(batches, counts, lambda: training.collate(rows[:1]))
@@ -126,7 +146,7 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
         training.optimizer.zero_grad(set_to_none=True)
         return skipped
     clip(training.optimizer, whole, training.settings.clip_norm)
-    rate = _rate(training)
+    rate = _rate(training, at, steps)
     for group in training.optimizer.param_groups:
         group["lr"] = rate * group["pace"]
     with _measured(training, moving, norms, waiting):
@@ -149,16 +169,11 @@ def _accumulate(training: Training, batch: Batch, divisor: float) -> float:
     return float(loss.detach())
 
 
-def _rate(training: Training) -> float:
+def _rate(training: Training, at: float, steps: int) -> float:
     if training.rate:
         return training.rate(training.step)
-    factor = rate_factor(training.step, training.steps, training.settings) * training.recovery.rate
+    factor = rate_factor(at, steps, training.settings) * training.recovery.rate
     return float(training.settings.learning_rate) * factor
-
-
-def _waiting(training: Training) -> list[str]:
-    """The parameters that do not move yet."""
-    return [name for name, pace in training.paces.items() if training.step < round(pace.start * training.steps)]
 
 
 @contextmanager

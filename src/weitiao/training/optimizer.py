@@ -64,7 +64,7 @@ def is_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
     return parameter.ndim >= 2 and "bias" not in name.rsplit(".", 2)[-1] and "attention_bias" not in name
 
 
-def rate_factor(step: int, steps: int, settings: TrainingSettings) -> float:
+def rate_factor(step: float, steps: int, settings: TrainingSettings) -> float:
     """Share of the highest learning rate at update `step` (from 0) of `steps`.
 
     Rises over the warmup to 1, then falls to 0 in a line or half a cosine (Loshchilov & Hutter 2017), or stays.

@@ -26,9 +26,9 @@ def range_test(training: Training, usual: float, steps: int = STEPS) -> tuple[li
     """
     low, ratio = usual / SPAN, SPAN**2
     recovery = RecoverySettings(non_finite="stop")
-    settings = training.settings.model_copy(update={"learning_rate": low, "recovery": recovery})
+    epochs = steps / training.epoch_steps
+    settings = training.settings.model_copy(update={"learning_rate": low, "recovery": recovery, "epochs": epochs})
     test = replace(training, settings=settings, rate=lambda step: low * ratio ** (step / max(steps - 1, 1)))
-    test.steps = steps
     rates: list[float] = []
     losses: list[float] = []
     try:
