@@ -17,6 +17,7 @@ from weitiao.tasks.text_classification import TextClassification
 from weitiao.workshop.clean import clean
 from weitiao.workshop.masking import Placeholders, same
 from weitiao.workshop.mending import encoding, markup, spaces, width
+from weitiao.workshop.rules import unescaped
 
 OFF = {
     "encoding": False, "control": False, "markup": False, "unicode": "keep", "spaces": False, "empty": False,
@@ -102,6 +103,13 @@ def test_with_all_rules_off_nothing_changes(tmp_path):
         (spaces, "    indented\n    block\n", "    indented\n    block"),
         (width, "（Ｇ２０）！", "（G20）！"),
         (encoding, "schÃ¶n", "schön"),
+        (unescaped, r"one.\nTwo\t3 \u4f60\ud83d\ude00 it\'s", "one.\nTwo\t3 你😀 it's"),
+        (unescaped, r"the gradient \nabla and C:\new\Text", r"the gradient \nabla and C:\new\Text"),
+        (
+            unescaped,
+            r"split at '\n', and a path D:\Tmp\New. Line\nTwo",
+            "split at '\\n', and a path D:\\Tmp\\New. Line\nTwo",
+        ),
     ],
 )
 def test_what_a_rule_mends_and_what_it_leaves(mend, before, after):

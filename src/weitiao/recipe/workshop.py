@@ -20,6 +20,8 @@ class CleanSettings(Settings):
     """Mend text that was decoded wrongly: `cafÃ©`, `浣犲ソ`."""
     markup: bool = True
     """Strip HTML tags and comments, and decode entities such as `&amp;`."""
+    escapes: bool = False
+    """Put characters in place of escapes that stand for them: `\\n` for a line break, `\\u4f60`; not in code or TeX."""
     control: bool = True
     """Take out characters that nobody sees: zero-width ones, byte order marks, control characters."""
     unicode: Literal["width", "nfc", "nfkc", "keep"] = "width"

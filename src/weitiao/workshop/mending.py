@@ -9,7 +9,7 @@ from collections.abc import Callable
 import regex
 
 from weitiao.recipe import CleanSettings
-from weitiao.workshop.rules import COMMENT, CONTROL, ENTITY, MARKUP, WIDE, mended_encoding
+from weitiao.workshop.rules import COMMENT, CONTROL, ENTITY, MARKUP, WIDE, mended_encoding, unescaped
 
 Mend = Callable[[str], str]
 
@@ -30,6 +30,7 @@ def mends(settings: CleanSettings) -> dict[str, Mend]:
     on: dict[str, Mend | None] = {
         "encoding": encoding if settings.encoding else None,
         "markup": markup if settings.markup else None,  # before control: entities may stand for what nobody sees
+        "escapes": unescaped if settings.escapes else None,
         "control": control if settings.control else None,
         "unicode": _UNICODE.get(settings.unicode),
         "simplified": _simplified() if settings.simplified else None,

@@ -213,6 +213,25 @@ def escapes(text: str) -> str | None:
     return _around(bare, *found.span()) if (found := _ESCAPE.search(bare)) else None
 
 
+def unescaped(text: str) -> str:
+    """Return a text in which `escapes` finds something with the characters that its escapes stand for."""
+    if escapes(text) is None:
+        return text
+    left = [found.span() for pattern in (_PATH, _QUOTED) for found in pattern.finditer(text)]
+
+    def meant(found: regex.Match[str]) -> str:
+        start, end = found.span()
+        escape: str = found.group().lstrip("\\")
+        if any(first < end and start < last for first, last in left):
+            return str(found.group())
+        return _MEANS.get(escape[0]) or (chr(int(escape[1:], 16)) if escape[0] in "ux" else escape)
+
+    new = _ESCAPE.sub(meant, text)
+    return str(new.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))  # two halves make one character
+
+
+_MEANS = {"n": "\n", "r": "\n", "t": "\t"}
+
 RULES: tuple[Rule, ...] = (
     Rule("empty", "warning", "with nothing in the text", "Take them out.", empty),
     Rule("wordless", "warning", "without a letter or a digit", "Take them out, or tell what they stand for.", wordless),
