@@ -16,6 +16,7 @@ import numpy as np
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.combinations import check_family, check_heads, check_parallel, check_regularization, check_selection
+from weitiao.data.made import Made
 from weitiao.errors import RecipeError, RefusedError
 from weitiao.evaluation.evaluate import Labelled
 from weitiao.methods.base import TakesPositions
@@ -122,6 +123,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         *_cut(features, splits, task, int(recipe.model.max_length)),
         *_disk(recipe, needed),
         *_without_validation(recipe, splits),
+        *_not_done(recipe),
         *_without_dropout(recipe, pretrained, method),
     ]
     facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts | {"disk_needed": needed}
@@ -337,6 +339,16 @@ def _cut(
         fix = "Shorten the texts, or take a model that reads more at once." if task.loses else ""
         findings.insert(0, Finding("warning" if task.loses else "note", where, problem + task.too_long, fix))
     return findings
+
+
+def _not_done(recipe: Recipe) -> list[Finding]:
+    """Sections of the recipe that make better data, where the data were not made by them."""
+    made = Made.of(recipe.data.train, recipe.base)
+    done = {each.command for each in made.history} if made else set()
+    return [
+        Finding("note", name, f"training takes the data as they are; `weitiao {name}` does what this section says")
+        for name in ("clean", "augment") if getattr(recipe, name) is not None and name not in done
+    ]  # fmt: skip
 
 
 def _without_validation(recipe: Recipe, splits: Mapping[SplitName, Dataset]) -> list[Finding]:

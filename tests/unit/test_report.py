@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.samples import gold_examples
+from weitiao.data.made import Made
 from weitiao.evaluation import charts
 from weitiao.evaluation.compare import compare
 from weitiao.evaluation.intervals import with_intervals
@@ -223,6 +224,14 @@ def entities():
                  samples=mistakes[1:])  # fmt: skip
 
 
+def made():
+    """Data that was split and then cleaned."""
+    first = Made("split", EVIL, "text-classification", "text: a", {}, rows={"train": {"after": 10}})
+    return [first, Made("clean", "data/", "text-classification", "text: a", {"spaces": True}, ["a note"],
+                        rows={"train": {"before": 1010, "after": 1000}},
+                        changes={"spaces": {"changed": 4}, "leakage": {"dropped": 10}})]  # fmt: skip
+
+
 VARIANTS = {
     "two classes": lambda: single(["no", "yes"]),
     "77 classes": lambda: single([f"intent_{i}" for i in range(77)]),
@@ -232,6 +241,7 @@ VARIANTS = {
     "no intervals": lambda: single(["a", "b"], rounds=0),
     "no baselines": lambda: dataclasses.replace(single(["a", "b"]), baselines={}, comparisons=[]),
     "one dot": lambda: dataclasses.replace(single(["a", "b"], rounds=0), baselines={}, comparisons=[]),
+    "made data": lambda: dataclasses.replace(single(["a", "b"]), made=made()),
     "one epoch": lambda: dataclasses.replace(single(["a", "b"]), curves=Curves.of(events(1, 1))),
     "nothing happened": lambda: dataclasses.replace(single(["a", "b"]), curves=Curves.of([])),
     "all right": lambda: single(["a", "b"], wrong=0),
@@ -313,6 +323,12 @@ def test_all_that_was_given_is_told():
     ]  # fmt: skip
     assert [words for words in told if words not in text] == []
     assert all(mistake.where in text for mistake in facts.mistakes)
+
+
+def test_it_tells_how_the_data_were_made():
+    text = text_of(render(VARIANTS["made data"]()))
+    assert "weitiao split" in text
+    assert "weitiao clean data/ train 1,010 → 1,000 rows; spaces changed 4, leakage dropped 10" in text
 
 
 def test_headline_is_a_sentence():

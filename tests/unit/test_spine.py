@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.samples import reviews
-from weitiao import Recipe, check, evaluate, load, resume, train
+from weitiao import Recipe, check, clean, evaluate, load, resume, split, train
 from weitiao.artifacts.run_folder import find_run
 from weitiao.errors import DataError, Interrupted, RecipeError, RunError
 from weitiao.events import Evaluated, Event, Measuring, Resumed, StepDone, Stopped, Writing
@@ -255,9 +255,9 @@ def test_evaluate_takes_the_columns_of_the_training(quick: Values, write: Write)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "both").mkdir()
-    for split, count, seed in (("train", 60, 0), ("test", 20, 5)):
+    for name, count, seed in (("train", 60, 0), ("test", 20, 5)):
         lines = [f'"{text}",{label}' for text, label in reviews(count, seed=seed)]
-        (tmp_path / "both" / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
+        (tmp_path / "both" / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
     return tmp_path / "both"
 
 
@@ -527,3 +527,22 @@ def test_ctrl_c_while_the_results_are_written_leaves_a_run_to_resume(
     assert "--resume" in caught.value.fix
     assert find_run(values["output"]).status == "interrupted"
     assert resume(values["output"]).status == "finished"
+
+
+def unread(values: dict[str, Any]) -> list[str]:
+    """The sections that a recipe has and training does not read."""
+    findings = prepare(Recipe(**values)).findings
+    return [finding.where for finding in findings if "takes the data as they are" in finding.problem]
+
+
+def test_a_run_tells_how_its_data_were_made(quick: Values, tmp_path: Path) -> None:
+    values = quick(clean={"spaces": True}, augment={"operators": ["drop-words"]})
+    split(values["data"]["train"], tmp_path / "cut", near=False)
+    clean(str(tmp_path / "cut"), tmp_path / "cleaned")
+    assert unread(values) == ["clean", "augment"]
+    values["data"] = {"train": str(tmp_path / "cleaned")}
+    assert unread(values) == ["augment"]
+    run = train(Recipe(**values))
+    told = json.loads((run.folder / "report.json").read_text())["made"]
+    assert [made["command"] for made in told] == ["split", "clean"]
+    assert "weitiao clean" in (run.folder / "report.html").read_text()

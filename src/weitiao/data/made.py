@@ -20,7 +20,7 @@ class Made:
     task: str
     columns: str  # role: column (how it was told)
     settings: Mapping[str, Any]  # JSON values
-    notes: Sequence[str] = ()  # what is to be told of it
+    notes: Sequence[str] = field(default_factory=list)  # what is to be told of it
     weitiao: str = ""  # the version that did it
     rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # split -> before (where it was there), after
     changes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # rule -> changed, dropped, added -> rows
