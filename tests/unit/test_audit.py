@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tests.tiny import TEXTS, tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
-from weitiao import models
-from weitiao.errors import DataError
+from weitiao import Recipe, models, train
+from weitiao.errors import DataError, RecipeError
 from weitiao.workshop import audit as module
 from weitiao.workshop import by_text, looking, personal
 from weitiao.workshop.audit import audit
@@ -554,3 +554,42 @@ def test_labels_are_searched_by_the_embeddings_of_a_model(tmp_path, bert, monkey
     assert f"on embeddings by {bert}" in render(audited)
     monkeypatch.setattr(Embedder, "_embed", lambda *_: pytest.fail("embedded again"))
     assert audit(path, model=bert).suspects == audited.suspects
+
+
+# --- names of people
+
+
+@pytest.fixture(scope="module")
+def ner(tmp_path_factory):
+    """A model that was trained to find two names and two places."""
+    folder = tmp_path_factory.mktemp("ner")
+    people, places = ("Anna", "Bob"), ("Rome", "Oslo")
+    rows = [
+        {"tokens": ["see", who, "in", where, "today"], "tags": ["O", "B-PER", "O", "B-LOC", "O"]}
+        for _ in range(4) for who in people for where in places
+    ]  # fmt: skip
+    rows += [{"tokens": ["nobody", "came", "in", where], "tags": ["O", "O", "O", "B-LOC"]} for where in places * 4]
+    (folder / "ner.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [" ".join(row["tokens"]) for row in rows]
+    run = train(Recipe(
+        task="token-classification", model=str(tiny_bert(folder / "model", words)),
+        data={"train": str(folder / "ner.jsonl"), "validation_size": 0.0, "test_size": 0.0, "duplicates": "anywhere"},
+        training={"epochs": 30, "learning_rate": 3e-3, "batch_size": 8, "precision": "fp32"},
+        evaluation={"bootstrap": 0, "baselines": False}, output=str(folder / "run"),
+    ))  # fmt: skip
+    return run.folder
+
+
+def test_names_are_found_where_a_model_is_there(ner, tmp_path, monkeypatch):
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
+    rows = [("see Anna in Oslo today", "a"), ("nobody came in Rome", "b"), ("see Bob in Rome today", "a")]
+    path = write(tmp_path / "a.csv", rows)
+    for _ in range(2):  # the second time from the cache
+        [each] = by_name(audit(path, ner=str(ner)))["personal"]
+        assert each.problem == "2 rows with a person's name"
+        assert [(seen.where, seen.told) for seen in each.examples] == [("a.csv:2", "A•••"), ("a.csv:4", "B••")]
+    assert "Anna" not in each.examples[0].told
+    assert by_name(audit(path, ner=str(ner), ner_types=["LOC"]))["personal"][0].rows == 3
+    assert "personal" not in by_name(audit(path))
+    with pytest.raises(RecipeError, match="does not find ORG; it finds LOC, PER"):
+        audit(path, ner=str(ner), ner_types=["ORG"])

@@ -37,6 +37,12 @@ def audit(
         int | None,
         typer.Option("--max-length", min=1, help="Tokens it is to read at once; as many as it takes when absent."),
     ] = None,
+    ner: Annotated[
+        str | None, typer.Option("--ner", metavar="RUN", help="A run of token-classification: people's names, too.")
+    ] = None,
+    ner_types: Annotated[
+        str | None, typer.Option("--ner-types", metavar="LIST", help="Its types that are people; PER and the like.")
+    ] = None,
     html: Annotated[Path, typer.Option("--html", help="The page to write.")] = Path("audit.html"),
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -64,7 +70,7 @@ def audit(
         with progress(shown=not (quiet or json_)) as tell:
             audited = look(data, against=against, task=task, columns=options.columns(columns) or None,
                            label_separator=label_separator, search_labels=label_errors, model=model,
-                           max_length=max_length, tell=tell)  # fmt: skip
+                           max_length=max_length, ner=ner, ner_types=options.names(ner_types), tell=tell)  # fmt: skip
     except DataError as error:
         raise options.for_columns(error) from None
     write_audit(audited, html)

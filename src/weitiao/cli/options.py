@@ -71,6 +71,11 @@ def parsed_list(texts: list[str], option: str, example: str) -> list[Any]:
     return found
 
 
+def names(text: str | None) -> list[str]:
+    """Read ``PER,NAME``."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
 def parsed_seeds(text: str) -> int | list[int]:
     """Read a number of seeds, or the seeds themselves: ``5,6,7``."""
     try:

@@ -13,6 +13,7 @@ from weitiao.data.labels import label_counts
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.records import Column, Pretrained
 from weitiao.workshop import by_label, by_pair, by_text, by_variant, duplicates, label_errors, label_shift, tokens
+from weitiao.workshop.by_name import Names
 from weitiao.workshop.clusters import Cluster, differing_clusters
 from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.found import Found
@@ -93,19 +94,22 @@ class Audit:
 def audit(
     source: str, *, against: str | None = None, task: str | None = None, columns: Named | None = None,
     label_separator: str | None = None, search_labels: bool | None = None, model: str | None = None,
-    max_length: int | None = None, base: Path = Path(), seed: int = 0, tell: Tell | None = None,
+    max_length: int | None = None, ner: str | None = None, ner_types: Sequence[str] = (), base: Path = Path(),
+    seed: int = 0, tell: Tell | None = None,
 ) -> Audit:  # fmt: skip
     """Look through a data file or a folder of splits, and set it beside `against`, texts that a model is to meet.
 
     `search_labels`: whether to look for labels that are likely wrong; where it is not said, in 500 to 20,000 rows of
     one label each, by a model's embeddings where there is a `model`. With one, lengths are counted in its tokens, too,
-    and what is lost where it takes, or is given by `max_length`, fewer of them. What was worked out is kept in the
+    and what is lost where it takes, or is given by `max_length`, fewer of them. `ner` is a run of token-classification
+    that finds people's names, its `ner_types`. What was worked out is kept in the
     cache, so that an audit that was interrupted goes on from there and one of the same data is quick. `tell` is called
     with the progress. Raises `SourceError` or `DataError` where data cannot be read, `ModelError` where the model
     cannot.
     """
     if max_length is not None and model is None:
         raise WeitiaoError("no model is named", where="--max-length", fix="Add --model SOURCE.")
+    names = None if ner is None else Names(ner, ner_types)
     pretrained = None if model is None else tokens.open_model(model, max_length, base=base)
     opened = open_parts(source, task=task, named=columns, separator=label_separator, base=base)
     parts = list(opened.parts)
@@ -124,6 +128,9 @@ def audit(
     if pretrained is not None:
         lengths, long = _in_tokens(parts, opened.task, pretrained, keep, steps)
         found += long
+    if names is not None:
+        looking = steps.rows("looking for names")
+        found += [each for part in parts for each in names.found_in(part, keep, looking)]
     found += _labels(parts)
     found += duplicates.found_together(together)
     steps.told("searching labels")
