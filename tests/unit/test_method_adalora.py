@@ -111,7 +111,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(folder: Path, tmp_path: Path, stop: i
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_a_run_of_few_steps_works(folder: Path, epochs: int) -> None:
     training = training_of(folder)
-    training.steps = epochs
+    training.settings = training.settings.model_copy(update={"epochs": epochs})
     assert len(list(train_steps(training))) == epochs
 
 
