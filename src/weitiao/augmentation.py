@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weitiao.comparison import CALLED, compare
+from weitiao.candidates import CALLED
+from weitiao.comparison import compare
 from weitiao.data.made import Made
 from weitiao.errors import WeitiaoError
 from weitiao.evaluation.compared import Compared
@@ -69,6 +70,7 @@ def _alone(settings: AugmentSettings) -> Iterator[tuple[str, AugmentSettings]]:
 def _made_once(source: str | Path | Recipe, out: Path, settings: AugmentSettings, known: Mapping[str, Any]) -> Made:
     """Augment; or, where the same was done before it was stopped, read what came of it."""
     before = Made.read(out)
-    if before and (before.command, before.settings) == ("augment", settings.model_dump(mode="json")):
+    same = ("augment", given(source).source, settings.model_dump(mode="json"))
+    if before and (before.command, before.source, before.settings) == same:
         return before
     return augment(source, out, settings, **known)

@@ -12,16 +12,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ import numpy as np
 from weitiao import models
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import Run, find_run, holding
+from weitiao.candidates import Candidate, Named, as_candidates, digest_of, shortly
 from weitiao.errors import DataError, Interrupted, ModelError, RecipeError, RunError, WeitiaoError, WeitiaoWarning
 from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, beside_baseline, ranked, recommend
 from weitiao.evaluation.comparison_page import write_comparison
@@ -37,7 +36,7 @@ from weitiao.evaluation.verdicts import DRAWN, Drawn, compare_pairs, compare_wit
 from weitiao.facts import environment
 from weitiao.metrics.words import greater_is_better
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
-from weitiao.recipe import Chosen, Recipe, choose
+from weitiao.recipe import Recipe
 from weitiao.trackers.jsonl import read_events
 from weitiao.training.fit import stop_on_signal
 from weitiao.trials import BASELINES, carry_out
@@ -45,48 +44,7 @@ from weitiao.trials import BASELINES, carry_out
 COMPARISONS = Path("comparisons")
 PAGE, NUMBERS, PLAN = "comparison.html", "comparison.json", "plan.json"
 OURS = {PAGE, NUMBERS, PLAN, BASELINES, "runs", "recipes", "lock"}
-WHY = "the comparison's"  # the origin of what it sets
-
-SECTIONS = ("training", "task", "data")  # of a recipe, in which a method may differ from the others
-CALLED = "as"  # what a method is called, where its name and options would not tell it
-
-Named = str | Mapping[str, Any]  # a method: its name, or its name with options, `SECTIONS` and `CALLED`
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A method to compare, with what differs in the recipe for it."""
-
-    method: Chosen
-    differs: dict[str, dict[str, Any]] = field(default_factory=dict)  # section -> key -> value
-    given: dict[str, Any] = field(default_factory=dict)  # the options as they were written
-    called: str = ""
-
-    @property
-    def name(self) -> str:
-        """Its name for people: ``lora (rank 4)``."""
-        told = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in self._apart.items())
-        return self.called or self.method.name + (f" ({told})" if told else "")
-
-    @property
-    def slug(self) -> str:
-        """Its name as part of a folder's."""
-        apart = [self.called] if self.called else [f"{key}-{_short(value)}" for key, value in self._apart.items()]
-        plain = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([self.method.name, *apart])).strip("-.")
-        return plain if len(plain) <= 60 else f"{plain[:50]}-{_digest(self._apart)[:8]}"
-
-    @property
-    def _apart(self) -> dict[str, Any]:
-        return {**self.given, **{key: value for values in self.differs.values() for key, value in values.items()}}
-
-    def recipe(self, shared: Recipe, seed: int, folder: Path) -> Recipe:
-        """The recipe of a run: the shared one with this method, a seed of its own, and the splits that all have."""
-        values = {"method": self.method.model_dump(mode="json"), "training.seed": seed, "data.seed": shared.data_seed,
-                  "evaluation.baselines": False, "output": os.path.relpath(folder, shared.base)}  # fmt: skip
-        for section, own in self.differs.items():
-            values |= {f"{section}.{key}": value for key, value in own.items()}
-        return shared.resolved({key: (value, WHY) for key, value in values.items()})
 
 
 def compare(
@@ -126,42 +84,6 @@ def compare(
         return comparison.carry_out()
 
 
-def as_candidates(methods: Sequence[Named]) -> list[Candidate]:
-    """Check names and options; a `RecipeError` for an unknown one, for no method at all, or one that stands twice."""
-    if isinstance(methods, str | Mapping):
-        methods = [methods]
-    found: list[Candidate] = []
-    for named in methods:
-        candidate = _candidate(named)
-        if any((each.method, each.differs) == (candidate.method, candidate.differs) or each.name == candidate.name
-               for each in found):  # fmt: skip
-            raise RecipeError(f"'{candidate.name}' stands there twice", where="methods",
-                              fix="Give one of them other options, such as {name: lora, rank: 4}.")  # fmt: skip
-        found.append(candidate)
-    if not found:
-        raise RecipeError("there is no method to compare", where="methods", fix="For example full,head,lora.")
-    return found
-
-
-def _candidate(named: Named) -> Candidate:
-    given: Any = dict(named) if isinstance(named, Mapping) else named
-    sections, called = {}, given.pop(CALLED, "") if isinstance(given, dict) else ""
-    for section in SECTIONS if isinstance(given, dict) else ():
-        own = given.pop(section, {})
-        if not isinstance(own, Mapping) or "seed" in own:
-            fix = "Write values of that section, but not the seed: {learning_rate: 0.001}."
-            raise RecipeError(f"found {section}: {own!r}", where="methods", fix=fix)
-        if own:
-            sections[section] = dict(own)
-    try:
-        method: Chosen = choose("method", given)
-    except RecipeError as error:
-        raise RecipeError(error.problem, where="methods", fix=error.fix) from None
-    defaults = choose("method", method.name).options.model_dump(mode="json")
-    changed = {k: v for k, v in method.options.model_dump(mode="json").items() if v != defaults[k]}
-    return Candidate(method, sections, changed, str(called))
-
-
 def _seeds(seeds: int | Sequence[int], first: int) -> list[int]:
     numbers = [first + i for i in range(seeds)] if isinstance(seeds, int) else list(seeds)
     if not numbers or len(set(numbers)) < len(numbers) or any(not isinstance(n, int) or n < 0 for n in numbers):
@@ -175,7 +97,7 @@ def _seeds(seeds: int | Sequence[int], first: int) -> list[int]:
 def _own_folder(recipe: Recipe) -> Path:
     """A folder named by model and recipe: the same command finds it again."""
     model = re.sub(r"[^a-z0-9]+", "-", recipe.model.source.rpartition("/")[2].rpartition(":")[2].lower()).strip("-")
-    return COMPARISONS / f"{model}-{_digest([recipe.to_dict(), str(recipe.base.resolve())])[:8]}"
+    return COMPARISONS / f"{model}-{digest_of([recipe.to_dict(), str(recipe.base.resolve())])[:8]}"
 
 
 def _check_folder(folder: Path, recipe: Recipe) -> None:
@@ -215,7 +137,7 @@ def _changed(before: Any, now: Any, key: str = "") -> str:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         names = [name for name in before if key or name != "method"]
         return next(filter(None, (_changed(before[n], now.get(n), f"{key}.{n}".lstrip(".")) for n in names)), "")
-    return "" if before == now else f"{key} was {_short(before)} and is {_short(now)}"
+    return "" if before == now else f"{key} was {shortly(before)} and is {shortly(now)}"
 
 
 def _warnings(recipe: Recipe, seeds: Sequence[int], candidates: Sequence[Candidate]) -> list[str]:
@@ -473,13 +395,3 @@ def _say(show: bool) -> Say:
 
 def _silent(_line: str) -> None:
     pass
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
-        return "+".join(_short(each) for each in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -123,17 +123,17 @@ def _shuffled(ready: Preparation) -> Shuffled:
 def _order(ready: Preparation, shuffled: Shuffled, parts: Mapping[str, TakesPart]) -> Order:
     """Which rows each step takes, as the recipe selects them."""
     settings, wanted = ready.recipe.training, ready.recipe.training.selection
-    an_epoch = len(shuffled(0))
-    all_steps = wanted.curriculum_steps * planned_steps(an_epoch, settings)
     remembered, after = parts.get("newest-losses"), parts.get("losses-after")
     if isinstance(remembered, NewestLosses):
         examples = data.column_array(ready.features["train"], "row")
         return Pruned(shuffled, remembered, wanted.prune, wanted.prune_until * settings.epochs, examples)
+    if wanted.curriculum is None:
+        return shuffled
+    an_epoch = len(shuffled(0))
+    all_steps = wanted.curriculum_steps * planned_steps(an_epoch, settings)
     if isinstance(after, LossesAfter):
         return Curriculum(shuffled, after.known_at, wanted.curriculum_start, all_steps, first=an_epoch)
-    if wanted.curriculum == "length":
-        return Curriculum(shuffled, lambda _: shuffled.lengths, wanted.curriculum_start, all_steps)
-    return shuffled
+    return Curriculum(shuffled, lambda _: shuffled.lengths, wanted.curriculum_start, all_steps)
 
 
 def _collate(ready: Preparation) -> Callable[[np.ndarray], list[Batch]]:

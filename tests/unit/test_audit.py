@@ -593,3 +593,8 @@ def test_names_are_found_where_a_model_is_there(ner, tmp_path, monkeypatch):
     assert "personal" not in by_name(audit(path))
     with pytest.raises(RecipeError, match="does not find ORG; it finds LOC, PER"):
         audit(path, ner=str(ner), ner_types=["ORG"])
+    failed = subprocess.run([sys.executable, "-m", "weitiao", "audit", path, "--ner", str(ner), "--ner-types", "X,PER"],
+                            capture_output=True, text=True, cwd=tmp_path)  # fmt: skip
+    assert failed.returncode == 2
+    assert "--ner-types" in failed.stderr
+    assert "does not find X" in failed.stderr

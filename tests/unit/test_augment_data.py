@@ -20,7 +20,6 @@ from weitiao.augmentation import LONGER, WITH, WITHOUT, augment_and_measure
 from weitiao.data.keys import normalised
 from weitiao.errors import DataError, RecipeError, WeitiaoError, WeitiaoWarning
 from weitiao.recipe import AugmentSettings, Recipe
-from weitiao.workshop.augment import Text
 from weitiao.workshop.augmenting import augment
 from weitiao.workshop.split import split
 
@@ -262,7 +261,6 @@ def test_every_operator_is_known_by_its_name(name):
     assert operator.Options.model_config["frozen"]
     assert operator.Options.model_config["extra"] == "forbid"
     assert all(field.description for field in operator.Options.model_fields.values())
-    assert Text("one two").text == "one two"
 
 
 def test_data_that_are_not_split_are_refused(tmp_path):
@@ -355,3 +353,6 @@ def test_it_is_measured_with_and_without(data, tmp_path):
         assert augment_and_measure(path, tmp_path / "new", asked, seeds=1)[0] == made  # nothing is done again
     with pytest.raises(WeitiaoError, match="is there already"):
         augment_and_measure(path, tmp_path / "new", {"operators": ["typos"], "factor": 1.0}, seeds=1)
+    split(table(tmp_path / "b.csv", reviews(60, seed=5)), tmp_path / "other")
+    with pytest.raises(WeitiaoError, match="is there already"):  # the same settings, other data
+        augment_and_measure(Recipe.read(path, [f"data.train={tmp_path / 'other'}"]), tmp_path / "new", asked, seeds=1)

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from weitiao.records import FILE, LINE
 from weitiao.tasks.answers import find, right_answers
-from weitiao.workshop.augment.base import Edit, Text
+from weitiao.workshop.augment.base import Edit, Text, applied
 from weitiao.workshop.cells import Held, cells_of, kept, moved
-from weitiao.workshop.clean import edited_text
 from weitiao.workshop.mending import control, markup, nfkc, spaces, width
 from weitiao.workshop.reading import open_parts
 
@@ -56,7 +55,7 @@ def test_spans_that_a_change_breaks_or_empties_are_told():
 def test_exact_edits_place_a_span_that_is_replaced_as_a_whole():
     edits = [Edit(3, 14, "[PHONE_1]"), Edit(19, 30, "[PHONE_1]")]
     text = "or 13800138000 and 13800138000 x"
-    found = moved(Text(text, ((3, 14), (19, 30), (31, 32))), edited_text(text, edits), edits)
+    found = moved(Text(text, ((3, 14), (19, 30), (31, 32))), applied(text, edits), edits)
     assert found is not None
     assert [found.text[start:end] for start, end in found.spans] == ["[PHONE_1]", "[PHONE_1]", "x"]
 

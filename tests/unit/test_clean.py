@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
@@ -13,9 +14,13 @@ from weitiao.data import open_splits
 from weitiao.data.made import Made
 from weitiao.errors import DataError, RecipeError, WeitiaoError
 from weitiao.recipe import CleanSettings, DataSettings, Recipe
+from weitiao.recipe.workshop import PersonalKind, Script
 from weitiao.tasks.text_classification import TextClassification
+from weitiao.workshop import personal
+from weitiao.workshop.by_text import KINDS
 from weitiao.workshop.clean import clean
-from weitiao.workshop.masking import Placeholders, same
+from weitiao.workshop.looking import SCRIPTS
+from weitiao.workshop.masking import NAMES, Placeholders, same
 from weitiao.workshop.mending import encoding, markup, spaces, width
 from weitiao.workshop.rules import unescaped
 
@@ -312,6 +317,62 @@ def test_a_row_that_cannot_be_masked_is_dropped(tmp_path):
     assert [(left["text"][e["start"] : e["end"]], e["type"]) for e in left["entities"]] == [
         ("[PHONE_1]", "TEL"), ("Anna", "PER"),
     ]  # fmt: skip
+
+
+def written(folder):
+    return "".join(path.read_text("utf-8") for path in folder.iterdir())
+
+
+def test_what_a_rule_took_out_is_told_nowhere_either(tmp_path):
+    rows = [{"text": f'<a href="mailto:{MAIL}">write</a> to us', "label": "a"}, {"text": "other words", "label": "b"}]
+    clean(lines(tmp_path / "a.jsonl", rows), tmp_path / "new", {"personal": "mask"})
+    assert texts(tmp_path / "new") == ["write to us", "other words"]
+    assert [(each["rule"], "before" in each) for each in changes(tmp_path / "new")] == [("markup", False)]
+    assert MAIL not in written(tmp_path / "new")
+
+
+@pytest.mark.parametrize("how", ["mask", "drop"])
+def test_rows_in_which_something_is_left_are_dropped(tmp_path, how):
+    """Where a text is not taken out to be mended, what it holds is looked for all the same."""
+    qa = [
+        {"question": "who?", "context": f"write to {MAIL}", "answers": ["Anna"], "answer_starts": [3]},
+        {"question": "where?", "context": "in Rome", "answers": ["Rome"], "answer_starts": [3]},
+    ]
+    made = clean(lines(tmp_path / "qa.jsonl", qa), tmp_path / "qa", {"personal": how}, task="question-answering")
+    assert [row["question"] for row in read(tmp_path / "qa")] == ["where?"]
+    assert made.changes["personal"] == {"dropped": 1}
+    ner = [
+        {"tokens": ["call", "138", "0013", "8000", "now"], "tags": ["O"] * 5},
+        {"tokens": ["call", "Anna"], "tags": ["O", "B-PER"]},
+    ]
+    clean(lines(tmp_path / "ner.jsonl", ner), tmp_path / "ner", {"personal": how}, task="token-classification")
+    assert [row["tokens"] for row in read(tmp_path / "ner")] == [["call", "Anna"]]
+    call = {"id": "1", "type": "function", "function": {"name": "mail", "arguments": json.dumps({"to": MAIL})}}
+    chat = [
+        {"messages": [
+            {"role": "user", "content": "write"}, {"role": "assistant", "content": "", "tool_calls": [call]}
+        ]},
+        {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]},
+    ]  # fmt: skip
+    clean(lines(tmp_path / "chat.jsonl", chat), tmp_path / "chat", {"personal": how})
+    assert [row["messages"][0]["content"] for row in read(tmp_path / "chat")] == ["hello"]
+    for name in ("qa", "ner", "chat"):
+        assert MAIL not in written(tmp_path / name)
+        assert "8000" not in written(tmp_path / name)
+
+
+def test_columns_that_are_not_read_are_named(tmp_path):
+    source = table(tmp_path / "a.csv", [("a text", "x", MAIL), ("b text", "y", "")], ("text", "label", "author"))
+    made = clean(source, tmp_path / "new", {"personal": "mask"})
+    assert read(tmp_path / "new")[0]["author"] == MAIL
+    assert made.notes[-1].endswith("copied as they are: author")
+    assert clean(source, tmp_path / "other").notes == made.notes[:-1]
+
+
+def test_kinds_and_scripts_have_one_name_everywhere():
+    kinds = set(get_args(PersonalKind))
+    assert kinds == set(NAMES) == set(KINDS) == {kind for kind, *_ in personal._PATTERNS}
+    assert {"none", *get_args(Script)} == set(SCRIPTS)
 
 
 def test_values_are_the_same_however_they_are_written():

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import weitiao
+from weitiao.candidates import as_candidates
 from weitiao.cli.compare import table
 from weitiao.cli.options import parsed_list, parsed_seeds
-from weitiao.comparison import as_candidates
 from weitiao.errors import RecipeError, RunError, WeitiaoError, WeitiaoWarning
 from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, beside_baseline, ranked, recommend
 from weitiao.evaluation.comparison_page import finding, render

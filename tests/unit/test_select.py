@@ -96,7 +96,7 @@ def test_a_model_measures_and_what_it_found_is_kept(folder, monkeypatch):
     model = tiny_llama(folder / "model")
     words = ("pool.jsonl", "--by", "perplexity", "--set", f"model={model}", "--rows", 20)
     run(*words, "--out", "one")
-    monkeypatch.setattr("weitiao.workshop.decoding._losses", None)  # not measured again
+    monkeypatch.setattr("weitiao.workshop.decoding._losses", lambda *_: pytest.fail("measured again"))
     run(*words, "--out", "two")
     assert (folder / "one/train.jsonl").read_text() == (folder / "two/train.jsonl").read_text()
 

@@ -70,6 +70,17 @@ def test_groups_and_a_test_file_that_is_given(tmp_path):
     ]  # fmt: skip
 
 
+def test_one_split_of_a_folder_can_be_cut(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    table(folder / "test.csv", ROWS[:50])
+    table(folder / "train.csv", ROWS[50:])
+    split(str(folder / "test"), tmp_path / "new", {"test_size": 0.2})
+    found = [texts(tmp_path / "new", name) for name in ("train", "validation", "test")]
+    assert [len(rows) for rows in found] == [35, 5, 10]
+    assert sorted(text for rows in found for text in rows) == sorted(text for text, _ in ROWS[:50])
+
+
 def test_tokens_and_dialogues_are_cut_too(tmp_path):
     chats = [{"prompt": f"question {number}?", "completion": f"answer {number}"} for number in range(30)]
     split(lines(tmp_path / "a.jsonl", chats), tmp_path / "chat", task="chat")

@@ -9,7 +9,7 @@ import typer
 
 from weitiao.cli import options
 from weitiao.cli.progress import progress
-from weitiao.errors import DataError, WeitiaoError
+from weitiao.errors import WeitiaoError
 
 
 def audit(
@@ -66,13 +66,10 @@ def audit(
 
     if not html.parent.is_dir():
         raise WeitiaoError(f"the folder {html.parent} does not exist", where="--html")
-    try:
-        with progress(shown=not (quiet or json_)) as tell:
-            audited = look(data, against=against, task=task, columns=options.columns(columns) or None,
-                           label_separator=label_separator, search_labels=label_errors, model=model,
-                           max_length=max_length, ner=ner, ner_types=options.names(ner_types), tell=tell)  # fmt: skip
-    except DataError as error:
-        raise options.for_columns(error) from None
+    with options.naming_columns(), progress(shown=not (quiet or json_)) as tell:
+        audited = look(data, against=against, task=task, columns=options.columns(columns) or None,
+                       label_separator=label_separator, search_labels=label_errors, model=model,
+                       max_length=max_length, ner=ner, ner_types=options.names(ner_types), tell=tell)  # fmt: skip
     write_audit(audited, html)
     if json_:
         show.as_json(asdict(audited))

@@ -8,7 +8,6 @@ import typer
 
 from weitiao.cli import options
 from weitiao.cli.progress import progress
-from weitiao.errors import DataError
 
 
 def augment(
@@ -64,15 +63,12 @@ def augment(
     known: dict[str, Any] = {"all_train": all_train, "task": task, "columns": options.columns(columns) or None,
                              "label_separator": label_separator, "form": form}  # fmt: skip
     shown = not (quiet or json_)
-    try:
-        with progress(shown=shown and not measure) as tell:
-            if measure:
-                each, drawn = measure == "each", options.parsed_seeds(seeds)
-                made, compared = augment_and_measure(data, out, settings, each=each, seeds=drawn, show=shown, **known)
-            else:
-                made = run(data, out, settings, tell=tell, **known)
-    except DataError as error:
-        raise options.for_columns(error) from None
+    with options.naming_columns(), progress(shown=shown and not measure) as tell:
+        if measure:
+            each, drawn = measure == "each", options.parsed_seeds(seeds)
+            made, compared = augment_and_measure(data, out, settings, each=each, seeds=drawn, show=shown, **known)
+        else:
+            made = run(data, out, settings, tell=tell, **known)
     if json_:
         show.as_json({"made": asdict(made), "compared": compared.to_dict()} if measure else asdict(made))
         return

@@ -8,7 +8,6 @@ import typer
 
 from weitiao.cli import options
 from weitiao.cli.progress import progress
-from weitiao.errors import DataError
 
 
 def clean(
@@ -42,12 +41,9 @@ def clean(
     from weitiao.workshop.clean import clean as run
 
     given = options.section_values(set_, "clean")
-    try:
-        with progress(shown=not (quiet or json_)) as tell:
-            made = run(data, out, given, task=task, columns=options.columns(columns) or None,
-                       label_separator=label_separator, form=form, tell=tell)  # fmt: skip
-    except DataError as error:
-        raise options.for_columns(error) from None
+    with options.naming_columns(), progress(shown=not (quiet or json_)) as tell:
+        made = run(data, out, given, task=task, columns=options.columns(columns) or None,
+                   label_separator=label_separator, form=form, tell=tell)  # fmt: skip
     if json_:
         show.as_json(asdict(made))
     else:

@@ -105,10 +105,8 @@ def _choose(data: str, task: str | None, named: dict[str, str]) -> tuple[str, Ta
         raise WeitiaoError(f"a recipe for '{task}' names data for each of its tasks", where="--task",
                            fix="Start from recipes/multi-task.yaml.")  # fmt: skip
     table = open_table(data, layout=kind.layout, named=named)
-    try:
+    with options.naming_columns():
         return task, table, choose_columns(table, kind.columns, laid_out(kind.layout, named), where="--columns")
-    except DataError as error:
-        raise options.for_columns(error) from None
 
 
 def _renamed(table: Table, chosen: ChosenColumns, separator: str | None) -> Dataset:

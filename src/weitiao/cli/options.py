@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -99,7 +101,15 @@ def columns(given: list[str] | None) -> dict[str, str]:
     return named
 
 
-def for_columns(error: DataError) -> DataError:
-    """Return an error about columns as one who has no recipe can mend it: by ``--columns``."""
+@contextmanager
+def naming_columns() -> Iterator[None]:
+    """Tell errors about columns so that one who has no recipe can mend them: by ``--columns``."""
+    try:
+        yield
+    except DataError as error:
+        raise _by_option(error) from None
+
+
+def _by_option(error: DataError) -> DataError:
     fix = re.sub(r"^Name it: data\.columns: \{(\w+): (.*)\}$", r"Name it: --columns \1=\2", error.fix)
     return DataError(error.problem, where=error.where.replace("data.columns", "--columns"), fix=fix)

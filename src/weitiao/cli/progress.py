@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-Tell = Callable[[str, int, int], None]  # (what is done, how many of it, of how many)
+if TYPE_CHECKING:
+    from weitiao.workshop.reading import Tell
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import typer
 
 from weitiao.cli import options
 from weitiao.cli.progress import progress
-from weitiao.errors import DataError, RecipeError
+from weitiao.errors import RecipeError
 
 if TYPE_CHECKING:
     from weitiao.workshop.select import Described, Selected
@@ -64,12 +64,10 @@ def select(
     from weitiao.workshop.select import select as run
 
     try:
-        with progress(shown=not (quiet or json_)) as tell:
+        with options.naming_columns(), progress(shown=not (quiet or json_)) as tell:
             selected = run(data, out, by=by, rows=rows, like=like, options=options.section_values(set_, by), seed=seed,
                            task=task, columns=options.columns(columns) or None, label_separator=label_separator,
                            form=form, tell=tell)  # fmt: skip
-    except DataError as error:
-        raise options.for_columns(error) from None
     except RecipeError as error:
         where = "--by" if error.where == "selection" else error.where
         raise RecipeError(error.problem.replace("selection", "strategy"), where=where, fix=error.fix) from None

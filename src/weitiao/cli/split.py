@@ -8,7 +8,6 @@ import typer
 
 from weitiao.cli import options
 from weitiao.cli.progress import progress
-from weitiao.errors import DataError
 
 
 def split(
@@ -49,12 +48,9 @@ def split(
 
     asked = {"validation_size": validation, "test_size": test, "group": group, "seed": seed}
     settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    try:
-        with progress(shown=not (quiet or json_)) as tell:
-            made = run(data, out, settings, near=near, task=task, columns=options.columns(columns) or None,
-                       label_separator=label_separator, form=form, tell=tell)  # fmt: skip
-    except DataError as error:
-        raise options.for_columns(error) from None
+    with options.naming_columns(), progress(shown=not (quiet or json_)) as tell:
+        made = run(data, out, settings, near=near, task=task, columns=options.columns(columns) or None,
+                   label_separator=label_separator, form=form, tell=tell)  # fmt: skip
     if json_:
         show.as_json(asdict(made))
     else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import get_origin
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from weitiao.errors import RecipeError, nearest
 from weitiao.recipe.reading import Key, line_of
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 class PlacedError(RecipeError):
@@ -61,6 +63,14 @@ def _field_path(location: tuple[int | str, ...], model: type[BaseModel]) -> tupl
         else:
             break
     return tuple(key), model
+
+
+def checked(model: type[Record], values: Any, section: Key = ()) -> Record:
+    """Return the values of a section as its record; a `RecipeError` tells each that is wrong."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, model, section) from None
 
 
 def locate(error: RecipeError, name: str, lines: Mapping[Key, int], origins: Mapping[str, str]) -> RecipeError:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_serializer
 
 from weitiao import registry
 from weitiao.errors import RecipeError
-from weitiao.recipe.messages import explain
+from weitiao.recipe.messages import checked
 
 Auto = Literal["auto"]
 OWN_DATA = {"train": "each task's own"}  # stands in a recipe whose task brings its data
@@ -48,10 +48,7 @@ def choose(kind: str, value: Any) -> Any:
     name = value["name"]
     component = registry.get(kind, name)
     options = {key: v for key, v in value.items() if key != "name"}
-    try:
-        return Chosen(name=name, options=component.Options.model_validate(options))
-    except ValidationError as error:
-        raise explain(error, component.Options, (kind,)) from None
+    return Chosen(name=name, options=checked(component.Options, options, (kind,)))
 
 
 class ModelSettings(Settings):

@@ -24,7 +24,7 @@ from weitiao.workshop.label_model import LabelModel
 from weitiao.workshop.label_shift import LabelShift
 from weitiao.workshop.looking import Kept, Looked, look
 from weitiao.workshop.mismatch import Mismatch, mismatch
-from weitiao.workshop.reading import Named, Part, open_parts
+from weitiao.workshop.reading import Named, Part, Tell, open_parts
 from weitiao.workshop.tokens import TokenLengths
 
 VERSION = "2"  # raise when what is kept in the cache changes
@@ -32,8 +32,6 @@ AGAINST = "against"  # the part that the others are set beside
 SAMPLE = 20_000  # texts a side that mismatch is told from, and that a simple model learns labels from
 CLUSTERED = 5_000  # texts a side that are clustered, and whose labels are guessed
 QUANTILES = (0.05, 0.5, 0.95)
-
-Tell = Callable[[str, int, int], None]  # (what is done, how many of it, of how many)
 
 
 @dataclass(frozen=True)

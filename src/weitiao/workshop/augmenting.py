@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from weitiao import registry
 from weitiao.data.arrow import arrow_batches
@@ -18,18 +17,16 @@ from weitiao.data.made import Made
 from weitiao.data.splits import input_key, input_keys
 from weitiao.errors import DataError, RecipeError
 from weitiao.recipe import AugmentSettings, Recipe
-from weitiao.recipe.messages import explain
+from weitiao.recipe.messages import checked
 from weitiao.tasks.inputs import place_of
 from weitiao.workshop.augment import Operator, Rewriter, Text, how_many, rows
 from weitiao.workshop.cells import Cells, Held, cells_of
 from weitiao.workshop.changes import FIRST, Change, FileFormat, NewPart, check_target, form_for, places, write_data
-from weitiao.workshop.reading import ALL, Named, Opened, Part, given
+from weitiao.workshop.reading import ALL, Named, Opened, Part, Tell, given
 
 LATER = 1 << 31  # added to the number of a copy where it is not its text that is drawn
 AGAIN = 3  # times that all rows are gone over for what other rows could not give
 TRIES = 4  # draws for an example that is not there already, before a row is passed over
-
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -85,10 +82,7 @@ def settings_of(recipe: Recipe | None, given: AugmentSettings | Mapping[str, Any
     own = recipe.augment.model_dump(mode="json") if recipe and recipe.augment else {}
     if given and {"factor", "per_class", "balance"} & given.keys():  # one says how many
         own = {key: value for key, value in own.items() if key not in ("factor", "per_class", "balance", "most")}
-    try:
-        return AugmentSettings.model_validate({**own, **(given or {})})
-    except ValidationError as error:
-        raise explain(error, AugmentSettings, ("augment",)) from None
+    return checked(AugmentSettings, {**own, **(given or {})}, ("augment",))
 
 
 def training_part(opened: Opened, source: str, *, all_train: bool) -> Part:
@@ -219,7 +213,7 @@ class _Maker:
     # --- by rules, one by one
 
     def _one(self, number: int, row: Mapping[str, Any], copy: int) -> NewExample | None:
-        """A new example of a row that is not there yet: by the operator whose turn it is, else by the next ones."""
+        """A new example of a row that is not there yet: by the operator whose turn it is, else by another."""
         for operator in self._turns(number, copy):
             for draw in range(TRIES):
                 random = rows(self._settings.seed, number, copy * TRIES + draw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -11,21 +11,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import ValidationError
 
+from weitiao.data import listed
 from weitiao.data.arrow import arrow_batches, digest, open_arrow, write_arrow
 from weitiao.data.made import Made
 from weitiao.recipe import CleanSettings, Recipe
-from weitiao.recipe.messages import explain
-from weitiao.workshop.augment.base import Edit
+from weitiao.recipe.messages import checked
+from weitiao.workshop.augment.base import applied
 from weitiao.workshop.cells import Held, cells_of, kept
 from weitiao.workshop.changes import Change, FileFormat, NewPart, check_target, form_for, places, write_data
 from weitiao.workshop.dropping import Alive, drop_rows, repeats
 from weitiao.workshop.masking import Placeholders
 from weitiao.workshop.mending import mends
-from weitiao.workshop.reading import Named, Part, given
-
-Tell = Callable[[str, int, int], None]  # (what is done, rows done, of how many)
+from weitiao.workshop.reading import Named, Opened, Part, Tell, as_text, given
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def clean(
         )
         extra = [repeats(each.part, left.rows, chosen) for each, left in zip(cleaned, alive, strict=True)]
         steps.told("writing")
-        made = asked.made("clean", opened, chosen.model_dump(mode="json"))
+        made = asked.made("clean", opened, chosen.model_dump(mode="json"), _notes(opened, chosen))
         return write_data(
             out,
             [_new(*each) for each in zip(cleaned, alive, extra, strict=True)],
@@ -90,15 +88,21 @@ def clean(
         )  # fmt: skip
 
 
+def _notes(opened: Opened, settings: CleanSettings) -> list[str]:
+    """What is to be told beside what changed."""
+    read = {name for names in opened.columns.names.values() for name in listed(names)}
+    others = [name for name in opened.parts[0].table.columns if name not in read]
+    if settings.personal == "keep" or not others:
+        return []
+    return [f"personal data are looked for in what the task reads; copied as they are: {', '.join(others)}"]
+
+
 def settings_of(recipe: Recipe | None, given: CleanSettings | Mapping[str, Any] | None) -> CleanSettings:
     """Return the recipe's section with what is given before it; a `RecipeError` names what is none of its keys."""
     if isinstance(given, CleanSettings):
         return given
     own = recipe.clean.model_dump(mode="json") if recipe and recipe.clean else {}
-    try:
-        return CleanSettings.model_validate({**own, **(given or {})})
-    except ValidationError as error:
-        raise explain(error, CleanSettings, ("clean",)) from None
+    return checked(CleanSettings, {**own, **(given or {})}, ("clean",))
 
 
 class _Steps:
@@ -154,23 +158,27 @@ class _Mender:
         """Return the row's new cells."""
         before, steps = self._cells.texts(row), list[Step]()
         after = [self._ruled(held, steps) for held in before]
-        kinds = (
-            {kind for held in after for kind in self._masks.held(held.text.text)} if self._personal != "keep" else ()
-        )
-        if kinds:
+        told = [text for step in steps for text in (step.before or "", step.after or "")]
+        if any(map(self._masks.held, (*told, *(held.text.text for held in after)))):
             steps = [Step(step.rule, step.role) for step in steps]  # without texts that hold what is not to be told
-            masked = [self._masked(held, steps) for held in after] if self._personal == "mask" else []
-            if all(masked) and masked:
-                after = [held for held in masked if held]
-            else:
-                self._cleaned.personal[number] = sorted(kinds)
+            after = [self._masked(held, steps) for held in after] if self._personal == "mask" else after
+        new = self._cells.put(row, after) if after != before else {}
+        if left := self._left({**row, **new}):
+            self._cleaned.personal[number] = left
         if steps:
             self._cleaned.steps[number] = steps
-        if after == before:
-            return {}
-        new = self._cells.put(row, after)
-        self._cleaned.cells[number] = new
+        if new:
+            self._cleaned.cells[number] = new
         return new
+
+    def _left(self, row: Mapping[str, Any]) -> list[str]:
+        """Kinds of personal data that are still somewhere in what people wrote: in a call of a dialogue, in a number of
+        several tokens, in a context without its answer, over the border of a span.
+        """  # fmt: skip
+        columns = [column for column in self._cleaned.source.columns if column.prose]
+        texts = [as_text(row[column.role], column) for column in columns]
+        texts += [row[column.role] for column in columns if isinstance(row[column.role], str)]
+        return sorted({kind for text in texts for kind in self._masks.held(text)})
 
     def _ruled(self, held: Held, steps: list[Step]) -> Held:
         """The text after all rules, but those that its spans do not allow."""
@@ -182,22 +190,14 @@ class _Mender:
                 held = changed
         return held
 
-    def _masked(self, held: Held, steps: list[Step]) -> Held | None:
-        """The text under placeholders; None where a value reaches over a span's border: the row cannot be kept."""
+    def _masked(self, held: Held, steps: list[Step]) -> Held:
+        """The text under placeholders; as it is where a value reaches over a span's border."""
         edits = self._masks.edits(held.text.text)
-        if not edits:
+        masked = kept(held, applied(held.text.text, edits), edits) if edits else None
+        if masked is None:
             return held
         steps.append(Step("personal", held.role, kinds=tuple(self._masks.held(held.text.text))))
-        return kept(held, edited_text(held.text.text, edits), edits)
-
-
-def edited_text(text: str, edits: Sequence[Edit]) -> str:
-    """Return a text with edits, given in order, applied to it."""
-    parts, at = list[str](), 0
-    for edit in edits:
-        parts += (text[at : edit.start], edit.new)
-        at = edit.end
-    return "".join([*parts, text[at:]])
+        return masked
 
 
 # --- what is written

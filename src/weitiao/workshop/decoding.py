@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from weitiao import models
+from weitiao.errors import ModelError
+from weitiao.recipe import ModelSettings
 from weitiao.records import Head
 from weitiao.tasks.next_token import NextToken
 from weitiao.workshop.looking import Arrays, Kept
-from weitiao.workshop.running import Running, running
+from weitiao.workshop.running import Running
 
 BLOCK = 1024  # tokens read at once, at most; a longer text is cut into blocks
 
@@ -20,14 +25,14 @@ def decoder_losses(batches: Iterable[Sequence[str]], source: str, keep: Kept) ->
 
     Each batch is kept by itself, so that a stop costs little. Raises a `ModelError` for what is no decoder.
     """
-    found: list[Arrays] = []
-    with running(source, Head("AutoModelForCausalLM"), frozenset({"decoder"})) as model:
-        for number, batch in enumerate(batches):
-
-            def make(batch: Sequence[str] = batch) -> Arrays:
-                return _losses(batch, model)
-
-            found.append(keep(f"losses-{model.fingerprint[:16]}-{model.precision}-{number}", make))
+    pretrained = models.open_pretrained(ModelSettings(source=source), base=Path())
+    if pretrained.family != "decoder" or pretrained.reads != "text":
+        raise ModelError(f"{source} is no decoder of text", where="model", fix="Choose a model that is: decoder.")
+    model = Running.load(pretrained, Head("AutoModelForCausalLM"))
+    found = [
+        keep(f"losses-{model.fingerprint[:16]}-{model.precision}-{number}", partial(_losses, batch, model))
+        for number, batch in enumerate(batches)
+    ]
     empty = {"loss": np.empty(0), "tokens": np.empty(0, np.int64)}
     loss, tokens = (np.concatenate([each[name] for each in (empty, *found)]) for name in ("loss", "tokens"))
     return loss, tokens

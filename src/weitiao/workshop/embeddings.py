@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weitiao import models
-from weitiao.data import in_length_order
 from weitiao.data.arrow import digest
-from weitiao.evaluation.evaluate import BATCH, TOKENS
-from weitiao.kernels import quickly
+from weitiao.errors import ModelError
 from weitiao.recipe import ModelSettings
 from weitiao.records import Head, Pretrained
 from weitiao.tasks.inputs import padded, tokenized
 from weitiao.workshop.looking import Arrays, Kept
 from weitiao.workshop.reading import Part
+from weitiao.workshop.running import Running
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 MOST = 512  # tokens of a row that are read: enough to tell what it is about
 ROWS = 4096  # kept at once: what was interrupted goes on from there
@@ -35,9 +34,7 @@ class Embedder:
         """`tell` is called with the number of rows after every few of them."""
         self._pretrained, self._tell = pretrained, tell
         self._reader = pretrained.reader(min(MOST, pretrained.max_length))
-        self._body: Any = None
-        self._device, _ = models.resolve_device("auto")
-        self._precision, _ = models.resolve_precision("auto", self._device)
+        self._body: Running | None = None
 
     @property
     def name(self) -> str:
@@ -61,43 +58,41 @@ class Embedder:
         read = tokenized([list(texts) for texts in columns], self._reader)
         features = [dict(zip(read, values, strict=True)) for values in zip(*read.values(), strict=True)]
         vectors = np.zeros((len(features), self._pretrained.config.get_text_config().hidden_size), np.float32)
-        for chosen, means in self._means(self._loaded(), features):
+        for chosen, means in self._means(features):
             vectors[chosen] = means
         return vectors
 
     def _embed(self, part: Part, rows: np.ndarray) -> Arrays:
         return {"vectors": np.concatenate([self.vectors(texts) for texts in part.texts(part.inputs[:2], rows)])}
 
-    def _means(
-        self, body: PreTrainedModel, features: Sequence[dict[str, Any]]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        import torch
-
-        lengths = np.array([len(feature["input_ids"]) for feature in features])
+    def _means(self, features: Sequence[dict[str, Any]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        body, lengths = self._loaded(), np.array([len(feature["input_ids"]) for feature in features])
         some = np.flatnonzero(lengths)  # an empty text may have no token at all
-        with models.quiet(), quickly(body, self._precision, learns=False), torch.inference_mode():
-            for batch in in_length_order(lengths[some], BATCH, tokens=TOKENS) if len(some) else []:
-                chosen = some[batch]
-                inputs = padded([features[row] for row in chosen], self._reader)
-                inputs = {name: value.to(self._device) for name, value in inputs.items()}
-                with models.autocast(self._device, self._precision):
-                    states = body(**inputs).last_hidden_state
-                yield chosen, _mean(states.float(), inputs["attention_mask"]).cpu().numpy()
 
-    def _loaded(self) -> PreTrainedModel:
+        def work(rows: np.ndarray) -> np.ndarray:
+            read = padded([features[row] for row in some[rows]], self._reader)
+            inputs = {name: value.to(body.device) for name, value in read.items()}
+            means = _mean(body.model(**inputs).last_hidden_state.float(), inputs["attention_mask"])
+            return np.asarray(means.cpu().numpy())
+
+        for rows, means in body.over(lengths[some], work) if len(some) else ():
+            yield some[rows], means
+
+    def _loaded(self) -> Running:
         if self._body is None:
-            model: Any = models.load_model(self._pretrained, Head("AutoModel"), seed=0)
-            model = model.get_encoder() if self._pretrained.family == "seq2seq" else model
-            self._body = model.to(self._device).eval()
-        body: PreTrainedModel = self._body
-        return body
+            body = Running.load(self._pretrained, Head("AutoModel"))
+            self._body = replace(body, model=body.model.get_encoder()) if self._pretrained.family == "seq2seq" else body
+        return self._body
 
 
 def embedded(texts: Sequence[str], source: str, keep: Kept) -> np.ndarray:
     """Return the vectors that the model `source` gives texts, brought to length 1, float32 of shape (texts, width); of
-    length 0 for an empty text. Raises as `models.open_pretrained` does.
+    length 0 for an empty text. Raises a `ModelError` where there is no such model of text.
     """  # fmt: skip
-    embedder = Embedder(models.open_pretrained(ModelSettings(source=source), base=Path()), lambda _: None)
+    pretrained = models.open_pretrained(ModelSettings(source=source), base=Path())
+    if pretrained.reads != "text":
+        raise ModelError(f"{source} does not read text", where="model", fix="Choose a model of text.")
+    embedder = Embedder(pretrained, lambda _: None)
     found = [np.empty((0, 0), np.float32)]
     for start in range(0, len(texts), ROWS):
         own = texts[start : start + ROWS]

@@ -6,7 +6,7 @@ What a command is given is data (a file, a folder, a folder of splits) or a reci
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ALL = "data"  # the name of the only part, where data are not split
 RECIPES = (".yaml", ".yml", ".toml")  # what ends so is a recipe; .json is data
 Named = Mapping[str, str | list[str]]
+Tell = Callable[[str, int, int], None]  # (what is done, how many of it, of how many)
 
 
 @dataclass(frozen=True, eq=False)

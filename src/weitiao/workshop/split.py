@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from weitiao import registry
 from weitiao.data import Splits, open_splits
@@ -15,16 +14,14 @@ from weitiao.data.arrow import row_numbers
 from weitiao.data.made import Made
 from weitiao.errors import DataError
 from weitiao.recipe import DataSettings, Recipe
-from weitiao.recipe.messages import explain
+from weitiao.recipe.messages import checked
 from weitiao.records import SplitName
 from weitiao.workshop.changes import Change, FileFormat, NewPart, check_target, form_for, places, write_data
 from weitiao.workshop.duplicates import compare
-from weitiao.workshop.reading import ALL, Named, Opened, Part, given
+from weitiao.workshop.reading import ALL, Named, Opened, Part, Tell, given
 
 LARGEST = 0.1  # share of the rows that one group of near duplicates may have: above it they say little
 OWN = ("validation_size", "test_size", "group", "seed", "validation", "test", "label_names")  # what it may be told
-
-Tell = Callable[[str, int, int], None]
 
 
 def split(
@@ -68,10 +65,7 @@ def _settings(data: DataSettings, changed: Mapping[str, Any]) -> DataSettings:
     unknown = [key for key in changed if key not in OWN]
     if unknown:
         raise DataError(f"'{unknown[0]}' is not told to split", where="split", fix=f"Known are {', '.join(OWN)}.")
-    try:
-        return DataSettings.model_validate({**data.model_dump(), **changed})
-    except ValidationError as error:
-        raise explain(error, DataSettings, ("data",)) from None
+    return checked(DataSettings, {**data.model_dump(), **changed}, ("data",))
 
 
 def _alike(opened: Opened) -> np.ndarray | None:
@@ -82,9 +76,8 @@ def _alike(opened: Opened) -> np.ndarray | None:
 
 
 def _part(name: SplitName, splits: Splits, opened: Opened) -> NewPart:
-    """A split as rows of the part that it was cut from."""
-    own = {part.name: part for part in opened.parts}
-    part = own.get(name) or own.get("train") or own[ALL]
+    """A split as rows of the part that it was cut from: its own where it was given, else the first."""
+    part = next((part for part in opened.parts if part.name == name), opened.parts[0])
     rows = row_numbers(splits[name])
     return NewPart(name, part, np.arange(len(part)) if rows is None else rows.astype(np.int64), {})
 

@@ -69,12 +69,17 @@ def edited(text: Text, edits: Iterable[Edit]) -> Text | None:
             raise ValueError(f"outside a text of {len(text.text)} characters: {edit}")
         if text.inside(edit.start, edit.end):
             raise ValueError(f"inside a span: {edit}")
-    parts, at = list[str](), 0
-    for edit in ordered:
-        parts += (text.text[at : edit.start], edit.new)
-        at = edit.end
-    new = "".join([*parts, text.text[at:]])
+    new = applied(text.text, ordered)
     return None if new == text.text else Text(new, tuple(_shifted(span, ordered) for span in text.spans))
+
+
+def applied(text: str, edits: Iterable[Edit]) -> str:
+    """Return a text with edits, in order and apart from each other, applied to it."""
+    parts, at = list[str](), 0
+    for edit in edits:
+        parts += (text[at : edit.start], edit.new)
+        at = edit.end
+    return "".join([*parts, text[at:]])
 
 
 def free(text: Text) -> list[Span]:

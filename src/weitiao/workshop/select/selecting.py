@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,12 @@ from weitiao.recipe.sections import choose
 from weitiao.workshop.changes import Change, FileFormat, NewPart, check_target, form_for, places, write_data
 from weitiao.workshop.kept import keeper
 from weitiao.workshop.mismatch import Mismatch, mismatch
-from weitiao.workshop.reading import Given, Named, Opened, Part, given, open_parts
+from weitiao.workshop.reading import Given, Named, Opened, Part, Tell, given, open_parts
 from weitiao.workshop.select.base import Asked, Choice, Strategy, TextsOfPart
 
 VERSION = "1"  # raise when what is kept in the cache changes
 SAMPLE = 5_000  # texts a side that are set beside the target
 QUANTILES = (0.05, 0.5, 0.95)
-
-Tell = Callable[[str, int, int], None]  # (what is done, rows done, of how many)
 
 
 @dataclass(frozen=True)
