@@ -18,7 +18,7 @@ import shutil
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,11 @@ from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.trackers.jsonl import read_events
 from weitiao.training.fit import stop_on_signal
-from weitiao.trials import BASELINES, carry_out
+from weitiao.trials import BASELINES, Say, Trial, carry_out
 
 COMPARISONS = Path("comparisons")
 PAGE, NUMBERS, PLAN = "comparison.html", "comparison.json", "plan.json"
 OURS = {PAGE, NUMBERS, PLAN, BASELINES, "runs", "recipes", "lock"}
-Say = Callable[[str], None]
 
 
 def compare(
@@ -253,22 +252,9 @@ class _Comparison:
 
     def _run(self, candidate: Candidate, seed: int, path: Path, title: str) -> str:
         """Train, or go on, or nothing where it is finished; return why it failed."""
-        show = self.say is not _silent
-        if not (path / "run.json").exists():
-            shutil.rmtree(path, ignore_errors=True)  # killed before it was a run
-            stored = self.folder / "recipes" / f"{path.name}.json"
-            stored.parent.mkdir(exist_ok=True)
-            candidate.recipe(self.recipe, seed, path).store(stored)
-            self.say(title)
-            return carry_out("train", stored, show=show, stop=self.stop)
-        found = find_run(path)
-        if found.status == "running":
-            raise RunError("another process is working on this run", where=str(path), fix="Wait for it, or stop it.")
-        if found.status == "finished":
-            self.say(f"{title}: is finished")
-            return ""
-        self.say(f"{title}: goes on")
-        return carry_out("resume", path, show=show, stop=self.stop)
+        stored = self.folder / "recipes" / f"{path.name}.json"
+        trial = Trial(lambda: candidate.recipe(self.recipe, seed, path), path, stored, title)
+        return trial.to_its_end(say=self.say, stop=self.stop, show=self.say is not _silent)
 
     def _measure_baselines(self, paths: Sequence[Path]) -> None:
         """Once, beside the first run that is finished: they do not hang on the method."""

@@ -1,4 +1,4 @@
-"""One run of a comparison in a process of its own: its memory is its own, and its crash ends nothing else.
+"""One run of many in a process of its own: its memory is its own, and its crash ends nothing else.
 
 The child is told to stop by the end of its standard input. So it also stops, its checkpoint saved, when the process
 that started it is killed; and ctrl-C reaches it once, though a terminal sends it to all.
@@ -7,16 +7,21 @@ that started it is killed; and ctrl-C reaches it once, though a terminal sends i
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from weitiao.artifacts.artifact import write_json
-from weitiao.errors import Interrupted, WeitiaoError
+from weitiao.artifacts.run_folder import find_run
+from weitiao.errors import Interrupted, RunError, WeitiaoError
 from weitiao.recipe import Recipe
 
 BASELINES = "baselines.json"  # what the action of that name leaves
@@ -26,21 +31,73 @@ START = (  # the child has this very package, and not what lies about in the cur
     "from weitiao.trials import main; sys.exit(main(*sys.argv[1:]))"
 )
 Action = Literal["train", "resume", "baselines"]
+Say = Callable[[str], None]
 
 
-def carry_out(action: Action, path: Path, *, show: bool, stop: threading.Event) -> str:
+@dataclass(frozen=True)
+class Trial:
+    """A run among many: what is trained, where its folder will be, and what it is called."""
+
+    recipe: Callable[[], Recipe]  # made when it is wanted
+    folder: Path
+    stored: Path  # where its recipe is written
+    title: str
+
+    def to_its_end(
+        self,
+        *,
+        say: Say,
+        stop: threading.Event,
+        show: bool = False,
+        enough: Callable[[], bool] | None = None,
+        threads: int | None = None,
+    ) -> str:
+        """Train it; go on where it was stopped; do nothing where it is finished. The rest is as in `carry_out`."""
+        how: Any = {"show": show, "stop": stop, "enough": enough, "threads": threads}
+        if not (self.folder / "run.json").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)  # killed before it was a run
+            self.stored.parent.mkdir(parents=True, exist_ok=True)
+            self.recipe().store(self.stored)
+            say(self.title)
+            return carry_out("train", self.stored, **how)
+        found = find_run(self.folder)
+        if found.status == "running":
+            raise RunError("another process is working on this run", where=str(self.folder),
+                           fix="Wait for it, or stop it.")  # fmt: skip
+        if found.status == "finished":
+            say(f"{self.title}: is finished")
+            return ""
+        say(f"{self.title}: goes on")
+        return carry_out("resume", self.folder, **how)
+
+
+def carry_out(
+    action: Action,
+    path: Path,
+    *,
+    show: bool,
+    stop: threading.Event,
+    enough: Callable[[], bool] | None = None,
+    threads: int | None = None,
+) -> str:
     """Do it in a child process: train a stored recipe, go on with a run, or measure baselines beside a run.
 
+    `enough` is asked again and again; once it says so the child saves a checkpoint and stops, and the run can be
+    resumed. `threads` is how many the child computes with; as many as it likes when absent. May be called from several
+    threads at once.
     Return why it failed, "" when it did not. Raises `Interrupted` once the child has stopped because `stop` was set, or
     was interrupted itself.
     """
     here = str(Path(__file__).parents[1])
     words = [sys.executable, "-P", "-c", START, here, action, str(path), "show" if show else "quiet"]
-    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+                             env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))  # fmt: skip
     assert child.stdin is not None
+    ended_early = False
     try:
         while child.poll() is None:
-            if stop.is_set() and not child.stdin.closed:
+            ended_early = ended_early or (enough is not None and not stop.is_set() and enough())
+            if (stop.is_set() or ended_early) and not child.stdin.closed:
                 child.stdin.close()
             time.sleep(LOOKS)
     except BaseException:  # a second ctrl-C: at once
@@ -50,6 +107,8 @@ def carry_out(action: Action, path: Path, *, show: bool, stop: threading.Event) 
     finally:
         child.stdin.close()
     told = child.stdout.read() if child.stdout else ""
+    if ended_early and child.returncode == Interrupted.exit_code and not stop.is_set():
+        return ""
     if child.returncode == Interrupted.exit_code or (stop.is_set() and child.returncode):
         raise Interrupted("stopped")
     return _problem(child.returncode, told)
