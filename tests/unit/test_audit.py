@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import TEXTS, tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
-from weitiao import Recipe, models, train
+from weitiao import models
 from weitiao.errors import DataError, RecipeError
 from weitiao.workshop import audit as module
 from weitiao.workshop import by_text, looking, personal
@@ -125,6 +125,27 @@ def test_several_labels_in_a_cell_are_told_apart(tmp_path):
     rows = [(text, "joy|love" if place % 3 else "anger") for place, (text, _) in enumerate(plain(90))]
     [part] = audit(write(tmp_path / "a.csv", rows)).parts
     assert dict(part.labels) == {"anger": 30, "joy": 60, "love": 60}
+
+
+def test_languages_of_one_script_are_told_apart(tmp_path):
+    english = [(f"this is parcel number {n} and it came late again on a Monday morning", "a") for n in range(60)]
+    rows = [*english, ("ce colis est encore arrivé en retard, je ne suis pas du tout content de vous", "a"),
+            ("dieses Paket ist schon wieder zu spät angekommen, und niemand hat sich gemeldet", "b"),
+            ("ok", "b"), ("这个包裹又迟到了，我非常不满意", "b")]  # fmt: skip
+    audited = audit(write(tmp_path / "a.csv", rows))
+    problems = [each.problem for each in by_name(audited)["language"]]
+    assert "2 rows in another language than most (en): de 1, fr 1" in problems
+    assert "1 row mostly in Chinese script, where others are in Latin" in problems
+    shares = audited.parts[0].languages["text"]
+    assert list(shares) == ["en", "de", "fr", "zh"]
+    assert shares["en"] == pytest.approx(60 / 63)
+    assert "en 95.2%" in render(audited)
+
+
+def test_nothing_is_said_of_languages_where_most_texts_are_too_short(tmp_path):
+    audited = audit(write(tmp_path / "a.csv", [(f"item {n}", "a") for n in range(40)]))
+    assert "language" not in by_name(audited)
+    assert audited.parts[0].languages == {"text": {}}
 
 
 def test_boilerplate_and_stray_languages(tmp_path):
@@ -557,27 +578,6 @@ def test_labels_are_searched_by_the_embeddings_of_a_model(tmp_path, bert, monkey
 
 
 # --- names of people
-
-
-@pytest.fixture(scope="module")
-def ner(tmp_path_factory):
-    """A model that was trained to find two names and two places."""
-    folder = tmp_path_factory.mktemp("ner")
-    people, places = ("Anna", "Bob"), ("Rome", "Oslo")
-    rows = [
-        {"tokens": ["see", who, "in", where, "today"], "tags": ["O", "B-PER", "O", "B-LOC", "O"]}
-        for _ in range(4) for who in people for where in places
-    ]  # fmt: skip
-    rows += [{"tokens": ["nobody", "came", "in", where], "tags": ["O", "O", "O", "B-LOC"]} for where in places * 4]
-    (folder / "ner.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = [" ".join(row["tokens"]) for row in rows]
-    run = train(Recipe(
-        task="token-classification", model=str(tiny_bert(folder / "model", words)),
-        data={"train": str(folder / "ner.jsonl"), "validation_size": 0.0, "test_size": 0.0, "duplicates": "anywhere"},
-        training={"epochs": 30, "learning_rate": 3e-3, "batch_size": 8, "precision": "fp32"},
-        evaluation={"bootstrap": 0, "baselines": False}, output=str(folder / "run"),
-    ))  # fmt: skip
-    return run.folder
 
 
 def test_names_are_found_where_a_model_is_there(ner, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from weitiao.recipe import CleanSettings, DataSettings, Recipe
 from weitiao.recipe.workshop import PersonalKind, Script
 from weitiao.tasks.text_classification import TextClassification
 from weitiao.workshop import personal
+from weitiao.workshop.augment.base import applied
 from weitiao.workshop.by_text import KINDS
 from weitiao.workshop.clean import clean
 from weitiao.workshop.looking import SCRIPTS
@@ -371,7 +372,7 @@ def test_columns_that_are_not_read_are_named(tmp_path):
 
 def test_kinds_and_scripts_have_one_name_everywhere():
     kinds = set(get_args(PersonalKind))
-    assert kinds == set(NAMES) == set(KINDS) == {kind for kind, *_ in personal._PATTERNS}
+    assert kinds == set(NAMES) - {"name"} == set(KINDS) == {kind for kind, *_ in personal._PATTERNS}
     assert {"none", *get_args(Script)} == set(SCRIPTS)
 
 
@@ -381,6 +382,106 @@ def test_values_are_the_same_however_they_are_written():
     assert same("bank_card", "4111 1111 1111 1111") == same("bank_card", "4111-1111-1111-1111")
     assert same("ip", "10.0.0.1") != same("ip", "100.0.1")
     assert Placeholders(()).edits(f"call {PHONE}") == []
+
+
+# --- people's names
+
+PEOPLE = [("see Anna in Oslo today", "a"), ("nobody came in Rome", "b"), ("see Bob in Rome and Anna in Oslo", "a")]
+
+
+def test_names_are_masked_the_same_in_all_rows(ner, tmp_path):
+    made = clean(table(tmp_path / "a.csv", PEOPLE), tmp_path / "new", {"personal": "mask", "ner": str(ner)})
+    assert texts(tmp_path / "new") == [
+        "see [NAME_1] in Oslo today", "nobody came in Rome", "see [NAME_2] in Rome and [NAME_1] in Oslo",
+    ]  # fmt: skip
+    assert [each["kinds"] for each in changes(tmp_path / "new")] == [["name"], ["name"]]
+    assert "Anna" not in written(tmp_path / "new")
+    assert made.changes["personal"] == {"changed": 2}
+    clean(table(tmp_path / "a.csv", PEOPLE), tmp_path / "drop", {"personal": "drop", "ner": str(ner)})
+    assert texts(tmp_path / "drop") == ["nobody came in Rome"]
+
+
+def test_names_in_tokens_are_masked_token_by_token(ner, tmp_path):
+    rows = [{"tokens": ["see", "Anna", "in", "Oslo", "today"], "tags": ["O", "B-PER", "O", "B-LOC", "O"]}]
+    settings = {"personal": "mask", "ner": str(ner)}
+    clean(lines(tmp_path / "a.jsonl", rows), tmp_path / "new", settings, task="token-classification")
+    [row] = read(tmp_path / "new")
+    assert row == {"tokens": ["see", "[NAME_1]", "in", "Oslo", "today"], "tags": ["O", "B-PER", "O", "B-LOC", "O"]}
+
+
+def test_a_name_that_is_part_of_a_longer_one_is_the_same_person():
+    masks = Placeholders(["email"])
+    names = ["Anna", "Anna Meyer", "王小明"]
+    text = "Anna Meyer (anna@x.org) met 王小明先生; Annabel and anna did not, Anna did"
+    assert applied(text, masks.edits(text, names)) == (
+        "[NAME_1] ([EMAIL_1]) met [NAME_2]先生; Annabel and anna did not, [NAME_1] did"
+    )
+    assert masks.held(text, names) == ["email", "name"]
+    assert applied("ANNA MEYER", masks.edits("ANNA MEYER", ["ANNA MEYER"])) == "[NAME_1]"
+    assert masks.edits("no one", ["Anna", " "]) == []
+
+
+def test_a_model_for_names_must_find_people(ner, tmp_path):
+    source = table(tmp_path / "a.csv", PEOPLE)
+    with pytest.raises(RecipeError, match="set it to mask or drop"):
+        clean(source, tmp_path / "new", {"ner": str(ner)})
+    with pytest.raises(RecipeError, match=r"clean\.ner_types.*does not find ORG"):
+        clean(source, tmp_path / "new", {"ner": str(ner), "ner_types": ["ORG"], "personal": "mask"})
+    assert not (tmp_path / "new").exists()
+
+
+# --- languages, quality, labels
+
+FRENCH = "ce colis est encore arrivé en retard, je ne suis pas du tout content de vous"
+ENGLISH = "this parcel came late once more and I am not happy with your service at all"
+
+
+def test_rows_in_other_languages_are_dropped(tmp_path):
+    rows = [(ENGLISH, "a"), (FRENCH, "b"), ("ok", "a"), ("这个包裹又迟到了", "b"), ("このかばんは高いです", "b")]
+    source = table(tmp_path / "a.csv", rows)
+    clean(source, tmp_path / "en", {"languages": ["en"]})
+    assert texts(tmp_path / "en") == [ENGLISH, "ok"]
+    assert [(each["rule"], each["language"]) for each in changes(tmp_path / "en")] == [
+        ("languages", "fr"), ("languages", "zh"), ("languages", "ja"),
+    ]  # fmt: skip
+    clean(source, tmp_path / "zh", {"languages": ["zh", "fr"]})
+    assert texts(tmp_path / "zh") == [FRENCH, "ok", "这个包裹又迟到了"]
+    with pytest.raises(RecipeError, match="languages"):
+        clean(source, tmp_path / "x", {"languages": ["English"]})
+
+
+def test_texts_that_repeat_themselves_are_dropped(tmp_path):
+    source = table(tmp_path / "a.csv", [(ENGLISH, "a"), ("buy now " * 40, "b"), ("很好" * 60, "b")])
+    clean(source, tmp_path / "new", {"quality": True})
+    assert texts(tmp_path / "new") == [ENGLISH]
+    assert {each["rule"] for each in changes(tmp_path / "new")} == {"quality"}
+    clean(source, tmp_path / "all")
+    assert len(texts(tmp_path / "all")) == 3
+
+
+def test_labels_are_written_as_most_rows_write_them(tmp_path):
+    rows = [
+        ("one text", "Card Lost"), ("two texts", "card_lost"), ("three texts", "Card Lost"), ("one text", "card lost"),
+        ("four texts", "C++"), ("five texts", "C"),
+    ]  # fmt: skip
+    source = table(tmp_path / "a.csv", rows)
+    made = clean(source, tmp_path / "new", {"label_spellings": True})
+    assert [row["label"] for row in read(tmp_path / "new")] == ["Card Lost", "Card Lost", "Card Lost", "C++", "C"]
+    assert made.changes["label-spellings"] == {"changed": 1}  # the other one is a duplicate now
+    told = next(each for each in changes(tmp_path / "new") if each["rule"] == "label-spellings")
+    assert (told["column"], told["before"], told["after"]) == ("label", "card_lost", "Card Lost")
+    clean(source, tmp_path / "off")
+    assert "card_lost" in written(tmp_path / "off")
+
+
+def test_several_labels_in_a_cell_are_written_alike(tmp_path):
+    rows = [("one text", "joy|Love"), ("two texts", "love"), ("three texts", "love|LOVE"), ("four texts", "love")]
+    settings = {"label_spellings": True}
+    clean(table(tmp_path / "a.csv", rows), tmp_path / "new", settings, label_separator="|")
+    assert [row["label"] for row in read(tmp_path / "new")] == ["joy|love", "love", "love", "love"]
+    many = [{"text": text, "label": label.split("|")} for text, label in rows]
+    clean(lines(tmp_path / "a.jsonl", many), tmp_path / "lists", settings)
+    assert [row["label"] for row in read(tmp_path / "lists")] == [["joy", "love"], ["love"], ["love"], ["love"]]
 
 
 # --- what rows hold besides

@@ -37,6 +37,11 @@ class CleanSettings(Settings):
     drop the rows that hold any."""
     personal_kinds: list[PersonalKind] = Field(list(get_args(PersonalKind)), min_length=1)
     """Which kinds of personal data."""
+    ner: str | None = None
+    """Of `personal`: a run of the task token-classification whose model finds people's names; they count as personal
+    data, too, and one that is part of a longer one in the same row is taken for the same person."""
+    ner_types: list[str] = Field([])
+    """Which of its types are people; those with usual names such as `PER` when empty."""
     empty: bool = True
     """Drop rows of which a text that is needed, or the label, is empty."""
     shortest: int | None = Field(None, ge=1)
@@ -47,6 +52,14 @@ class CleanSettings(Settings):
     """Drop rows of which less than this share of the characters, blanks not counted, are letters or digits."""
     scripts: list[Script] = Field([])
     """Keep only rows whose text is mostly in one of these scripts, such as `[Latin, Chinese]`; all when empty."""
+    languages: list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]] = Field([])
+    """Drop rows whose text is in another language than these, ISO codes such as `[en, zh]`: by its script, or where
+    that does not tell and a text has 30 letters or more by fastText's model. None when empty."""
+    quality: bool = False
+    """Drop rows in which `weitiao select --by quality` finds a fault: runs of words or lines that come again and again,
+    few letters (Rae et al. 2021)."""
+    label_spellings: bool = False
+    """Write labels that differ in case, width, blanks and punctuation only as most rows do."""
     contradictions: Literal["keep", "drop", "majority"] = "majority"
     """Of rows with the same text and different labels keep all, none, or those with the label that more of them have
     than any other (none where there is no such label)."""
@@ -63,6 +76,12 @@ class CleanSettings(Settings):
     all are as frequent as the most frequent."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of what `balance` draws."""
+
+    @model_validator(mode="after")
+    def _names(self) -> CleanSettings:
+        if self.ner is not None and self.personal == "keep":
+            raise ValueError("ner finds personal data, and personal is keep: set it to mask or drop")
+        return self
 
     @model_validator(mode="after")
     def _range(self) -> CleanSettings:

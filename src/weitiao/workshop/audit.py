@@ -12,7 +12,17 @@ from weitiao.data.arrow import digest
 from weitiao.data.labels import label_counts
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.records import Column, Pretrained
-from weitiao.workshop import by_label, by_pair, by_text, by_variant, duplicates, label_errors, label_shift, tokens
+from weitiao.workshop import (
+    by_label,
+    by_language,
+    by_pair,
+    by_text,
+    by_variant,
+    duplicates,
+    label_errors,
+    label_shift,
+    tokens,
+)
 from weitiao.workshop.by_name import Names
 from weitiao.workshop.clusters import Cluster, differing_clusters
 from weitiao.workshop.embeddings import Embedder
@@ -27,7 +37,7 @@ from weitiao.workshop.mismatch import Mismatch, mismatch
 from weitiao.workshop.reading import Named, Part, Tell, open_parts
 from weitiao.workshop.tokens import TokenLengths
 
-VERSION = "2"  # raise when what is kept in the cache changes
+VERSION = "3"  # raise when what is kept in the cache changes
 AGAINST = "against"  # the part that the others are set beside
 SAMPLE = 20_000  # texts a side that mismatch is told from, and that a simple model learns labels from
 CLUSTERED = 5_000  # texts a side that are clustered, and whose labels are guessed
@@ -50,6 +60,7 @@ class Described:
     rows: int
     lengths: Mapping[str, Lengths]  # role -> lengths
     scripts: Mapping[str, Mapping[str, float]]  # role -> script -> share of rows
+    languages: Mapping[str, Mapping[str, float]]  # role -> ISO code -> share of the rows whose language is told
     labels: Mapping[str, int]  # label -> rows; empty where there are none
 
 
@@ -144,7 +155,7 @@ def audit(
     return Audit(
         source=source, against=against, task=opened.task, columns=str(opened.columns),
         notes=tuple(map(str, opened.notes)),
-        parts=tuple(_described(part, looked[part.name]) for part in parts),
+        parts=tuple(_described(part, looked[part.name], keep) for part in parts),
         found=tuple(sorted(found, key=lambda each: (order.index(each.level), -each.share))),
         model=model, tokens=tuple(lengths), suspects=tuple(suspects), beside=beside,
     )  # fmt: skip
@@ -207,6 +218,8 @@ def _by_itself(part: Part, looked: Mapping[str, Looked], keep: Kept) -> Iterator
     for column in _texts(part):
         yield from by_text.found_in_texts(part, column, looked[column.role])
         yield from by_variant.found_variants(part, column, looked[column.role], keep)
+        if known := by_language.languages(part, column, keep):
+            yield from by_language.found_languages(part, column, known, looked[column.role])
         if column.kind == "dialogue":
             yield from by_pair.found_in_dialogues(part, column)
     if len(part.targets) and len(part.inputs):
@@ -253,7 +266,7 @@ def _label_shift(training: Part, target: Part, keep: Kept, seed: int, embedder: 
     return label_shift.label_shift(known.probabilities, known.labels, guessed, known.names, seed=seed)
 
 
-def _described(part: Part, looked: Mapping[str, Looked]) -> Described:
+def _described(part: Part, looked: Mapping[str, Looked], keep: Kept) -> Described:
     lengths = {}
     for role, each in looked.items():
         cuts = np.quantile(each.characters, QUANTILES, method="lower") if len(part) else np.zeros(3)
@@ -262,5 +275,7 @@ def _described(part: Part, looked: Mapping[str, Looked]) -> Described:
     return Described(
         name=part.name, rows=len(part), lengths=lengths,
         scripts={role: by_text.script_shares(each) for role, each in looked.items()},
+        languages={column.role: known.shares for column in _texts(part)
+                   if (known := by_language.languages(part, column, keep))},
         labels=label_counts(part.dataset) if part.label is not None else {},
     )  # fmt: skip

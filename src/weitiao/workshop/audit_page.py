@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from weitiao.workshop.audit import Audit, Described
 from weitiao.workshop.found import Found
 
 TOKEN_COLUMNS = ("5%", "half", "95%", "99%", "longest", "read at once", "rows longer")
+LANGUAGES = 5  # that are named of a column
 BARS = 12  # labels drawn at each end where there are many
 
 
@@ -83,10 +85,15 @@ def _lengths(part: Described) -> list[dict[str, Any]]:
     return [
         {
             "part": part.name, "role": role, "quantiles": length.quantiles, "longest": length.longest,
-            "scripts": ", ".join(f"{name} {value:.1%}" for name, value in part.scripts[role].items()),
+            "scripts": _shares(part.scripts[role]), "languages": _shares(part.languages.get(role, {})),
         }
         for role, length in part.lengths.items()
     ]  # fmt: skip
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    told = [f"{name} {value:.1%}" for name, value in shares.items() if value >= 0.001]
+    return ", ".join(told[:LANGUAGES]) + (", …" if len(told) > LANGUAGES else "")
 
 
 def _labels(part: Described) -> list[tuple[str, Any]]:

@@ -66,22 +66,28 @@ def _heavy(part: Part, counts: dict[str, int]) -> Iterator[Found]:
     )  # fmt: skip
 
 
-def _spellings(part: Part, counts: dict[str, int]) -> Iterator[Found]:
-    """Labels that differ in case, width, spaces or punctuation only."""
+def spellings(counts: dict[str, int]) -> list[list[str]]:
+    """Return the labels that differ in case, width, spaces or punctuation only, those of one together. `+` and `#` are
+    none of these: C, C++ and C# are three.
+    """  # fmt: skip
     same: dict[str, list[str]] = defaultdict(list)
     for label in counts:
         letters = any(map(str.isalpha, label))
-        same["".join(c for c in normalised(label) if c.isalnum()) if letters else label].append(label)
-    for labels in same.values():
-        if len(labels) > 1:
-            told = " and ".join(f"'{label}' ({counts[label]:,})" for label in labels)
-            rows = [int(rows_labelled(part.dataset, label)[0]) for label in labels]
-            fewer = sum(counts[label] for label in labels) - max(counts[label] for label in labels)
-            seen = tuple(
-                Seen(each.where, each.text, label) for each, label in zip(see(part, rows), labels, strict=True)
-            )
-            yield Found("label-spellings", "warning", part.name, f"labels that differ in spelling only: {told}",
-                        "Write them alike.", fewer, fewer / max(1, len(part)), seen)  # fmt: skip
+        same["".join(c for c in normalised(label) if c.isalnum() or c in "+#") if letters else label].append(label)
+    return [labels for labels in same.values() if len(labels) > 1]
+
+
+def _spellings(part: Part, counts: dict[str, int]) -> Iterator[Found]:
+    """Labels that differ in their spelling."""
+    for labels in spellings(counts):
+        told = " and ".join(f"'{label}' ({counts[label]:,})" for label in labels)
+        rows = [int(rows_labelled(part.dataset, label)[0]) for label in labels]
+        fewer = sum(counts[label] for label in labels) - max(counts[label] for label in labels)
+        seen = tuple(Seen(each.where, each.text, label) for each, label in zip(see(part, rows), labels, strict=True))
+        yield Found(
+            "label-spellings", "warning", part.name, f"labels that differ in spelling only: {told}",
+            "Write them alike: clean's rule `label_spellings` does.", fewer, fewer / max(1, len(part)), seen,
+        )  # fmt: skip
 
 
 def _listed(labels: list[str]) -> str:

@@ -27,21 +27,25 @@ ROWS = 2000  # kept at once: what was interrupted goes on from there
 class Names:
     """A run or artifact of the task token-classification that finds people's names."""
 
-    def __init__(self, source: str, types: Sequence[str] = ()) -> None:
-        """`types` are the kinds of entity that are people; told by their usual names where none is given.
+    def __init__(
+        self, source: str, types: Sequence[str] = (), *, said: tuple[str, str] = ("--ner", "--ner-types"),
+        base: Path = Path(),
+    ) -> None:  # fmt: skip
+        """`types` are the kinds of entity that are people; told by their usual names where none is given. `said`: the
+        settings that both came from.
 
         Raises a `RecipeError` where the source is of another task, or knows no such type.
         """
-        folder = artifact_folder(Path(source).expanduser())
+        folder = artifact_folder(base / Path(source).expanduser())
         self._predictor = load(folder)
         if self._predictor.task != "token-classification":
-            raise RecipeError(f"{source} was trained for {self._predictor.task}", where="--ner",
+            raise RecipeError(f"{source} was trained for {self._predictor.task}", where=said[0],
                               fix="Name a run of the task token-classification.")  # fmt: skip
         known: list[str] = self._predictor.artifact.task.prepared.types
         self._types = frozenset(types) or frozenset(name for name in known if name.casefold() in PERSONS)
         if not self._types or not self._types <= set(known):
             told = f"does not find {', '.join(sorted(self._types - set(known)))}" if types else "has no type for people"
-            raise RecipeError(f"{source} {told}; it finds {', '.join(known)}", where="--ner-types",
+            raise RecipeError(f"{source} {told}; it finds {', '.join(known)}", where=said[1],
                               fix="Name the types that are people.")  # fmt: skip
         self._name = digest(*(_file_digest(file) for file in sorted(folder.rglob("*.safetensors"))), self._types)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -18,9 +18,12 @@ from weitiao.data.made import Made
 from weitiao.recipe import CleanSettings, Recipe
 from weitiao.recipe.messages import checked
 from weitiao.workshop.augment.base import applied
+from weitiao.workshop.by_name import Names
 from weitiao.workshop.cells import Held, cells_of, kept
 from weitiao.workshop.changes import Change, FileFormat, NewPart, check_target, form_for, places, write_data
 from weitiao.workshop.dropping import Alive, drop_rows, repeats
+from weitiao.workshop.label_cells import Cell, Respelling
+from weitiao.workshop.language import check_installed
 from weitiao.workshop.masking import Placeholders
 from weitiao.workshop.mending import mends
 from weitiao.workshop.reading import Named, Opened, Part, Tell, as_text, given
@@ -68,11 +71,15 @@ def clean(
     check_target(out)
     asked = given(source, task=task, columns=columns, separator=label_separator)
     chosen = settings_of(asked.recipe, settings)
+    if chosen.languages:
+        check_installed("clean.languages")
+    people = Names(chosen.ner, chosen.ner_types, said=("clean.ner", "clean.ner_types"),
+                   base=asked.base) if chosen.ner else None  # fmt: skip
     opened = asked.open()
     steps = _Steps(tell, sum(map(len, opened.parts)))
-    masks = Placeholders(chosen.personal_kinds if chosen.personal != "keep" else ())
+    rules = _Rules(chosen, people, Respelling.of(opened, chosen))
     with tempfile.TemporaryDirectory(prefix="weitiao-") as folder:
-        cleaned = [_mended(part, chosen, masks, Path(folder) / f"{part.name}.arrow", steps) for part in opened.parts]
+        cleaned = [_mended(part, rules, Path(folder) / f"{part.name}.arrow", steps) for part in opened.parts]
         steps.told("choosing rows")
         alive = drop_rows(
             [each.part for each in cleaned], chosen, [each.personal for each in cleaned], opened.separator
@@ -121,18 +128,50 @@ class _Steps:
             self._tell(what, self._rows, self._rows)
 
 
-# --- texts
+# --- texts and labels
 
 
-def _mended(part: Part, settings: CleanSettings, masks: Placeholders, path: Path, steps: _Steps) -> Cleaned:
+class _Rules:
+    """What is done to the rows of all parts: the same value has the same placeholder in all of them."""
+
+    def __init__(self, settings: CleanSettings, people: Names | None, labels: Respelling | None) -> None:
+        self.settings, self.people, self.labels = settings, people, labels
+        self.mends = mends(settings)
+        self.masks = Placeholders(settings.personal_kinds if settings.personal != "keep" else ())
+
+    def names(self, rows: Sequence[Sequence[Held]]) -> list[list[str]]:
+        """Return the people's names in the texts of each row."""
+        if self.people is None:
+            return [[] for _ in rows]
+        texts = [_for_names(held) for held in rows]
+        found = iter(self.people.names([text for own in texts for text in own]))
+        names = [[name for _ in own for name in next(found)] for own in texts]
+        return [
+            list(dict.fromkeys([*own, *(_words(own) if any(held.role == "tokens" for held in row) else ())]))
+            for own, row in zip(names, rows, strict=True)
+        ]
+
+
+def _for_names(row: Sequence[Held]) -> list[str]:
+    """The texts that names are looked for in: tokens as the sentence that they are."""
+    tokens = [held.text.text for held in row if held.role == "tokens"]
+    texts = [held.text.text for held in row if held.role != "tokens"]
+    return [text for text in (*texts, " ".join(tokens)) if text.strip()]
+
+
+def _words(names: Sequence[str]) -> list[str]:
+    return [word for name in names for word in name.split()]
+
+
+def _mended(part: Part, rules: _Rules, path: Path, steps: _Steps) -> Cleaned:
     """Mend all texts of a part; the new ones are written to `path`, where they are read from."""
     cleaned = Cleaned(part, part)
-    mender = _Mender(cleaned, settings, masks)
+    mender = _Mender(cleaned, rules)
     batches = _new_batches(part, mender, steps)
     if (first := next(batches, None)) is None:
         return cleaned
     write_arrow(path, chain([first], batches), first.schema)
-    key = digest(part.digest, settings.model_dump_json())
+    key = digest(part.digest, rules.settings.model_dump_json())
     return replace(cleaned, part=replace(part, dataset=open_arrow(path, fingerprint=key)))
 
 
@@ -140,8 +179,8 @@ def _new_batches(part: Part, mender: _Mender, steps: _Steps) -> Iterator[pa.Reco
     at = 0
     for batch in arrow_batches(part.dataset, part.dataset.column_names):
         rows = batch.to_pylist()
-        for number, row in enumerate(rows, at):
-            row.update(mender.mend(number, row))
+        for row, new in zip(rows, mender.mend(at, rows), strict=True):
+            row.update(new)
             steps.row()
         at += len(rows)
         yield pa.RecordBatch.from_pylist(rows, batch.schema)
@@ -150,39 +189,49 @@ def _new_batches(part: Part, mender: _Mender, steps: _Steps) -> Iterator[pa.Reco
 class _Mender:
     """Mends rows one after the other, and keeps what it did in a `Cleaned`."""
 
-    def __init__(self, cleaned: Cleaned, settings: CleanSettings, masks: Placeholders) -> None:
-        self._cleaned, self._masks, self._personal = cleaned, masks, settings.personal
-        self._rules, self._cells = mends(settings), cells_of(cleaned.source)
+    def __init__(self, cleaned: Cleaned, rules: _Rules) -> None:
+        self._cleaned, self._rules, self._masks = cleaned, rules, rules.masks
+        self._cells = cells_of(cleaned.source)
 
-    def mend(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the row's new cells."""
-        before, steps = self._cells.texts(row), list[Step]()
-        after = [self._ruled(held, steps) for held in before]
+    def mend(self, first: int, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the new cells of rows in order, the number of the first of them being `first`."""
+        before = [self._cells.texts(row) for row in rows]
+        steps: list[list[Step]] = [[] for _ in rows]
+        after = [[self._ruled(held, own) for held in texts] for texts, own in zip(before, steps, strict=True)]
+        for number, (row, people) in enumerate(zip(rows, self._rules.names(after), strict=True)):
+            texts, own = self._without_personal(after[number], steps[number], people)
+            new = self._cells.put(row, texts) if texts != before[number] else {}
+            if left := self._left({**row, **new}, people):
+                self._cleaned.personal[first + number] = left
+            if own:
+                self._cleaned.steps[first + number] = own
+            if new:
+                self._cleaned.cells[first + number] = new
+            yield new | self._relabelled(first + number, row)
+
+    def _without_personal(
+        self, texts: list[Held], steps: list[Step], people: Sequence[str]
+    ) -> tuple[list[Held], list[Step]]:
         told = [text for step in steps for text in (step.before or "", step.after or "")]
-        if any(map(self._masks.held, (*told, *(held.text.text for held in after)))):
-            steps = [Step(step.rule, step.role) for step in steps]  # without texts that hold what is not to be told
-            after = [self._masked(held, steps) for held in after] if self._personal == "mask" else after
-        new = self._cells.put(row, after) if after != before else {}
-        if left := self._left({**row, **new}):
-            self._cleaned.personal[number] = left
-        if steps:
-            self._cleaned.steps[number] = steps
-        if new:
-            self._cleaned.cells[number] = new
-        return new
+        if not any(self._masks.held(text, people) for text in (*told, *(held.text.text for held in texts))):
+            return texts, steps
+        steps = [Step(step.rule, step.role) for step in steps]  # without texts that hold what is not to be told
+        if self._rules.settings.personal == "mask":
+            texts = [self._masked(held, steps, people) for held in texts]
+        return texts, steps
 
-    def _left(self, row: Mapping[str, Any]) -> list[str]:
+    def _left(self, row: Mapping[str, Any], people: Sequence[str]) -> list[str]:
         """Kinds of personal data that are still somewhere in what people wrote: in a call of a dialogue, in a number of
         several tokens, in a context without its answer, over the border of a span.
         """  # fmt: skip
         columns = [column for column in self._cleaned.source.columns if column.prose]
         texts = [as_text(row[column.role], column) for column in columns]
         texts += [row[column.role] for column in columns if isinstance(row[column.role], str)]
-        return sorted({kind for text in texts for kind in self._masks.held(text)})
+        return sorted({kind for text in texts for kind in self._masks.held(text, people)})
 
     def _ruled(self, held: Held, steps: list[Step]) -> Held:
         """The text after all rules, but those that its spans do not allow."""
-        for rule, mend in self._rules.items():
+        for rule, mend in self._rules.mends.items():
             text = held.text.text
             new = mend(text)
             if new != text and (changed := kept(held, new)):
@@ -190,14 +239,28 @@ class _Mender:
                 held = changed
         return held
 
-    def _masked(self, held: Held, steps: list[Step]) -> Held:
+    def _masked(self, held: Held, steps: list[Step], people: Sequence[str]) -> Held:
         """The text under placeholders; as it is where a value reaches over a span's border."""
-        edits = self._masks.edits(held.text.text)
+        edits = self._masks.edits(held.text.text, people)
         masked = kept(held, applied(held.text.text, edits), edits) if edits else None
         if masked is None:
             return held
-        steps.append(Step("personal", held.role, kinds=tuple(self._masks.held(held.text.text))))
+        steps.append(Step("personal", held.role, kinds=tuple(self._masks.held(held.text.text, people))))
         return masked
+
+    def _relabelled(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row's label cell as most write it, where it is not."""
+        labels = self._rules.labels
+        if labels is None or (cell := labels.cell(row["label"])) == row["label"]:
+            return {}
+        step = Step("label-spellings", "label", _told(row["label"]), _told(cell))
+        self._cleaned.steps.setdefault(number, []).append(step)
+        self._cleaned.cells.setdefault(number, {})["label"] = labels.in_file(self._cleaned.source, cell)
+        return {"label": cell}
+
+
+def _told(cell: Cell) -> str:
+    return ", ".join(cell) if isinstance(cell, list) else cell or ""
 
 
 # --- what is written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,11 @@ from weitiao.errors import DataError
 from weitiao.recipe import CleanSettings
 from weitiao.records import FILE, LINE
 from weitiao.workshop.duplicates import compare
+from weitiao.workshop.label_cells import written
+from weitiao.workshop.language import language_of
 from weitiao.workshop.looking import SCRIPTS, script_of
 from weitiao.workshop.reading import ALL, Part
+from weitiao.workshop.select.quality import Quality, QualityOptions
 
 _WORDY = regex.compile(r"[\p{L}\p{N}]")
 TRAINING = ("train", ALL)  # parts that are trained on
@@ -88,20 +91,45 @@ def _by_itself(left: Alive, settings: CleanSettings) -> None:
             if column.required and column.every:
                 empty = np.flatnonzero(empty_rows(part.dataset, column.role))
                 left.drop(empty, "empty", column=part.names[column.role])
-    least, most = settings.shortest or 0, settings.longest
-    wanted = {SCRIPTS.index(name) for name in settings.scripts}
-    if not (least or most or settings.letters or wanted):
+    faults = list(_faults(settings))
+    if not faults:
         return
     row = 0
     for batch in part.joined(part.inputs):
         for text in batch:
-            if len(text) < least or (most is not None and len(text) > most):
-                left.drop([row], "length", characters=len(text))
-            elif settings.letters and (share := _letters(text)) < settings.letters:
-                left.drop([row], "letters", share=round(share, 3))
-            elif wanted and (script := script_of(text)) not in wanted:
-                left.drop([row], "scripts", script=SCRIPTS[script])
+            for rule, fault in faults:
+                if told := fault(text):
+                    left.drop([row], rule, **told)
+                    break
             row += 1
+
+
+Fault = Callable[[str], dict[str, Any] | None]  # what is said of a text that is not to stay
+
+
+def _faults(settings: CleanSettings) -> Iterator[tuple[str, Fault]]:
+    """Yield the rules about one text that are switched on."""
+    least, most = settings.shortest or 0, settings.longest
+    if least or most is not None:
+        yield (
+            "length",
+            lambda text: (
+                {"characters": len(text)} if len(text) < least or (most is not None and len(text) > most) else None
+            ),
+        )
+    if settings.letters:
+        yield "letters", lambda text: {"share": round(s, 3)} if (s := _letters(text)) < settings.letters else None
+    if settings.scripts:
+        wanted = {SCRIPTS.index(name) for name in settings.scripts}
+        yield "scripts", lambda text: {"script": SCRIPTS[s]} if (s := script_of(text)) not in wanted else None
+    if settings.languages:
+        yield (
+            "languages",
+            lambda text: {"language": code} if (code := language_of(text)) and code not in settings.languages else None,
+        )
+    if settings.quality:
+        quality = Quality(QualityOptions())
+        yield "quality", lambda text: {"faults": found} if (found := list(quality.faults(text))) else None
 
 
 def _letters(text: str) -> float:
@@ -147,8 +175,7 @@ def _duplicates(left: Alive, settings: CleanSettings, separator: str | None) -> 
 def _merge(left: Alive, separator: str | None) -> None:
     """Give the first of the rows with one text the labels of all."""
     part = left.part
-    cells = part.table.dataset.data.schema.field(part.names["label"]).type if separator else None
-    join = separator.join if separator and pa.types.is_string(cells) else list
+    join = written(part, separator)
     keys = input_keys(part.dataset, part.columns)
     for members in _groups(keys, left.alive):
         rows = part.dataset.select_columns(["label", LINE, FILE]).select(members.tolist())

