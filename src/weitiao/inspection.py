@@ -21,7 +21,7 @@ from weitiao.evaluation.report import write_report
 from weitiao.evaluation.summary import View
 from weitiao.events import Event, Writing
 from weitiao.facts import evaluation_facts
-from weitiao.forecast import within_budgets
+from weitiao.forecast import within_memory, within_time
 from weitiao.frozen import with_frozen_part
 from weitiao.loading import load_for_training, with_usual_rate
 from weitiao.predictor import Predictor
@@ -98,7 +98,8 @@ def _forecast(ready: Preparation, began: float) -> Preparation:
     known, rate = with_usual_rate(ready), ready.recipe
     loaded = load_for_training(known, fresh=False)
     known, plan = with_frozen_part(known, loaded[0])
-    known, _, _ = within_budgets(known, loaded, plan, began=began, always=True)
+    known, loaded, plan = within_memory(known, loaded, plan)
+    known, _ = within_time(known, loaded, plan, began=began, always=True)
     if rate.training.learning_rate == "range-test":
         asked = rate.origin("training.learning_rate")
         known = replace(known, recipe=known.recipe.changed({"training.learning_rate": ("range-test", asked)}),

@@ -20,6 +20,7 @@ from weitiao.records import Batch
 from weitiao.tasks.base import Compares, Examines, LossByExample
 from weitiao.tasks.vocabulary import forward
 from weitiao.training.average import Average
+from weitiao.training.checkpoint import restart
 from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.loop import Training, planned_steps
 from weitiao.training.mixout import Mixout
@@ -42,20 +43,26 @@ Run = Callable[[Any, Batch], Any]
 Loss = Callable[[Any, Batch], "torch.Tensor"]
 
 
-def with_rate(ready: Preparation, parallel: Parallel = SINGLE) -> Preparation:
-    """Return the preparation with the learning rate found by a range test, where the recipe asks for one."""
-    if ready.recipe.training.learning_rate != "range-test":
-        return ready
-    training, _ = load_for_training(with_usual_rate(ready), parallel=parallel)
+def with_rate(ready: Preparation, loaded: Loaded, asked: object) -> tuple[Preparation, Loaded]:
+    """Return the same with the learning rate found by a range test, where that is what was `asked` for.
+
+    The test is a short run of the training itself, within the memory that it has; all is put back to the start after.
+    """
+    if asked != "range-test":
+        return ready, loaded
+    training, inference = loaded
     usual = float(training.settings.learning_rate)
     again = recomputed(training.model, ready.recipe.training.checkpoint_activations)
     with quickly(training.model, ready.precision, learns=True), again:
         rates, losses = range_test(training, usual)
+    assert training.fresh is not None
+    restart(training, training.fresh())
     found = suggested(rates, losses)
-    if found is None:
-        return _with_rate(ready, usual, f"the usual rate: the loss did not fall in a range test of {len(losses)} steps")
     told = f"range test of {len(losses)} steps from {rates[0]:.1g} to {rates[-1]:.1g}; the usual rate is {usual:g}"
-    return _with_rate(ready, found, told)
+    if found is None:
+        found, told = usual, f"the usual rate: the loss did not fall in a range test of {len(losses)} steps"
+    ready = _with_rate(ready, found, told)
+    return ready, (settled(ready, training), inference)
 
 
 def with_usual_rate(ready: Preparation) -> Preparation:

@@ -14,11 +14,11 @@ from weitiao.artifacts.run_folder import Run, check_output, create_run, find_run
 from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import Inference, score, tuned
 from weitiao.events import Event, Found, RunFinished, RunStarted
-from weitiao.forecast import within_budgets
+from weitiao.forecast import within_memory, within_time
 from weitiao.frozen import computed_once, with_frozen_part
 from weitiao.inspection import Checked, Evaluation, check, evaluate, inspect, load
 from weitiao.kernels import quickly
-from weitiao.loading import Loaded, load_for_training, plain, with_rate
+from weitiao.loading import Loaded, load_for_training, plain, with_rate, with_usual_rate
 from weitiao.parallel import Parallel, check_same, first_then_all, join, only_first, watched
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
@@ -58,10 +58,12 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
         parallel = _joined(recipe)
         parallel.once(lambda: check_output(recipe))
         ready = first_then_all(parallel, lambda: _checked(recipe))
-        ready = with_rate(_alike(ready, parallel), parallel)
+        ready = with_usual_rate(_alike(ready, parallel))
         loaded = load_for_training(ready, parallel=parallel)  # whatever is wrong shows before the run has a folder
         ready, plan = with_frozen_part(ready, loaded[0])
-        ready, loaded, plan = within_budgets(ready, loaded, plan, began=began)
+        ready, loaded, plan = within_memory(ready, loaded, plan)
+        ready, loaded = with_rate(ready, loaded, recipe.training.learning_rate)
+        ready, loaded = within_time(ready, loaded, plan, began=began)
         folder = parallel.once(lambda: str(create_run(ready.recipe, ready.digest).folder))
         return _carry_out(find_run(folder), ready, loaded, plan, trackers)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import sys
+import types
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,14 @@ from torch.nn import functional
 from tests.parity.test_vocabulary import case, gradients
 from tests.tiny import tiny_llama
 from weitiao.kernels import attention as kernels_attention
-from weitiao.kernels import keep_freed_memory, quickly
+from weitiao.kernels import keep_freed_memory, liger, quickly
 from weitiao.kernels import swiglu as swiglu_module
 from weitiao.kernels import vocabulary_loss as vocabulary_module
 from weitiao.kernels.attention import attend, attention
 from weitiao.kernels.cross_entropy import cross_entropy
 from weitiao.kernels.dropout import dropout, keep_mask
 from weitiao.kernels.lora_linear import Update, lora_linear
+from weitiao.kernels.quick import computed_by
 from weitiao.kernels.rms_norm import rms_norm
 from weitiao.kernels.swiglu import lora_gated, swiglu
 from weitiao.kernels.vocabulary_loss import Deferred
@@ -425,3 +429,44 @@ def test_the_allocator_is_told_on_linux() -> None:
 
     expected = platform.libc_ver()[0] == "glibc"
     assert keep_freed_memory() is expected
+
+
+# --- on a GPU
+
+
+def test_ligers_functions_are_put_in_for_the_same_and_taken_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With functions of our own in the place of Liger's, which want a GPU."""
+    from transformers import AutoModelForCausalLM
+
+    assert liger.functions() is None
+    called: list[str] = []
+
+    def norm(inputs: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        called.append("norm")
+        return functional.rms_norm(inputs, weight.shape, weight, epsilon)
+
+    def gate(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        called.append("gate")
+        return functional.silu(one) * other
+
+    functions = types.ModuleType("liger_kernel.transformers.functional")
+    functions.liger_rms_norm, functions.liger_swiglu = norm, gate  # type: ignore[attr-defined]
+    for name in ("liger_kernel", "liger_kernel.transformers"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, functions.__name__, functions)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    theirs = liger.functions()
+    assert theirs is not None
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama(tmp_path / "llama")).eval()
+    words = torch.arange(12).view(2, 6)
+    wanted = model(words).logits
+    with ExitStack() as undo:
+        computed_by(theirs, model, undo)
+        called.clear()
+        found = model(words).logits
+    layers = model.config.num_hidden_layers
+    assert (called.count("norm"), called.count("gate")) == (2 * layers + 1, layers)
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert not any("forward" in vars(module) for module in model.modules())

@@ -19,15 +19,16 @@ from tests.task_samples import recipe_of
 from weitiao import Recipe, check, models, resume, train
 from weitiao.errors import Interrupted, RecipeError
 from weitiao.events import Event, StepDone, Stopped
-from weitiao.forecast import budgets, within_budgets
+from weitiao.forecast import budgets, within_memory, within_time
 from weitiao.forecast.cost import Cost, fitted, telling
 from weitiao.forecast.steps import _grown, peak_of, probed
-from weitiao.forecast.told import forecast
+from weitiao.forecast.told import _set_aside, forecast
 from weitiao.frozen import with_frozen_part
 from weitiao.loading import Loaded, load_for_training
 from weitiao.models import memory
 from weitiao.preparation import Preparation, prepare
 from weitiao.recipe.amounts import bytes_of, seconds_of
+from weitiao.training.average import Average
 from weitiao.training.fixed import Plan
 
 Values = Callable[..., dict[str, Any]]
@@ -188,6 +189,28 @@ def test_what_takes_part_in_steps_is_left_alone_by_a_forecast(values: Values, tm
     assert losses(values(training=settings, output=str(tmp_path / "tried"), time="2h")) == plain
 
 
+def test_an_average_of_the_weights_counts(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of its updates, and the weights that are set aside while it is measured."""
+    slow_average = 0.5
+    real = Average.after_step
+
+    def after_step(self: Average, *more: Any) -> None:
+        time.sleep(slow_average)
+        real(self, *more)
+
+    monkeypatch.setattr(Average, "after_step", after_step)
+    found = {}
+    for ema in (None, 0.9):
+        ready, (training, inference), plan = loaded(values(training__ema=ema))
+        found[ema] = forecast(ready, training, inference, plan), training, ready
+    steps = found[0.9][1].steps
+    assert found[0.9][0].seconds - found[None][0].seconds > 0.8 * slow_average * steps
+    _, training, ready = found[0.9]
+    assert _set_aside(ready, training) == 4 * ready.facts["trainable"]
+    assert _set_aside(ready, found[None][1]) == 0
+    assert training.parts["average"].updates == 0  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("task", ["chat", "summarization", "language-modeling", "question-answering", "multi-task"])
 def test_every_kind_of_task_is_forecast(task: str, tmp_path: Path, tiny_model: Callable[[str], Path]) -> None:
     from weitiao import registry
@@ -248,7 +271,8 @@ def much(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settle(values: dict[str, Any]) -> Preparation:
     ready, found, plan = loaded(values)
-    ready, _, _ = within_budgets(ready, found, plan, began=time.monotonic())
+    ready, found, plan = within_memory(ready, found, plan)
+    ready, _ = within_time(ready, found, plan, began=time.monotonic())
     return ready
 
 
@@ -373,7 +397,8 @@ def slow(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
 def test_fewer_epochs_are_run_where_not_all_fit(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
     slow(monkeypatch)
     ready, found, plan = loaded(values(time="70s"))
-    ready, (training, _), _ = within_budgets(ready, found, plan, began=time.monotonic())
+    ready, found, plan = within_memory(ready, found, plan)
+    ready, (training, _) = within_time(ready, found, plan, began=time.monotonic())
     # 95% of 70 s less 20 s are 46.5 s: 1.16 of the epochs of 40 s, in whole steps
     assert 1.0 <= ready.recipe.training.epochs <= 1.17
     assert training.steps == round(ready.recipe.training.epochs * len(training.order(0)))
@@ -389,7 +414,8 @@ def test_fewer_epochs_are_run_where_not_all_fit(values: Values, monkeypatch: pyt
 def test_all_epochs_are_run_where_they_fit(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
     slow(monkeypatch)
     ready, found, plan = loaded(values(time="1h"))
-    ready, _, _ = within_budgets(ready, found, plan, began=time.monotonic())
+    ready, found, plan = within_memory(ready, found, plan)
+    ready, _ = within_time(ready, found, plan, began=time.monotonic())
     assert ready.recipe.training.epochs == 2
     assert not [finding for finding in ready.findings if "(time)" in finding.where]
 

@@ -112,6 +112,10 @@ def test_the_digest_of_rows_sees_each_value_and_not_how_they_are_cut():
     assert len({whole, *(found(ROWS | {name: values}) for name, values in changes.items())}) == 6
     assert found(ROWS | {"text": ["a", "bc", "", "", "é"]}) != whole
     assert found({"other": ROWS["text"]}) != found({"text": ROWS["text"]})
+    nested = [[["a", "b"], []], [["c"]], [], None, [[None]]]
+    others = [[["a"], ["b"]], [["c"]], [], None, [[None]]], [*nested[:2], None, None, nested[4]], [*nested[:4], [[""]]]
+    assert len({found({"n": each}, cuts) for each in (nested, *others) for cuts in ([], [2, 3])}) == 4
+    assert found({"b": [True, False, None, True, True]}) != found({"b": [True, False, False, True, True]})
 
 
 def test_notes_survive_the_cache(tmp_path):

@@ -82,16 +82,36 @@ def rows_digest(dataset: Dataset) -> str:
     """Return what stands for the names and values of a whole table, however it is cut into batches and by whichever
     version of Arrow it was written.
     """  # fmt: skip
-    sums = {name: (hashlib.sha256(), hashlib.sha256()) for name in dataset.column_names}
+    sums: dict[str, list[Any]] = {name: [] for name in dataset.column_names}
     for batch in dataset.data.table.to_batches():
         for name, values in zip(batch.schema.names, batch.columns, strict=True):
-            lengths, content = sums[name]
-            if pa.types.is_string(values.type):
-                lengths.update(pc.fill_null(pc.binary_length(values), -1).to_numpy().astype("<i8").tobytes())
-                content.update(_text_bytes(values))
-            else:
-                content.update("".join(f"{value!r}\n" for value in values.to_pylist()).encode("utf-8", "surrogatepass"))
-    return digest(*(f"{name} {one.hexdigest()} {other.hexdigest()}" for name, (one, other) in sums.items()))
+            for number, stream in enumerate(_streams(values)):
+                if number == len(sums[name]):
+                    sums[name].append(hashlib.sha256())
+                sums[name][number].update(stream)
+    return digest(*(" ".join([name, *(each.hexdigest() for each in own)]) for name, own in sums.items()))
+
+
+def _streams(values: pa.Array) -> Iterator[bytes | memoryview]:
+    """What tells a column, as streams of bytes of which there are as many for all arrays of a type: of lists their
+    lengths and what tells their items, of texts their lengths and their bytes.
+    """  # fmt: skip
+    if pa.types.is_list(values.type):
+        yield _numbers(pc.fill_null(pc.list_value_length(values), -1), "<i8")
+        yield from _streams(values.flatten())
+    elif pa.types.is_string(values.type):
+        yield _numbers(pc.fill_null(pc.binary_length(values), -1), "<i8")
+        yield _text_bytes(values)
+    elif pa.types.is_boolean(values.type) or pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+        kind = "<f8" if pa.types.is_floating(values.type) else "<i8"
+        yield _numbers(pc.is_valid(values), "<i8")
+        yield _numbers(pc.fill_null(values, False if pa.types.is_boolean(values.type) else 0), kind)
+    else:
+        yield "".join(f"{value!r}\n" for value in values.to_pylist()).encode("utf-8", "surrogatepass")
+
+
+def _numbers(values: pa.Array, kind: str) -> bytes:
+    return values.to_numpy(zero_copy_only=False).astype(kind).tobytes()
 
 
 def _text_bytes(values: pa.Array) -> memoryview:

@@ -31,26 +31,36 @@ MICRO = "training.micro_batch_tokens"
 Run = tuple[Preparation, Loaded, Plan | None]
 
 
-def within_budgets(
-    ready: Preparation, loaded: Loaded, plan: Plan | None, *, began: float, always: bool = False
-) -> Run:  # fmt: skip
-    """Settle what the recipe leaves open so that the run fits, and put the forecast into the facts.
+def within_memory(ready: Preparation, loaded: Loaded, plan: Plan | None) -> Run:
+    """Settle what the recipe leaves open so that the run fits into its `memory`, or into what there is.
 
-    `began` is when the work did (`time.monotonic`). A run that has no budget and by the formula takes less than half of
-    the memory there is, is only tried out where `always`. Raises a `RecipeError` where it cannot fit. Several processes
-    have no budgets (`preparation.py` refuses them), and nothing is tried out.
+    A run that has no budget and by the formula takes less than half of the memory there is, is not tried out. Raises a
+    `RecipeError` where it cannot fit. Several processes have no budgets (`preparation.py` refuses them), and nothing is
+    tried out.
     """
     training, inference = loaded
     if ready.recipe.training.checkpoint_activations == "always":
         _check_recomputed(ready, training)
-    alone = training.parallel.size == 1
-    limited = ready.recipe.memory is not None or (alone and _tight(ready))
+    limited = ready.recipe.memory is not None or (training.parallel.size == 1 and _tight(ready))
     if limited:
         ready, plan = _fitting(ready, training, plan)
     ready = _not_recomputed(ready, limited)
     training = settled(ready, training, room=room(ready) if limited else None)
+    return ready, (training, inference), plan
+
+
+def within_time(
+    ready: Preparation, loaded: Loaded, plan: Plan | None, *, began: float, always: bool = False
+) -> tuple[Preparation, Loaded]:
+    """Settle the epochs so that the run fits into its `time`, and put the forecast into the facts.
+
+    `began` is when the work did (`time.monotonic`). A run that has no budget, and memory enough, is only tried out
+    where `always`. Raises a `RecipeError` where it cannot fit.
+    """
+    training, inference = loaded
+    limited = training.room is not None
     if not (limited or always or ready.recipe.time is not None):
-        return ready, (training, inference), plan
+        return ready, loaded
     found = forecast(ready, training, inference, plan)
     if limited:
         _check_memory(ready, found)
@@ -59,7 +69,7 @@ def within_budgets(
         ready, found = _in_time(ready, training, found, left)
         training = settled(ready, training, deadline=time.monotonic() + left - found.last)
     ready = replace(ready, facts=ready.facts | {"steps": training.steps, "forecast": found.to_dict()})
-    return ready, (training, inference), plan
+    return ready, (training, inference)
 
 
 def _tight(ready: Preparation) -> bool:

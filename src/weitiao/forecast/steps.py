@@ -20,6 +20,7 @@ from weitiao.forecast.cost import Cost, Shapes, fitted, telling
 from weitiao.frozen import all_batches
 from weitiao.kernels import quickly
 from weitiao.loading import training_lengths
+from weitiao.methods.base import StandsFor
 from weitiao.preparation import Preparation
 from weitiao.recipe import RecoverySettings
 from weitiao.training.fixed import Plan, shape_of
@@ -43,7 +44,7 @@ class Steps:
     """What was found: bytes, seconds."""
 
     cost: Cost  # of a micro-batch, forward and backward
-    update: float  # seconds of what a step does once: the optimizer
+    update: float  # seconds of what a step does once: the optimizer, an average of the weights
     fill: Cost | None  # of computing once what frozen layers give, a batch
     peak: int | None  # bytes at most in an epoch; None where the system does not tell
     rest: int | None  # bytes between steps when freed memory is given back
@@ -87,7 +88,23 @@ def probed(ready: Preparation, training: Training, plan: Plan | None, *, seconds
         models.trim_memory()
         rest = models.memory_now(device)
         kept = max((rest or 0) - (base or 0), 0)
-        return Steps(cost, stepping.update, fill, _grown(base, peaks, kinds, len(flat)), rest, kept)
+        update = stepping.update + _standing_in(training)
+        return Steps(cost, update, fill, _grown(base, peaks, kinds, len(flat)), rest, kept)
+
+
+def _standing_in(training: Training) -> float:
+    """Seconds that a step takes for what stands for the weights in the end; it begins anew afterwards."""
+    taken = 0.0
+    for part in training.parts.values():
+        if isinstance(part, StandsFor):
+            times = []
+            for step in range(1, FEWEST + 1):
+                start = time.perf_counter()
+                part.after_step(training.model, step, training.steps)
+                times.append(time.perf_counter() - start)
+            part.restore(training.model, {})
+            taken += float(np.median(times))
+    return taken
 
 
 def _grown(base: int | None, peaks: Sequence[tuple[int, int | None]], kinds: int, steps: int) -> int | None:

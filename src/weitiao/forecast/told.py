@@ -10,6 +10,7 @@ from weitiao.evaluation.evaluate import Inference
 from weitiao.forecast.measuring import Measuring, disk_seconds, measured
 from weitiao.forecast.steps import Steps, probed, shapes_of_steps
 from weitiao.frozen import frozen_needed, keeps_validation, kept_batches
+from weitiao.methods.base import StandsFor
 from weitiao.preparation import Preparation
 from weitiao.training.fixed import Plan
 from weitiao.training.loop import Training
@@ -67,20 +68,28 @@ def _told(ready: Preparation, training: Training, plan: Plan | None, steps: Step
     start = steps.fill.of(kept_batches(ready)) if steps.fill else 0.0
     total_measuring = evaluations * measuring.evaluation + measuring.final
     train = epoch * training.steps / max(len(training.order(0)), 1) + saving
-    memory = _memory(ready, plan, steps, measuring, again=evaluations > 1)
+    memory = _memory(ready, plan, steps, measuring, again=evaluations > 1, aside=_set_aside(ready, training))
     return Forecast(
         memory=memory, free=room(ready), seconds=start + train + total_measuring, epoch=epoch, start=start,
         measuring=total_measuring, last=measuring.final + measuring.evaluation, epochs=float(settings.epochs),
     )  # fmt: skip
 
 
-def _memory(ready: Preparation, plan: Plan | None, steps: Steps, measuring: Measuring, *, again: bool) -> int | None:
+def _set_aside(ready: Preparation, training: Training) -> int:
+    """Bytes of the weights that are set aside while what stands for them is measured."""
+    stands = any(isinstance(part, StandsFor) for part in training.parts.values())
+    return 4 * int(ready.facts["trainable"]) if stands else 0
+
+
+def _memory(
+    ready: Preparation, plan: Plan | None, steps: Steps, measuring: Measuring, *, again: bool, aside: int
+) -> int | None:
     """Bytes at most, in training or in measuring; `again`: steps follow an evaluation."""
     if steps.peak is None or steps.rest is None:
         return None
     cached = frozen_needed(ready, plan) if plan is not None and ready.recipe.training.cache_frozen == "memory" else 0
     trains = steps.peak + (steps.kept + measuring.kept if again else 0)
-    return max(trains, steps.rest + measuring.added + measuring.besides) + cached
+    return max(trains, steps.rest + measuring.added + measuring.besides + aside) + cached
 
 
 def room(ready: Preparation) -> int:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from weitiao.kernels import liger
 from weitiao.kernels.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -21,20 +22,26 @@ MARK = "_weitiao_quick"  # set on a model while its modules compute by the kerne
 
 @contextmanager
 def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator[None]:
-    """Run `model`'s modules by the kernels where they compute the same, on a CPU; do nothing elsewhere, where weights
-    are sharded over processes, or inside of another `quickly` of the same model.
+    """Run `model`'s modules by the kernels where they compute the same, on a CPU; by Liger's on an NVIDIA GPU, where it
+    is installed. Do nothing elsewhere, where weights are sharded over processes, or inside of another `quickly` of the
+    same model.
 
     With `precision` bf16 weights that do not move are held in bf16 meanwhile, instead of being converted at every use:
     the frozen ones, or all where nothing `learns`; there matrices are held as the CPU's matrix units read them. After
     it they are the fp32 numbers they were.
     """
-    if getattr(model, MARK, False) or any(not _plain_here(p) for p in model.parameters()):
+    if getattr(model, MARK, False) or not (all(map(_plain_here, model.parameters())) or _all_on_gpu(model)):
         yield
         return
-    keep_freed_memory()
     object.__setattr__(model, MARK, True)
     with ExitStack() as undo:
         undo.callback(object.__setattr__, model, MARK, False)
+        if _all_on_gpu(model):
+            if (theirs := liger.functions()) is not None:
+                computed_by(theirs, model, undo)
+            yield
+            return
+        keep_freed_memory()
         packed = _packed(model) if precision == "bf16" and not learns else {}
         if precision == "bf16":
             undo.enter_context(_halved(model, learns, without={id(module.weight) for module in packed}))
@@ -50,6 +57,22 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
                 module.forward = forward
                 undo.callback(vars(module).pop, "forward", None)
         yield
+
+
+def _all_on_gpu(model: torch.nn.Module) -> bool:
+    parameters = list(model.parameters())
+    return bool(parameters) and all(p.device.type == "cuda" and not hasattr(p, "to_local") for p in parameters)
+
+
+def computed_by(theirs: liger.Functions, model: torch.nn.Module, undo: ExitStack) -> None:
+    """Have norms and gated layers compute by other functions for the same, until `undo`."""
+    for module in model.modules():
+        if "forward" in vars(module):
+            continue
+        forward = _rms_norm(module, theirs.rms_norm) or _gated(module, theirs.swiglu)
+        if forward is not None:
+            module.forward = forward  # type: ignore[method-assign]
+            undo.callback(vars(module).pop, "forward", None)
 
 
 def _plain_here(parameter: torch.nn.Parameter) -> bool:
@@ -199,7 +222,7 @@ def _own_attention(model: torch.nn.Module) -> Iterator[None]:
 
 def _quick_forward(module: torch.nn.Module) -> Callable[..., Any] | None:
     """The quick form of a module's forward, if there is one that computes the same."""
-    for find in (_dropout, _rms_norm, _gated, _lora_linear):
+    for find in (_dropout, _rms_norm, _gated_with_lora, _lora_linear):
         found = find(module)
         if found is not None:
             return found
@@ -222,27 +245,44 @@ def _dropout(module: torch.nn.Module) -> Callable[..., Any] | None:
     return forward
 
 
-def _rms_norm(module: torch.nn.Module) -> Callable[..., Any] | None:
+def _rms_norm(module: torch.nn.Module, norm: Callable[..., Any] | None = None) -> Callable[..., Any] | None:
     """By what the module computes, not by its class: many families have a norm of their own that is this one."""
     from weitiao.kernels.rms_norm import rms_norm
 
+    norm = norm or rms_norm
     epsilon = getattr(module, "variance_epsilon", None) or getattr(module, "eps", None)
     weight = module._parameters.get("weight")
     if not isinstance(epsilon, float) or weight is None or len(module._parameters) > 1 or weight.ndim != 1:
         return None
 
     def forward(hidden_states: torch.Tensor) -> torch.Tensor:
-        return rms_norm(hidden_states, module.weight, epsilon)  # type: ignore[arg-type]
+        return norm(hidden_states, module.weight, epsilon)  # type: ignore[no-any-return]
 
     return forward if _same(forward, module, len(weight), weight.dtype) else None
 
 
-def _gated(module: torch.nn.Module) -> Callable[..., Any] | None:
+def _gated_with_lora(module: torch.nn.Module) -> Callable[..., Any] | None:
+    """Llama's feed-forward layer in one where it has LoRA, else by its gate."""
+    import torch
+
+    from weitiao.kernels.swiglu import lora_gated, swiglu
+
+    plain = _gated(module, swiglu)
+    inner: Any = module
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        updates = [_update(each) for each in (inner.gate_proj, inner.up_proj, inner.down_proj)]
+        if torch.is_grad_enabled() and all(update and update.bias is None for update in updates):
+            return lora_gated(x, *updates)  # type: ignore[arg-type]
+        return plain(x)  # type: ignore[misc, no-any-return]
+
+    return forward if plain and _same(forward, module, inner.gate_proj.in_features, _dtype(module)) else None
+
+
+def _gated(module: torch.nn.Module, gate: Callable[..., Any]) -> Callable[..., Any] | None:
     """Llama's feed-forward layer, whatever its class is called."""
     import torch
     from torch.nn import functional
-
-    from weitiao.kernels.swiglu import lora_gated, swiglu
 
     inner: Any = module
     width = getattr(getattr(module, "gate_proj", None), "in_features", None)
@@ -250,23 +290,25 @@ def _gated(module: torch.nn.Module) -> Callable[..., Any] | None:
         return None
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        updates = [_update(each) for each in (inner.gate_proj, inner.up_proj, inner.down_proj)]
-        if torch.is_grad_enabled() and all(update and update.bias is None for update in updates):
-            return lora_gated(x, *updates)  # type: ignore[arg-type]
-        return inner.down_proj(swiglu(inner.gate_proj(x), inner.up_proj(x)))  # type: ignore[no-any-return]
+        return inner.down_proj(gate(inner.gate_proj(x), inner.up_proj(x)))  # type: ignore[no-any-return]
 
     line = torch.linspace(-4, 4, 33)
     if not torch.allclose(inner.act_fn(line), functional.silu(line)):
         return None
-    return forward if _same(forward, module, width, next(module.parameters()).dtype) else None
+    return forward if _same(forward, module, width, _dtype(module)) else None
+
+
+def _dtype(module: torch.nn.Module) -> torch.dtype:
+    return next(module.parameters()).dtype
 
 
 def _same(forward: Callable[[Any], Any], module: torch.nn.Module, width: int, dtype: torch.dtype) -> bool:
     """Whether both give the same but for rounding, for a few rows of numbers."""
     import torch
 
-    probe = torch.linspace(-2, 3, 3 * width).view(1, 3, -1).to(dtype)
-    bf16 = torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)  # as it will run: an adapter is fp32
+    device = next(module.parameters()).device
+    probe = torch.linspace(-2, 3, 3 * width).view(1, 3, -1).to(device, dtype)
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)  # as it will run
     with torch.random.fork_rng(devices=[]), torch.no_grad(), bf16:
         ours, theirs = forward(probe).float(), module(probe).float()
     return bool((ours - theirs).abs().max() <= 0.02 * theirs.abs().max())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -22,7 +23,8 @@ BROKEN = 2.0  # times the lowest smoothed loss: the end of the test
 def range_test(training: Training, usual: float, steps: int = STEPS) -> tuple[list[float], list[float]]:
     """Train for at most `steps` updates, the rate rising evenly in its logarithm around the `usual` one.
 
-    Returns the rates and the loss of each update, until it breaks away. The model is spoilt afterwards.
+    Returns the rates and the loss of each update, until it breaks away. The model is spoilt afterwards; step and
+    optimizer of `training` are as they were.
     """
     low, ratio = usual / SPAN, SPAN**2
     recovery = RecoverySettings(non_finite="stop")
@@ -31,8 +33,8 @@ def range_test(training: Training, usual: float, steps: int = STEPS) -> tuple[li
     test = replace(training, settings=settings, rate=lambda step: low * ratio ** (step / max(steps - 1, 1)))
     rates: list[float] = []
     losses: list[float] = []
-    try:
-        for done in islice(train_steps(test), steps):
+    with suppress(RunError), closing(train_steps(test)) as taken:  # that it diverged is what ends the test
+        for done in islice(taken, steps):
             if not isinstance(done, StepDone):
                 break
             rates.append(done.learning_rate)
@@ -40,8 +42,6 @@ def range_test(training: Training, usual: float, steps: int = STEPS) -> tuple[li
             smooth = smoothed(losses)
             if len(smooth) > steps // FIRST and smooth[-1] > BROKEN * min(smooth):
                 break
-    except RunError:  # it diverged, which is what ends the test
-        pass
     return rates, losses
 
 
