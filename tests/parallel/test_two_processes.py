@@ -278,7 +278,7 @@ def test_bf16_and_generation_are_the_same_in_two_processes(
     )
     for family in FAMILIES:
         one = losses(alone(recipe(f"one-{family}", family, precision="bf16")))
-        assert losses(tmp_path / f"bf16-{family}") == pytest.approx(one, rel=0.02)
+        assert losses(tmp_path / f"bf16-{family}") == pytest.approx(one, rel=0.05)
     assert_same(alone(generating("texts-one")), tmp_path / "texts")
 
 

@@ -456,8 +456,9 @@ def test_ligers_functions_are_put_in_for_the_same_and_taken_out_again(
     for name in ("liger_kernel", "liger_kernel.transformers"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, functions.__name__, functions)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
-    theirs = liger.functions()
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda _: object())
+        theirs = liger.functions()
     assert theirs is not None
     model = AutoModelForCausalLM.from_pretrained(tiny_llama(tmp_path / "llama")).eval()
     words = torch.arange(12).view(2, 6)

@@ -111,7 +111,7 @@ def _streams(values: pa.Array) -> Iterator[bytes | memoryview]:
 
 
 def _numbers(values: pa.Array, kind: str) -> bytes:
-    return values.to_numpy(zero_copy_only=False).astype(kind).tobytes()
+    return bytes(values.to_numpy(zero_copy_only=False).astype(kind).tobytes())
 
 
 def _text_bytes(values: pa.Array) -> memoryview:

@@ -71,7 +71,7 @@ def computed_by(theirs: liger.Functions, model: torch.nn.Module, undo: ExitStack
             continue
         forward = _rms_norm(module, theirs.rms_norm) or _gated(module, theirs.swiglu)
         if forward is not None:
-            module.forward = forward  # type: ignore[method-assign]
+            module.forward = forward
             undo.callback(vars(module).pop, "forward", None)
 
 
@@ -222,7 +222,9 @@ def _own_attention(model: torch.nn.Module) -> Iterator[None]:
 
 def _quick_forward(module: torch.nn.Module) -> Callable[..., Any] | None:
     """The quick form of a module's forward, if there is one that computes the same."""
-    for find in (_dropout, _rms_norm, _gated_with_lora, _lora_linear):
+    from weitiao.kernels.rms_norm import rms_norm
+
+    for find in (_dropout, partial(_rms_norm, norm=rms_norm), _gated_with_lora, _lora_linear):
         found = find(module)
         if found is not None:
             return found
@@ -245,11 +247,8 @@ def _dropout(module: torch.nn.Module) -> Callable[..., Any] | None:
     return forward
 
 
-def _rms_norm(module: torch.nn.Module, norm: Callable[..., Any] | None = None) -> Callable[..., Any] | None:
+def _rms_norm(module: torch.nn.Module, norm: Callable[..., Any]) -> Callable[..., Any] | None:
     """By what the module computes, not by its class: many families have a norm of their own that is this one."""
-    from weitiao.kernels.rms_norm import rms_norm
-
-    norm = norm or rms_norm
     epsilon = getattr(module, "variance_epsilon", None) or getattr(module, "eps", None)
     weight = module._parameters.get("weight")
     if not isinstance(epsilon, float) or weight is None or len(module._parameters) > 1 or weight.ndim != 1:
