@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weitiao.comparison import compare
     from weitiao.composition import Adapters, average, stack
+    from weitiao.cross_validation import cross_validate
+    from weitiao.leaderboard import compare_runs
     from weitiao.recipe import Recipe
     from weitiao.run import check, evaluate, inspect, load, resume, train
     from weitiao.workshop.audit import audit
@@ -34,6 +36,8 @@ __all__ = [
     "check",
     "clean",
     "compare",
+    "compare_runs",
+    "cross_validate",
     "evaluate",
     "inspect",
     "load",
@@ -45,6 +49,7 @@ __all__ = [
 ]
 
 _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the rest is told by run.py
+_HOME |= {"compare_runs": "weitiao.leaderboard", "cross_validate": "weitiao.cross_validation"}
 _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
 _HOME |= {"select": "weitiao.workshop.select"}

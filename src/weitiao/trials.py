@@ -14,10 +14,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import find_run
@@ -32,6 +33,7 @@ START = (  # the child has this very package, and not what lies about in the cur
 )
 Action = Literal["train", "resume", "baselines"]
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,33 @@ def carry_out(
     if child.returncode == Interrupted.exit_code or (stop.is_set() and child.returncode):
         raise Interrupted("stopped")
     return _problem(child.returncode, told)
+
+
+def at_once(do: Callable[[T], None], work: Iterable[T], jobs: int, stop: threading.Event) -> None:
+    """Do all the work, so many pieces at once, each in a thread; `do` carries out a trial there.
+
+    Where one raises, `stop` is set, so that what is under way is stopped; it is raised once all have ended.
+    """
+
+    def one(each: T) -> None:
+        if stop.is_set():
+            raise Interrupted("stopped")
+        do(each)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(one, each) for each in work]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _problem(code: int, told: str) -> str:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 WIDTH = 460  # units; the page scales a chart to its column, so that 11 units of text stay readable on a phone
 NAMED = 30  # up to so many labels a heat-map writes their names
+SIDE_BY_SIDE = 12  # up to so many dots their names are written beside them
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Point = tuple[float, float]
@@ -226,6 +227,34 @@ def _spread(row: Spread, x: Axis, y: float, form: Form) -> Markup:
         inside += _tag("circle", kind="dot", cx=x.at(each), cy=y, r=4)
     kind = "other" if row.reference else "ours" if row.chosen else "plain"
     return _tag("g", inside, kind=kind)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One thing by what it costs and how good it is."""
+
+    name: str
+    x: float
+    y: float
+    chosen: bool = False
+
+
+def scatter(dots: Sequence[Dot], front: Sequence[Point], *, x_label: str, x_form: Form, y_form: Form) -> Markup:
+    """Draw dots with their names, and the `front` of those that no other is better than in both, as a line."""
+    height = 240
+    x = axis(min(d.x for d in dots), max(d.x for d in dots), 52, WIDTH - 20, margin=0.12)
+    y = axis(min(d.y for d in dots), max(d.y for d in dots), height - 40, 14, count=4, margin=0.15)
+    parts = _grid(x, y, x_form, y_form, x_label)
+    parts.append(_path(sorted(front), x, y, "faint"))
+    for dot in dots:
+        kind, on = "ours" if dot.chosen else "plain", any(dot.x == a and dot.y == b for a, b in front)
+        told = _tag("title", f"{clean(dot.name)}: {y_form(dot.y)}, {x_form(dot.x)}")
+        at, side = (x.at(dot.x), "end" if x.at(dot.x) > WIDTH / 2 else "start")
+        circle = _tag("circle", told, kind="dot", cx=at, cy=y.at(dot.y), r=5.5 if on else 4)
+        name = _text(at + (9 if side == "start" else -9), y.at(dot.y) - 7, shorten(clean(dot.name), 30), kind="tick",
+                     anchor=side)  # fmt: skip
+        parts.append(_tag("g", circle + (name if len(dots) <= SIDE_BY_SIDE else Markup("")), kind=kind))
+    return _svg(WIDTH, height, parts, f"score by {x_label}")
 
 
 def _near_range(rows: Sequence[Estimate]) -> tuple[float, float]:
