@@ -107,7 +107,7 @@ class _Side:
     def scorer(self) -> Scorer:
         return self.artifact.task.scorer()
 
-    def examples(self) -> list[Example]:
+    def examples(self) -> Sequence[Example]:
         return take_rows(self.on.examples, self.rows)
 
 

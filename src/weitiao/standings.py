@@ -52,7 +52,7 @@ def _data(run: Run) -> str:
 def _judged(data: str, runs: Sequence[Run]) -> list[Standing]:
     sign = -1 if greater_is_better(str(runs[0].primary)) else 1
     best, *others = sorted(runs, key=lambda run: sign * (run.score or 0.0))
-    drawn = {str(run.folder): found for run in (best, *others) if (found := _drawn(run)) is not None}
+    drawn = {str(run.folder): kept for run in (best, *others) if (kept := _drawn(run)) is not None}
     ours = drawn.get(str(best.folder))
     alike = {
         name: [each] for name, each in drawn.items() if ours and (each.which, each.score) == (ours.which, ours.score)
@@ -81,5 +81,9 @@ def _drawn(run: Run) -> Drawn | None:
 def _ordered(group: list[Standing], by: By) -> list[Standing]:
     if by == "score":
         return group
-    cost = {"time": lambda run: run.seconds, "memory": lambda run: run.peak_memory}[by]
-    return sorted(group, key=lambda each: cost(each.run) or float("inf"))
+    return sorted(group, key=lambda each: _cost(each.run, by))
+
+
+def _cost(run: Run, by: By) -> float:
+    cost = run.seconds if by == "time" else run.peak_memory
+    return float("inf") if cost is None else cost

@@ -110,8 +110,9 @@ def duels(
     examples = len(outcomes[names[0]])
     drawn = _drawn(scorers, primary, affordable_rounds(rounds, examples), seed)
     counted = all(is_share_right(primary, values[name], outcomes[name]) for name in names)
-    found = []
+    found: list[tuple[str, str, tuple[int, int] | None, float | None]] = []
     for a, b in combinations(names, 2):
+        p: float | None
         apart = discordant(outcomes[a], outcomes[b]) if counted else None
         if apart:
             p = mcnemar(*apart)
@@ -191,7 +192,7 @@ def front(rows: Sequence[Row], *, greater: bool) -> list[str]:
     better still (Pareto). What is not known of all does not count.
     """  # fmt: skip
     there = [row for row in rows if row.mean is not None]
-    costs = [[row.seconds for row in there], [row.peak_memory for row in there]]
+    costs: list[list[float | None]] = [[row.seconds for row in there], [row.peak_memory for row in there]]
     known = [each for each in costs if None not in each]
     points = np.array([[(-1 if greater else 1) * (row.mean or 0.0) for row in there], *known], float).T
     kept = [
