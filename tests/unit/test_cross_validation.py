@@ -54,7 +54,7 @@ def told(recipe: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     ("words", "said"),
     [(["--folds", "1"], "folds\n  found 1\n  Give a number from 2 up."), (["--repeats", "0"], "repeats"),
      (["--jobs", "none"], "--jobs\n  found 'none'"), (["--rope", "-1"], "rope\n  found -1"),
-     (["--methods", "ful"], "Did you mean 'full'"), (["--folds", "200"], "has no example of 'bad', which 60 rows have")],
+     (["--methods", "ful"], "Did you mean 'full'"), (["--folds", "200"], "no example of 'bad', which 60 rows have")],
 )  # fmt: skip
 def test_bad_input_is_refused_before_anything_is_written(
     told: Any, tmp_path: Path, words: list[str], said: str
