@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from weitiao.composition import Adapters, average, stack
     from weitiao.recipe import Recipe
     from weitiao.run import check, evaluate, inspect, load, resume, train
+    from weitiao.searching.search import search
     from weitiao.workshop.audit import audit
     from weitiao.workshop.augmenting import augment
     from weitiao.workshop.clean import clean
@@ -38,6 +39,7 @@ __all__ = [
     "inspect",
     "load",
     "resume",
+    "search",
     "select",
     "split",
     "stack",
@@ -47,7 +49,7 @@ __all__ = [
 _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the rest is told by run.py
 _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
-_HOME |= {"select": "weitiao.workshop.select"}
+_HOME |= {"select": "weitiao.workshop.select", "search": "weitiao.searching.search"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

@@ -25,6 +25,7 @@ from weitiao.cli import (
     predict,
     runs,
     schema,
+    search,
     select,
     split,
     train,
@@ -59,6 +60,7 @@ app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.command("search")(search.search)
 app.add_typer(runs.app, name="runs")
 app.add_typer(adapters.app, name="adapters")
 app.command("evaluate")(evaluate.evaluate)
