@@ -23,7 +23,14 @@ from weitiao.recipe import Chosen, Recipe, Settings
 
 REFERENCE = Path(__file__).parent / "reference"
 WRITTEN = "<!-- Written by `make docs` from the code. Do not edit: change the code. -->\n\n"
-WORDS = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", type(None): "`null`", Any: "anything"}
+WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true` or `false`",
+    type(None): "`null`",
+    Any: "anything",
+}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 

@@ -1,4 +1,4 @@
-"""Two workers on one search, one of them killed: no point twice, no trial lost, and the killed one's is gone on with."""
+"""Two workers on one search, one of them killed: no point twice, no trial lost, the killed one's is gone on with."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("optuna")
-
 from tests.samples import write_reviews
 from weitiao.errors import Interrupted
 
@@ -29,7 +27,8 @@ def command(recipe_values: Callable[..., dict[str, Any]], tmp_path: Path) -> lis
         search={"space": {"training.learning_rate": {"log": [1e-4, 1e-2], "steps": 6}}, "strategy": "grid"},
     )  # fmt: skip
     (tmp_path / "recipe.json").write_text(json.dumps(values))
-    return [sys.executable, "-m", "weitiao", "search", str(tmp_path / "recipe.json"), "-o", str(tmp_path / "s"), "--json"]
+    recipe, folder = str(tmp_path / "recipe.json"), str(tmp_path / "s")
+    return [sys.executable, "-m", "weitiao", "search", recipe, "--json", "-o", folder]
 
 
 def begun(command: list[str]) -> subprocess.Popen[str]:
@@ -67,13 +66,12 @@ def test_two_workers_of_which_one_is_killed(command: list[str], tmp_path: Path) 
     for run in runs.iterdir():  # each step of each run stands for once in what the model saw
         finished = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
         assert sum(event["event"] == "RunFinished" for event in finished) == 1
-        assert sum(event["event"] == "RunStarted" for event in finished) == (2 if run == killed else 1) or True
     assert json.loads((killed / "run.json").read_text())["status"] == "finished"
 
 
-def test_a_search_that_was_killed_or_interrupted_goes_on_as_if_it_had_not_been(command: list[str], tmp_path: Path) -> None:
-    whole = json.loads(subprocess.run([*command[:-2], str(tmp_path / "whole"), "--json"], capture_output=True, text=True,
-                                      check=True).stdout)  # fmt: skip
+def test_killed_or_interrupted_it_goes_on_as_if_it_had_not_been(command: list[str], tmp_path: Path) -> None:
+    alone = subprocess.run([*command[:-1], str(tmp_path / "whole")], capture_output=True, text=True, check=True)
+    whole = json.loads(alone.stdout)
     runs = tmp_path / "s/runs"
     for how, trial in ((signal.SIGKILL, 1), (signal.SIGINT, 3)):
         process = begun(command)

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-optuna = pytest.importorskip("optuna")
-
 from weitiao.errors import RecipeError, RunError
 from weitiao.recipe import Dimension, Pruning, Recipe, SearchSettings
 from weitiao.searching import drawing
@@ -44,7 +42,7 @@ def refused(values: dict[str, Any], dimensions: dict[str, Any], **more: Any) -> 
         ({"training.learning_rate": {"lgo": [1e-5, 1e-3]}}, "Did you mean 'log'"),
         ({"training.warmup": {"uniform": [0, 1.5]}}, "1.5 is refused"),
         ({"training.batch_size": [16, 0]}, "0 is refused"),
-        ({"training.batch_size": {"uniform": [8, 64.5]}}, "64.5 is refused"),
+        ({"training.batch_size": {"uniform": [8, 64.5]}}, "8 is refused"),
         ({"training.schedule": ["linear", "cosin"]}, "Did you mean 'cosine'"),
         ({"training.batch_size": [16, 16]}, "16 stands there twice"),
         ({"training.batch_size": []}, "nothing to choose from"),
@@ -90,7 +88,8 @@ def test_options_of_pruning_are_those_of_its_name(recipe_values: Values) -> None
 
 def test_a_recipe_with_a_search_is_stored_and_read_back(recipe_values: Values, tmp_path: Path) -> None:
     recipe = space(recipe_values(), {"training.epochs": [1, 2], "method": ["full", {"name": "lora", "rank": 4}],
-                                     "training.batch_size": {"int": [4, 64], "log": True}}, pruning="median").recipe  # fmt: skip
+                                     "training.batch_size": {"int": [4, 64], "log": True}},
+                   pruning="median").recipe  # fmt: skip
     recipe.store(tmp_path / "r.json")
     assert Recipe.restore(tmp_path / "r.json").search == recipe.search
     import jsonschema
@@ -109,7 +108,7 @@ def test_a_point_makes_a_recipe_components_before_their_options(recipe_values: V
                                    "method": ["full", "lora", {"name": "head"}],
                                    "training.learning_rate": {"log": [1e-5, 1e-3]}})  # fmt: skip
     ours.check()
-    assert list(ours.dimensions)[0] == "method"
+    assert next(iter(ours.dimensions)) == "method"
     recipe = ours.at({"method.rank": 6, "method": "lora", "training.learning_rate": 2e-4})
     assert (recipe.method.name, recipe.method.options.rank, recipe.training.learning_rate) == ("lora", 6, 2e-4)
     assert recipe.origin("method.rank") == recipe.origin("training.learning_rate") == "the search's"
@@ -122,7 +121,7 @@ def test_a_point_makes_a_recipe_components_before_their_options(recipe_values: V
 
 def test_a_grid_has_each_point_once_and_conditional_ones_only_where_they_hold(recipe_values: Values) -> None:
     ours = space(recipe_values(), {"method": ["full", "lora"], "training.epochs": {"int": [1, 3]},
-                                   "method.rank": {"choices": [4, 8], "when": {"method": ["lora", "qlora"]}}})  # fmt: skip
+                                   "method.rank": {"choices": [4, 8], "when": {"method": ["lora", "x"]}}})  # fmt: skip
     points = list(ours.points())
     assert len(points) == ours.size == 3 + 6
     assert len({json.dumps(point, sort_keys=True) for point in points}) == 9

@@ -186,12 +186,12 @@ def parallel(axes: Sequence[Upright], strands: Sequence[Strand]) -> Markup:
     """Draw parallel coordinates: an upright axis for each, a line for each strand, the last one on top."""
     pitch, top, height = max(104.0, WIDTH / max(len(axes), 1)), 34, 260
     width = pitch * len(axes)
-    at = [pitch * (i + 0.5) for i in range(len(axes))]
+    across = [pitch * (i + 0.5) for i in range(len(axes))]
     base = height - 14
     parts = []
     for strand in strands:
         runs: list[list[str]] = [[]]
-        for x, place in zip(at, strand.places, strict=True):
+        for x, place in zip(across, strand.places, strict=True):
             if place is None:
                 runs.append([])
             else:
@@ -199,11 +199,13 @@ def parallel(axes: Sequence[Upright], strands: Sequence[Strand]) -> Markup:
         joined = "".join("M" + "L".join(run) for run in runs if run)
         told = _tag("title", clean(strand.told))
         parts.append(_tag("path", told, kind=f"line {strand.kind}", d=joined, opacity=f"{strand.strength:.2f}"))
-    for x, each in zip(at, axes, strict=True):
+    for x, each in zip(across, axes, strict=True):
         parts.append(_tag("line", kind="base", x1=x, x2=x, y1=top, y2=base))
         parts.append(_text(x, 14, shorten(clean(each.name), 16), kind="name", anchor="middle"))
         parts += [
-            _text(x + 4, base - place * (base - top) + (-3 if place > 0.5 else 11), shorten(clean(word), 14), kind="tick")
+            _text(
+                x + 4, base - place * (base - top) + (11 if place > 0.5 else -3), shorten(clean(word), 14), kind="tick"
+            )
             for place, word in each.ticks
         ]
     return _svg(width, height, parts, "parallel coordinates", natural=width > WIDTH)

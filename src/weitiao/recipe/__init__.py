@@ -167,7 +167,7 @@ class Recipe(Settings):
         return self._origins.get(key, "default")
 
     def place(self, key: str) -> str:
-        """Where a dotted key, or the first of those below it, was given, for messages: ``recipe.yaml:7 (search.space)``."""
+        """Where a dotted key, or the first below it, was given, for messages: ``recipe.yaml:7 (search.space)``."""
         origin = next((o for k, o in self._origins.items() if k == key or k.startswith(f"{key}.")), "")
         return f"{origin} ({key})" if origin else key
 
@@ -195,7 +195,12 @@ class Recipe(Settings):
             if isinstance(value, Mapping):
                 return {k: again(v, (*key, k)) for k, v in value.items()}
             names_data = key[-1] in ("train", "validation", "test", "label_names", "source") or "also" in key
-            if isinstance(value, str) and names_data and not Path(value).is_absolute() and (self._base / value).exists():
+            if (
+                isinstance(value, str)
+                and names_data
+                and not Path(value).is_absolute()
+                and (self._base / value).exists()
+            ):
                 return os.path.relpath(self._base / value, base)
             return value
 

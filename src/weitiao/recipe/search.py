@@ -31,7 +31,7 @@ class Dimension(Settings):
     """Of `int` and `uniform`: only every so many from the lower end on."""
     steps: Annotated[Whole, Field(ge=2)] | None = None
     """For a grid: so many values from end to end of what has no others of its own."""
-    when: dict[str, Any] = {}
+    when: dict[str, Any] = {}  # noqa: RUF012 - pydantic gives each its own
     """Only drawn where other keys of the recipe have these values, or one of a list: `{method: lora}`."""
 
     @property
@@ -132,9 +132,7 @@ def _filled(value: Any) -> Any:
 class SearchSettings(Settings):
     """What `weitiao search` looks for better settings among, and how."""
 
-    space: Annotated[
-        dict[str, Annotated[Dimension, BeforeValidator(_dimension)]], BeforeValidator(_filled)
-    ]
+    space: Annotated[dict[str, Annotated[Dimension, BeforeValidator(_dimension)]], BeforeValidator(_filled)]
     """Key of the recipe -> what it may be: `{training.learning_rate: {log: [1e-5, 1e-3]}, method: [full, lora]}`."""
     strategy: Literal["tpe", "random", "grid", "gp", "qmc"] = "tpe"
     """How trials are drawn. `tpe`: near those that did well (Bergstra et al. 2011), after ten at random. `gp`: by a

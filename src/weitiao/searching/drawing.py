@@ -102,28 +102,28 @@ def _journal(path: Path) -> Any:
 
 
 def _lock(path: Path) -> Any:
+    """What keeps two workers from writing at once."""
+    from optuna.storages.journal import JournalFileOpenLock
+
+    return _Lock(path) if find_spec("fcntl") else JournalFileOpenLock(str(path))  # Windows has none
+
+
+class _Lock:
     """A lock that its process lets go of however it ends, so that no other waits for one that was killed."""
-    from optuna.storages.journal import BaseJournalFileLock, JournalFileOpenLock
 
-    try:
+    def __init__(self, path: Path) -> None:
+        self._path, self._held = path, threading.local()
+
+    def acquire(self) -> bool:
         import fcntl
-    except ImportError:  # Windows
-        return JournalFileOpenLock(str(path))
 
-    class Lock(BaseJournalFileLock):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._held = threading.local()
+        self._held.file = self._path.with_suffix(".lock").open("w")
+        fcntl.flock(self._held.file, fcntl.LOCK_EX)
+        _cut_torn_end(self._path)
+        return True
 
-        def acquire(self) -> bool:
-            self._held.file = path.with_suffix(".lock").open("w")
-            fcntl.flock(self._held.file, fcntl.LOCK_EX)
-            _cut_torn_end(path)
-            return True
-
-        def release(self) -> None:
-            self._held.file.close()
-
-    return Lock()
+    def release(self) -> None:
+        self._held.file.close()
 
 
 def _cut_torn_end(path: Path) -> None:

@@ -15,11 +15,15 @@ from weitiao.evaluation.meanings import about
 from weitiao.evaluation.page import page, write
 from weitiao.metrics.words import is_share, spoken, written
 from weitiao.recipe import Dimension
-from weitiao.searching.searched import Searched, Tried, ended, table
+from weitiao.searching.searched import Searched, State, Tried, ended, table
 from weitiao.searching.space import names_of, value_told
 
 KINDS = {"finished": "ours", "pruned": "faint", "same": "other"}  # of dots
 BEST = "picked"
+WORDS: dict[str, State] = {
+    "came to their end": "finished", "stopped early": "pruned", "the same as another": "same", "failed": "failed",
+    "not finished": "unfinished",
+}  # fmt: skip
 
 
 def write_search(searched: Searched, path: Path) -> None:
@@ -45,18 +49,15 @@ def render(searched: Searched) -> str:
         rows=[(row, number, _run(searched[number])) for row in rows for number in [_number(row[0])]],
         header=header,
         history=_history(searched),
-        importance=charts.bars([(names.get(key, key), share, f"{share:.0%}")
-                                for key, share in searched.importance.items()]),  # fmt: skip
+        importance=charts.bars([(names[key], share, f"{share:.0%}") for key, share in searched.importance.items()]),
         parallel=_parallel(searched),
         slices=[(names[key], _slice(searched, key, names[key])) for key in searched.space],
-        counts={word: searched.count(state) for word, state in (  # type: ignore[arg-type]
-            ("came to their end", "finished"), ("stopped early", "pruned"), ("the same as another", "same"),
-            ("failed", "failed"), ("not finished", "unfinished")) if searched.count(state)},  # type: ignore[arg-type]
+        counts={word: count for word, state in WORDS.items() if (count := searched.count(state))},
         steps=f"{searched.steps:,}",
         spared=f"{searched.spared:.0%}",
         time=duration(searched.seconds),
         pruning=searched.pruning["name"],
-    )  # fmt: skip
+    )
 
 
 def _number(cell: str) -> int:

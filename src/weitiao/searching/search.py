@@ -176,8 +176,9 @@ def _check_plan(folder: Path, plan: Mapping[str, Any], recipe: Recipe, settings:
                        fix="Give the recipe as it was, or name another folder: --output.")  # fmt: skip
     there = drawing.without_password(settings.storage) if settings.storage else None
     if plan.get("storage") != there:
-        raise RunError(f"its trials are in {plan.get('storage') or 'its own journal'}, not in {there or 'its journal'}",
-                       where=str(folder), fix="Give the storage as it was, or name another folder: --output.")  # fmt: skip
+        was, now = plan.get("storage") or "its own journal", there or "its own journal"
+        raise RunError(f"its trials are in {was}, not in {now}", where=str(folder),
+                       fix="Give the storage as it was, or name another folder: --output.")  # fmt: skip
 
 
 def _differs(before: Any, now: Any, key: str = "") -> str:
@@ -595,7 +596,11 @@ class _Search:
         keys = [key for key in self.space.dimensions if all(key in each.point for each in ended)]
         others = [key for key in self.space.dimensions if key not in keys]
         if len(ended) < FEWEST or len(keys) < 2:
-            few = f"{len(ended)} trials came to their end" if len(ended) < FEWEST else "only one dimension is in all trials"
+            few = (
+                f"{len(ended)} trials came to their end"
+                if len(ended) < FEWEST
+                else "only one dimension is in all trials"
+            )
             return {}, f"not told: {few}, and that says too little"
         note = ""
         if len(ended) < ROUGH * len(keys):
@@ -611,7 +616,9 @@ class _Search:
 def _spent(known: Sequence[Known]) -> float:
     """Seconds in which trials were worked on so far, those at the same time counted once."""
     spans = sorted(
-        (each.ended - each.notes[COST][3], each.ended) for each in known if each.ended is not None and COST in each.notes
+        (each.ended - each.notes[COST][3], each.ended)
+        for each in known
+        if each.ended is not None and COST in each.notes
     )
     total, end = 0.0, float("-inf")
     for low, high in spans:

@@ -12,7 +12,7 @@ from weitiao.metrics.words import distance, greater_is_better, spoken, written
 from weitiao.searching.space import names_of, told, value_told
 
 State = Literal["finished", "pruned", "failed", "same", "unfinished"]
-STATES = {"finished": "", "pruned": "stopped early", "failed": "failed", "same": "the same as", "unfinished": "not finished"}
+STATES = {"finished": "", "failed": "failed", "unfinished": "not finished"}
 FEWEST = 10  # trials that came to their end, for importance to mean anything
 ROUGH = 5  # times the dimensions: with fewer trials it is a hint
 
