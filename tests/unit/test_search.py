@@ -18,7 +18,7 @@ from tests.samples import write_reviews
 from weitiao.errors import RecipeError, RunError, WeitiaoError
 from weitiao.recipe import Recipe
 from weitiao.searching.page import render
-from weitiao.searching.searched import Searched, Tested, Tried, advice_of, best_of, table, tested_of
+from weitiao.searching.searched import OnTest, Searched, Tried, advice_of, best_of, table, tested_of
 
 Values = Callable[..., dict[str, Any]]
 
@@ -36,7 +36,7 @@ def searched(**changes: Any) -> Searched:
         Tried(3, points[1], "same", 0.91, same_as=1),
         Tried(4, points[3], "failed", problem="its <process> was killed"),
     ]
-    test = Tested(0.88, 0.84, 0.92, 200, [0.88])
+    test = OnTest(0.88, 0.84, 0.92, 200, [0.88])
     values: dict[str, Any] = {
         "task": "text-classification", "model": "m", "score": "accuracy", "strategy": "tpe",
         "pruning": {"name": "halving"}, "seeds": [0], "trials": trials, "best": 1, "validation": 0.91,
@@ -56,11 +56,11 @@ def test_the_winners_score_is_that_on_test_and_what_it_lost_is_said() -> None:
         "Chosen by 91.0% on validation; on test, looked at once, it is 88.0% (interval 84.0 to 92.0%): 3.0 points of "
         "accuracy worse, no more than the choice of test examples explains"
     )
-    far = Tested(0.80, 0.76, 0.84, 200, [0.8])
+    far = OnTest(0.80, 0.76, 0.84, 200, [0.8])
     assert "chosen in part for its luck" in far.verdict("accuracy", 0.91)
-    assert "better, by the luck" in Tested(0.93, 0.9, 0.95, 200, [0.93]).verdict("accuracy", 0.91)
-    assert "nothing was lost" in Tested(0.91, 0.9, 0.95, 200, [0.91]).verdict("accuracy", 0.91)
-    assert "worse" in Tested(0.9, None, None, 200, [0.9]).verdict("log_loss", 0.5)
+    assert "better, by the luck" in OnTest(0.93, 0.9, 0.95, 200, [0.93]).verdict("accuracy", 0.91)
+    assert "nothing was lost" in OnTest(0.91, 0.9, 0.95, 200, [0.91]).verdict("accuracy", 0.91)
+    assert "worse" in OnTest(0.9, None, None, 200, [0.9]).verdict("log_loss", 0.5)
     assert "too good" in " ".join(advice_of("accuracy", found.winner, None, {}))
     assert "But TF-IDF has 90.0% there" in advice_of("accuracy", found.winner, found.test, {"TF-IDF": 0.9})[-1]
 
@@ -96,13 +96,13 @@ def test_several_seeds_have_one_interval_over_the_examples() -> None:
 
 def test_the_page_shows_everything_and_is_whole() -> None:
     page = render(searched(notes=["a <note>"]))
-    for told in ("88.0%", "84.0 – 92.0%", "91.0% on validation", "take this", "its &lt;process&gt; was killed",
+    for told in ("88.0%", "84.0 – 92.0", "91.0% on validation", "take this", "its &lt;process&gt; was killed",
                  "stopped after 1 evaluation", "the same as 1", "A &lt;note&gt;", "fANOVA", "17% of what was planned",
                  "parallel coordinates", "TF-IDF", "runs/1-seed0/report.html"):  # fmt: skip
         assert told in page, told
     assert page.count("<svg") == 1 + 1 + 1 + 3  # history, importance, parallel, a slice a dimension
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
-    assert "not told" in render(searched(importance={}, importance_note="not told: 3 trials"))
+    assert "Not told" in render(searched(importance={}, importance_note="not told: 3 trials"))
     render(searched(test=None, baselines={}))
     render(searched(trials=searched().trials[1:2]))
 

@@ -46,7 +46,7 @@ from weitiao.recipe.amounts import seconds_of
 from weitiao.searching import drawing
 from weitiao.searching.drawing import COST, PROBLEM, SAME_AS, SCORES, SURPLUS, Known
 from weitiao.searching.page import write_search
-from weitiao.searching.searched import FEWEST, ROUGH, Searched, State, Tested, Tried, advice_of, best_of, tested_of
+from weitiao.searching.searched import FEWEST, ROUGH, OnTest, Searched, State, Tried, advice_of, best_of, tested_of
 from weitiao.searching.space import WHY, Point, Space, grid_of, names_of, told
 from weitiao.searching.trying import Attempt, Ended, cost_of, run_folder, trial_recipe
 from weitiao.training.fit import stop_on_signal
@@ -232,8 +232,7 @@ def _checked(space: Space, folder: Path) -> Preparation:
                 raise DataError("there is no validation split to choose by", where="data.validation",
                                 fix="Set data.validation_size, or give a file as data.validation.")  # fmt: skip
             first = first or ready
-            keys = (each.splits.text_keys["validation"] for each in (first, ready))
-            if not np.array_equal(*keys):
+            if not np.array_equal(first.splits.text_keys["validation"], ready.splits.text_keys["validation"]):
                 raise DataError(f"with {told(point)} there are other validation examples", where="search.space",
                                 fix="Name data.validation, the same for all.")  # fmt: skip
     assert first is not None
@@ -559,7 +558,7 @@ class _Search:
         recipe = self.space.at(best.point).changed({key: (value, WHY) for key, value in values.items()})
         return recipe.moved(self.folder)
 
-    def _tested(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tested | None, dict[str, float]]:
+    def _tested(self, best: Tried, tried: Sequence[Tried]) -> tuple[OnTest | None, dict[str, float]]:
         """Measure the winner on the test split, where there is one, once; and the simple baselines beside it."""
         if "test" not in open_examples(self.recipe, self.ready.task)[0]:
             return None, {}

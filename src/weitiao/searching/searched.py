@@ -36,7 +36,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Tested:
+class OnTest:
     """The winner on the test split, which no trial looked at."""
 
     value: float
@@ -79,7 +79,7 @@ class Searched:
     best: int  # number of the trial that won
     validation: float  # its score there: too good, as it was chosen by it
     values: dict[str, Any]  # key of the recipe -> value
-    test: Tested | None
+    test: OnTest | None
     baselines: dict[str, float] = field(default_factory=dict)  # on test, by the primary score
     importance: dict[str, float] = field(default_factory=dict)
     importance_note: str = ""
@@ -146,7 +146,7 @@ def best_of(trials: Sequence[Tried], score: str) -> Tried | None:
     return min(there, key=lambda trial: (sign * (trial.score or 0.0), trial.steps, trial.number), default=None)
 
 
-def tested_of(runs: Sequence[Mapping[str, Any]], score: str, confidence: float, before: int) -> Tested:
+def tested_of(runs: Sequence[Mapping[str, Any]], score: str, confidence: float, before: int) -> OnTest:
     """The mean over seeds of what each run has on test, with an interval over the test examples.
 
     Each of `runs` is what the action `test` left. Where a search went by another than the primary score, the interval
@@ -162,10 +162,10 @@ def tested_of(runs: Sequence[Mapping[str, Any]], score: str, confidence: float, 
             means = np.array([each["samples"] for each in drawn], float).mean(axis=0)  # None becomes nan
             tail = (1 - confidence) / 2
             low, high = (float(end) for end in np.nanquantile(means, [tail, 1 - tail])) if len(means) else (None, None)
-    return Tested(float(np.mean(values)), low, high, runs[0]["scores"]["examples"], values, before)
+    return OnTest(float(np.mean(values)), low, high, runs[0]["scores"]["examples"], values, before)
 
 
-def advice_of(searched_score: str, best: Tried, tested: Tested | None, baselines: Mapping[str, float]) -> list[str]:
+def advice_of(searched_score: str, best: Tried, tested: OnTest | None, baselines: Mapping[str, float]) -> list[str]:
     """What to take, what it is worth, and whether a simple baseline does as well."""
     assert best.score is not None
     said = [f"Take {told(best.point)}."]

@@ -258,7 +258,7 @@ def _between(low: float, high: float, share: float, logarithmic: bool) -> float:
 def _same(value: Any, wanted: Any) -> bool:
     """Whether a value is what `when` wants; a component may be named alone."""
     if isinstance(value, Mapping) and isinstance(wanted, str):
-        return _name(value) == wanted
+        return bool(_name(value) == wanted)
     return bool(value == wanted)
 
 

@@ -162,7 +162,7 @@ def run_folder(folder: Path, number: int, seed: int) -> Path:
 def trial_recipe(space: Space, point: Point, seed: int, folder: Path) -> Recipe:
     """The recipe of a run: the point's, without anything that looks at the test split."""
     shared = space.recipe
-    values = {
+    values: dict[str, Any] = {
         "training.seed": seed, "data.seed": shared.data_seed, "search": None,
         "evaluation.test": False, "evaluation.baselines": False, "evaluation.bootstrap": 0, "evaluation.also": {},
         "output": os.path.relpath(folder, shared.base),
