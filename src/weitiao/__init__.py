@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from weitiao.leaderboard import compare_runs
     from weitiao.recipe import Recipe
     from weitiao.run import check, evaluate, inspect, load, resume, train
+    from weitiao.searching.search import search
     from weitiao.workshop.audit import audit
     from weitiao.workshop.augmenting import augment
     from weitiao.workshop.clean import clean
@@ -42,6 +43,7 @@ __all__ = [
     "inspect",
     "load",
     "resume",
+    "search",
     "select",
     "split",
     "stack",
@@ -52,7 +54,7 @@ _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the res
 _HOME |= {"compare_runs": "weitiao.leaderboard", "cross_validate": "weitiao.cross_validation"}
 _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
-_HOME |= {"select": "weitiao.workshop.select"}
+_HOME |= {"select": "weitiao.workshop.select", "search": "weitiao.searching.search"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

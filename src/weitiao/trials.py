@@ -21,17 +21,18 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from weitiao.artifacts.artifact import write_json
-from weitiao.artifacts.run_folder import find_run
+from weitiao.artifacts.run_folder import find_run, output_folder
 from weitiao.errors import Interrupted, RunError, WeitiaoError
 from weitiao.recipe import Recipe
 
 BASELINES = "baselines.json"  # what the action of that name leaves
+TESTED = "test.json"  # in the run's folder: what the action `test` leaves
 LOOKS = 0.05  # seconds between two looks at the child
 START = (  # the child has this very package, and not what lies about in the current folder
     "import sys; here = sys.argv.pop(1); here in sys.path or sys.path.insert(0, here); "
     "from weitiao.trials import main; sys.exit(main(*sys.argv[1:]))"
 )
-Action = Literal["train", "resume", "baselines"]
+Action = Literal["train", "resume", "baselines", "test"]
 Say = Callable[[str], None]
 T = TypeVar("T")
 
@@ -82,7 +83,8 @@ def carry_out(
     enough: Callable[[], bool] | None = None,
     threads: int | None = None,
 ) -> str:
-    """Do it in a child process: train a stored recipe, go on with a run, or measure baselines beside a run.
+    """Do it in a child process: train a stored recipe, go on with a run, measure baselines beside a run, or measure
+    the run of a stored recipe on the test split that was held back from it.
 
     `enough` is asked again and again; once it says so the child saves a checkpoint and stops, and the run can be
     resumed. `threads` is how many the child computes with; as many as it likes when absent. May be called from several
@@ -192,6 +194,8 @@ def _do(action: str, path: Path, *, show: bool) -> None:
             run.train(Recipe.restore(path), trackers=trackers)
         elif action == "resume":
             run.resume(path, trackers=trackers)
+        elif action == "test":
+            _measure_test(path)
         else:
             _measure_baselines(path)
     finally:
@@ -211,3 +215,17 @@ def _measure_baselines(run_folder: Path) -> None:
     drawn = {name: each.to_dict() for name, each in measured.drawn.items() if name}
     told = {**measured.to_dict(), "drawn": drawn}
     write_json(run_folder.parent.parent / BASELINES, told)
+
+
+def _measure_test(stored: Path) -> None:
+    """Measure a finished run on the test split of a recipe that is the run's but for how it is measured."""
+    from weitiao import models, run
+    from weitiao.preparation import prepare
+    from weitiao.results import on_test
+
+    recipe = Recipe.restore(stored)
+    folder = output_folder(recipe.base, str(recipe.output))
+    with models.quiet():
+        measured = on_test(run.load(folder).inference, prepare(recipe))
+    drawn = {name: each.to_dict() for name, each in measured.drawn.items()}
+    write_json(folder / TESTED, {**measured.to_dict(), "drawn": drawn})

@@ -8,7 +8,7 @@ import pytest
 import weitiao
 
 PUBLIC = ["Adapters", "Recipe", "__version__", "audit", "augment", "average", "check", "clean", "compare",
-          "compare_runs", "cross_validate", "evaluate", "inspect", "load", "resume", "select", "split",
+          "compare_runs", "cross_validate", "evaluate", "inspect", "load", "resume", "search", "select", "split",
           "stack", "train"]  # fmt: skip
 
 

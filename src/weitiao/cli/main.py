@@ -26,6 +26,7 @@ from weitiao.cli import (
     predict,
     runs,
     schema,
+    search,
     select,
     split,
     train,
@@ -61,6 +62,7 @@ app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("cv")(cv.cv)
+app.command("search")(search.search)
 app.add_typer(runs.app, name="runs")
 app.add_typer(adapters.app, name="adapters")
 app.command("evaluate")(evaluate.evaluate)

@@ -56,6 +56,16 @@ class Splits(Mapping[SplitName, "Dataset"]):
         """Stands for the content, the columns and the cut."""
         return digest(*(f"{name} {fingerprint(dataset)}" for name, dataset in self.datasets.items()))
 
+    def without_test(self) -> Splits:
+        """Return the others alone: train and validation are what they are beside the test split."""
+        kept: list[SplitName] = [name for name in self.datasets if name != "test"]
+        return replace(
+            self, datasets={name: self.datasets[name] for name in kept},
+            origin={name: self.origin[name] for name in kept},
+            text_keys={name: self.text_keys[name] for name in kept},
+            parts={name: part.without_test() for name, part in self.parts.items()},
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class _Part:

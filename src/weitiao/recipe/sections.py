@@ -270,6 +270,9 @@ class EvaluationSettings(Settings):
     """Level of the confidence intervals and of the verdict against the baselines."""
     baselines: bool = True
     """Fit the task's simple baselines on the same split and compare."""
+    test: bool = True
+    """Measure on the test split. `false`: it is cut off as ever, and held back: nothing looks at it, as in the trials
+    of `weitiao search`."""
 
     @property
     def most(self) -> int | None:
