@@ -145,6 +145,42 @@ def test_two_methods_in_two_folds_at_once(recipe: Values, tmp_path: Path) -> Non
         weitiao.cross_validate(recipe(), 3, methods=["full"], output=folder)
 
 
+@pytest.mark.parametrize(
+    ("search", "methods", "said"),
+    [(None, None, "nothing to search in each fold"),
+     ({"space": {"training.learning_rate": [1e-3, 3e-3]}}, ["full"], "the search chooses in each fold")],
+)  # fmt: skip
+def test_what_cannot_be_nested(recipe: Values, tmp_path: Path, search: Any, methods: Any, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        weitiao.cross_validate(recipe(search=search), 2, methods=methods, nested=True, output=tmp_path / "cv")
+    assert not (tmp_path / "cv").exists()
+
+
+@pytest.mark.slow
+def test_a_search_inside_each_fold(recipe: Values, tmp_path: Path) -> None:
+    """It chooses on what is trained on alone, is looked at once on the fold, and is gone on with."""
+    search = {"space": {"training.learning_rate": [1e-5, 3e-3]}, "strategy": "grid"}
+    given, folder = recipe(search=search), tmp_path / "cv"
+    found = weitiao.cross_validate(given, 2, nested=True, output=folder)
+    assert len(found.best.scores) == 2
+    assert set(found.chosen) == {"fold 1", "fold 2"}
+    assert all(set(each) == {"training.learning_rate"} for each in found.chosen.values())
+    for fold, each in zip(found.folds, found.best.attempts, strict=True):
+        stored = json.loads((folder / each.folder / "search.json").read_text(encoding="utf-8"))
+        assert (stored["test"]["value"], stored["test"]["examples"]) == (each.score, fold.test)
+        for run in (folder / each.folder / "runs").iterdir():
+            assert "test" not in json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    assert {each.name for each in found.compared.baselines} == {"TF-IDF + logistic regression", "majority class"}
+    page = (folder / "cv.html").read_text(encoding="utf-8")
+    assert "chosen by the search" in page
+    assert "searches/repeat0-fold1/search.html" in page
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("searches/*/runs/*/run.json")}
+    assert weitiao.cross_validate(given, 2, nested=True, output=folder).mean == found.mean
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("searches/*/runs/*/run.json")} == before
+    with pytest.raises(RunError, match="holds a nested cross-validation"):
+        weitiao.cross_validate(given, 2, output=folder)
+
+
 def test_a_run_that_dies_is_told_and_the_others_count(
     recipe: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

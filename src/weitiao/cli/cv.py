@@ -38,6 +38,9 @@ def cv(
     skip_unfit: Annotated[
         bool, typer.Option("--skip-unfit", help="Leave methods out that do not fit the model or the task.")
     ] = False,
+    nested: Annotated[
+        bool, typer.Option("--nested", help="Carry out the recipe's section `search` inside each fold.")
+    ] = False,
     set_: options.Set = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -58,7 +61,8 @@ def cv(
     wanted = options.parsed_list(methods, "--methods", "full,head,lora") if methods else None
     found = cross_validation.cross_validate(
         Recipe.read(recipe, set_ or ()), folds, repeats, methods=wanted, rope=rope, keep_test=keep_test,
-        jobs=_jobs(jobs), output=output, skip_unfit=skip_unfit, show=not quiet,
+        jobs=_jobs(jobs), output=output, skip_unfit=skip_unfit, nested=nested,
+        show=not quiet,
     )  # fmt: skip
     if json_:
         show.as_json(found.to_dict())

@@ -320,7 +320,7 @@ class Dot:
     chosen: bool = False
 
 
-def scatter(dots: Sequence[Dot], front: Sequence[Point], *, x_label: str, x_form: Form, y_form: Form) -> Markup:
+def by_cost(dots: Sequence[Dot], front: Sequence[Point], *, x_label: str, x_form: Form, y_form: Form) -> Markup:
     """Draw dots with their names, and the `front` of those that no other is better than in both, as a line."""
     height = 240
     x = axis(min(d.x for d in dots), max(d.x for d in dots), 52, WIDTH - 20, margin=0.12)

@@ -44,6 +44,7 @@ def shown(compared: Compared) -> dict[str, Any]:
         "pairs": [_cells(row, there, compared) for row in there],
         "verdicts": [f"{pair.first}: {pair.verdict}" for pair in compared.pairs],
         "one_seed": len(compared.seeds) == 1,
+        "report": "report.html",
     }
 
 

@@ -48,6 +48,7 @@ class CrossValidated:
     rope: float  # difference that is practically none
     intervals: dict[str, tuple[float, float] | None]  # of each method's mean
     chances: list[Chances] = field(default_factory=list)
+    chosen: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a nested search: what it chose, by fold
 
     @property
     def best(self) -> Row:
@@ -79,6 +80,7 @@ class CrossValidated:
             **self.compared.to_dict(), "mean": self.mean, "sd": self.sd, "interval": self.interval, "of": self.of,
             "repeats": self.repeats, "folds": [asdict(fold) for fold in self.folds], "rope": self.rope,
             "intervals": self.intervals, "chances": [each.to_dict() for each in self.chances],
+            "chosen": self.chosen,
         }  # fmt: skip
 
 
@@ -89,6 +91,11 @@ def alone(row: Row, score: str, interval: tuple[float, float] | None, confidence
     low, high = (written(score, end) for end in (min(row.scores), max(row.scores)))
     return [f"{row.name} has {written(score, row.mean)} {spoken(score)} on examples it was not trained on{told}.",
             f"On single folds it has {low} to {high}."]  # fmt: skip
+
+
+def shortly(value: Any) -> str:
+    """Return a setting's value in few characters."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def ends(score: str, interval: tuple[float, float] | None) -> str:
@@ -105,7 +112,7 @@ def render(found: CrossValidated) -> str:
     """Return the page as HTML."""
     compared = found.compared
     there = [row for row in compared.rows if row.mean is not None]
-    values = shown(compared)
+    values = shown(compared) | {"report": "search.html" if found.chosen else "report.html"}
     for row, cells in zip(compared.rows, values["rows"], strict=True):
         if found.intervals.get(row.name):
             cells["seeds"] = ends(compared.score, found.intervals[row.name])
@@ -122,5 +129,6 @@ def _per_fold(found: CrossValidated, rows: Sequence[Row]) -> list[dict[str, Any]
             (written(found.compared.score, each.score), each.folder) if each and each.score is not None else ("–", "")
             for each in attempts
         ]
-        told.append({"name": fold.name, "fold": fold, "scores": scores})
+        chosen = ", ".join(f"{key} {shortly(value)}" for key, value in found.chosen.get(fold.name, {}).items())
+        told.append({"name": fold.name, "fold": fold, "scores": scores, "chosen": chosen})
     return told

@@ -49,7 +49,7 @@ def _cost(board: Leaderboard) -> Markup | None:
     sign = 1 if compared.greater_is_better else -1
     on_front = [(dot.x, dot.y) for dot in dots if not any(_beats(other, dot, sign) for other in dots)]
     form = (lambda value: f"{round(100 * value, 2):g}%") if is_share(compared.score) else charts.number
-    return charts.scatter(dots, on_front, x_label="time of training", x_form=duration, y_form=form)
+    return charts.by_cost(dots, on_front, x_label="time of training", x_form=duration, y_form=form)
 
 
 def _beats(other: charts.Dot, dot: charts.Dot, sign: int) -> bool:
