@@ -116,6 +116,8 @@ def render(found: CrossValidated) -> str:
     for row, cells in zip(compared.rows, values["rows"], strict=True):
         if found.intervals.get(row.name):
             cells["seeds"] = ends(compared.score, found.intervals[row.name])
+        if len(compared.rows) == 1:  # there is nothing to choose from
+            cells["pills"], cells["against"] = [], ""
     names = [row.name for row in there]
     return page("cv.html.j2", **values, found=found, methods=names, per_fold=_per_fold(found, there),
                 rope=distance(compared.score, found.rope))  # fmt: skip
