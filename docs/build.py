@@ -23,7 +23,14 @@ from weitiao.recipe import Chosen, Recipe, Settings
 
 REFERENCE = Path(__file__).parent / "reference"
 WRITTEN = "<!-- Written by `make docs` from the code. Do not edit: change the code. -->\n\n"
-WORDS = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", type(None): "`null`"}
+WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true` or `false`",
+    type(None): "`null`",
+    Any: "anything",
+}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
@@ -52,7 +59,9 @@ def recipe() -> str:
 def sections(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[Settings]]]:
     """Dotted name and class of each section, those inside of others behind them."""
     for name, field in model.model_fields.items():
-        for section in (field.annotation, *typing.get_args(field.annotation)):  # one that may be absent is a union
+        inner = [typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each
+                 for each in (field.annotation, *typing.get_args(field.annotation))]  # fmt: skip
+        for section in inner:  # one that may be absent is a union, many of them by name are a map
             if isinstance(section, type) and issubclass(section, Settings):
                 yield f"{above}{name}", section
                 yield from sections(section, f"{above}{name}.")

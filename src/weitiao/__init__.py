@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weitiao.comparison import compare
     from weitiao.composition import Adapters, average, stack
+    from weitiao.cross_validation import cross_validate
+    from weitiao.leaderboard import compare_runs
     from weitiao.recipe import Recipe
     from weitiao.run import check, evaluate, inspect, load, resume, train
+    from weitiao.searching.search import search
     from weitiao.workshop.audit import audit
     from weitiao.workshop.augmenting import augment
     from weitiao.workshop.clean import clean
@@ -34,10 +37,13 @@ __all__ = [
     "check",
     "clean",
     "compare",
+    "compare_runs",
+    "cross_validate",
     "evaluate",
     "inspect",
     "load",
     "resume",
+    "search",
     "select",
     "split",
     "stack",
@@ -45,9 +51,10 @@ __all__ = [
 ]
 
 _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the rest is told by run.py
+_HOME |= {"compare_runs": "weitiao.leaderboard", "cross_validate": "weitiao.cross_validation"}
 _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
-_HOME |= {"select": "weitiao.workshop.select"}
+_HOME |= {"select": "weitiao.workshop.select", "search": "weitiao.searching.search"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

@@ -193,20 +193,12 @@ def evaluate(
     loaded = load(run, device=device, precision=precision)
     artifact = loaded.artifact
     recipe = artifact.recipe
-    names = recipe.data.label_names and str(recipe.base / recipe.data.label_names)
-    settings = recipe.data.model_copy(update={"label_names": names})
     with models.quiet():
-        settings = measured_on(settings, source, columns or {}, artifact.task, base=Path())
-        splits = data.open_splits(
-            settings, artifact.columns, base=Path(), seed=recipe.data_seed, layout=artifact.task.layout
-        )
-        refuse_errors(data.check_examples(splits, artifact.columns))
-        split = splits["test" if "test" in splits else "train"]  # a folder may hold several: never its train, then
-        on = Labelled(Path(source).name, split, encode_split(split, artifact.task, artifact.reader))
-        trained = _trained_on(artifact)
+        on, texts = labelled_on(artifact, source, columns or {})
+        trained = trained_on(artifact)
         rivals = Rivals(_labelled(trained, artifact), partial(_untouched, loaded)) if trained else None
         measured = assess(loaded.inference, on, recipe.evaluation, recipe.data_seed, rivals, record)
-    measured.notes.extend(_notes(splits, trained))
+    measured.notes.extend(_notes(texts, trained))
     if report is None:
         return Evaluation(measured, loaded.precision_told)
     record(Writing(what="report"))
@@ -214,7 +206,22 @@ def evaluate(
     return Evaluation(measured, loaded.precision_told, Path(report))
 
 
-def _trained_on(artifact: Artifact) -> data.Splits | None:
+def labelled_on(artifact: Artifact, source: str, columns: Mapping[str, str | list[str]]) -> tuple[Labelled, np.ndarray]:
+    """Open a labelled file as an artifact's task reads it; also a number that stands for the text of each row."""
+    recipe = artifact.recipe
+    names = recipe.data.label_names and str(recipe.base / recipe.data.label_names)
+    settings = recipe.data.model_copy(update={"label_names": names})
+    settings = measured_on(settings, source, columns, artifact.task, base=Path())
+    splits = data.open_splits(
+        settings, artifact.columns, base=Path(), seed=recipe.data_seed, layout=artifact.task.layout
+    )
+    refuse_errors(data.check_examples(splits, artifact.columns))
+    name: SplitName = "test" if "test" in splits else "train"  # a folder may hold several: never its train, then
+    on = Labelled(Path(source).name, splits[name], encode_split(splits[name], artifact.task, artifact.reader))
+    return on, splits.text_keys[name]
+
+
+def trained_on(artifact: Artifact) -> data.Splits | None:
     """The splits of the run; None where they are not at hand any more, or not what they were."""
     recipe = artifact.recipe
     try:
@@ -239,11 +246,15 @@ def _untouched(loaded: Predictor) -> Inference:
     return untouched(models.open_pretrained(recipe.model, base=recipe.base), loaded.inference, recipe.training.seed)
 
 
-def _notes(measured: data.Splits, trained: data.Splits | None) -> list[str]:
+def _notes(texts: np.ndarray, trained: data.Splits | None) -> list[str]:
     """What a reader of the scores must know: no baselines, or texts that the model has learned from."""
     if trained is None:
         return ["the data of the run is not at hand, or not what it was: no baselines beside the scores"]
-    name: SplitName = "test" if "test" in measured else "train"
-    seen = int(np.isin(measured.text_keys[name], trained.text_keys["train"]).sum())
-    many = f"{seen:,} of {len(measured.text_keys[name]):,} texts"
+    return seen_before(texts, trained)
+
+
+def seen_before(texts: np.ndarray, trained: data.Splits) -> list[str]:
+    """Say how many of the texts, by their numbers, a model has learned from; nothing where there are none."""
+    seen = int(np.isin(texts, trained.text_keys["train"]).sum())
+    many = f"{seen:,} of {len(texts):,} texts"
     return [f"{many} stand in the run's training data as well: the scores are too good"] if seen else []

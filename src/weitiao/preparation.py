@@ -86,6 +86,8 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     device, device_why = models.resolve_device(recipe.training.device)
     precision, precision_why = models.resolve_precision(recipe.training.precision, device)
     splits, findings = open_examples(recipe, task, without)
+    if not recipe.evaluation.test:
+        splits = splits.without_test()
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     check_family(pretrained, task, method, recipe)
@@ -137,6 +139,9 @@ def open_examples(recipe: Recipe, task: Task, without: Collection[str] = ()) -> 
     """Open the recipe's data, or that of each of the tasks that are learned together; return what is wrong with it."""
     if not task.parts:
         return _checked(recipe.data, task, recipe, without)
+    if recipe.data.fold is not None:
+        raise RecipeError("several tasks have their data each by itself, which is not cut into folds together",
+                          where="data.fold", fix="Cross-validate each task by itself.")  # fmt: skip
     opened = {name: _checked(part.data, part.task, recipe, without) for name, part in task.parts.items()}
     findings = [
         replace(finding, where=f"{name}: {finding.where}") for name, (_, found) in opened.items() for finding in found
@@ -176,7 +181,7 @@ def measured_on(
     there = data.open_table(source, base=base, layout=task.layout, named={**settings.columns, **columns}).columns
     known = {role: name for role, name in settings.columns.items() if set(data.listed(name)) <= set(there)}
     update = {"train": source, "validation": None, "test": None, "validation_size": 0.0, "test_size": 0.0,
-              "group": None, "max_examples": None, "columns": {**known, **columns}}  # fmt: skip
+              "group": None, "fold": None, "max_examples": None, "columns": {**known, **columns}}  # fmt: skip
     return settings.model_copy(update=update)
 
 

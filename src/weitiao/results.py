@@ -80,6 +80,12 @@ def beside_baselines(inference: Inference, ready: Preparation) -> Measured:
     return assess(inference, ready.labelled(last), settings, ready.recipe.data_seed, rivals)
 
 
+def on_test(inference: Inference, ready: Preparation) -> Measured:
+    """Measure a model on the test split as the recipe's `evaluation` says."""
+    settings, seed = ready.recipe.evaluation, ready.recipe.data_seed
+    return assess(inference, ready.labelled("test"), settings, seed, _rivals(inference, ready))
+
+
 def _rivals(inference: Inference, ready: Preparation) -> Rivals:
     """The splits that baselines are fitted on, and the untouched model, loaded when it is first asked for."""
     fit_on: dict[SplitName, Labelled] = {name: ready.labelled(name) for name in ready.features if name != "test"}

@@ -14,24 +14,27 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from weitiao.artifacts.artifact import write_json
-from weitiao.artifacts.run_folder import find_run
+from weitiao.artifacts.run_folder import find_run, output_folder
 from weitiao.errors import Interrupted, RunError, WeitiaoError
 from weitiao.recipe import Recipe
 
 BASELINES = "baselines.json"  # what the action of that name leaves
+TESTED = "test.json"  # in the run's folder: what the action `test` leaves
 LOOKS = 0.05  # seconds between two looks at the child
 START = (  # the child has this very package, and not what lies about in the current folder
     "import sys; here = sys.argv.pop(1); here in sys.path or sys.path.insert(0, here); "
     "from weitiao.trials import main; sys.exit(main(*sys.argv[1:]))"
 )
-Action = Literal["train", "resume", "baselines"]
+Action = Literal["train", "resume", "baselines", "test"]
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def carry_out(
     enough: Callable[[], bool] | None = None,
     threads: int | None = None,
 ) -> str:
-    """Do it in a child process: train a stored recipe, go on with a run, or measure baselines beside a run.
+    """Do it in a child process: train a stored recipe, go on with a run, measure baselines beside a run, or measure
+    the run of a stored recipe on the test split that was held back from it.
 
     `enough` is asked again and again; once it says so the child saves a checkpoint and stops, and the run can be
     resumed. `threads` is how many the child computes with; as many as it likes when absent. May be called from several
@@ -112,6 +116,33 @@ def carry_out(
     if child.returncode == Interrupted.exit_code or (stop.is_set() and child.returncode):
         raise Interrupted("stopped")
     return _problem(child.returncode, told)
+
+
+def at_once(do: Callable[[T], None], work: Iterable[T], jobs: int, stop: threading.Event) -> None:
+    """Do all the work, so many pieces at once, each in a thread; `do` carries out a trial there.
+
+    Where one raises, `stop` is set, so that what is under way is stopped; it is raised once all have ended.
+    """
+
+    def one(each: T) -> None:
+        if stop.is_set():
+            raise Interrupted("stopped")
+        do(each)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(one, each) for each in work]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _problem(code: int, told: str) -> str:
@@ -163,6 +194,8 @@ def _do(action: str, path: Path, *, show: bool) -> None:
             run.train(Recipe.restore(path), trackers=trackers)
         elif action == "resume":
             run.resume(path, trackers=trackers)
+        elif action == "test":
+            _measure_test(path)
         else:
             _measure_baselines(path)
     finally:
@@ -182,3 +215,17 @@ def _measure_baselines(run_folder: Path) -> None:
     drawn = {name: each.to_dict() for name, each in measured.drawn.items() if name}
     told = {**measured.to_dict(), "drawn": drawn}
     write_json(run_folder.parent.parent / BASELINES, told)
+
+
+def _measure_test(stored: Path) -> None:
+    """Measure a finished run on the test split of a recipe that is the run's but for how it is measured."""
+    from weitiao import models, run
+    from weitiao.preparation import prepare
+    from weitiao.results import on_test
+
+    recipe = Recipe.restore(stored)
+    folder = output_folder(recipe.base, str(recipe.output))
+    with models.quiet():
+        measured = on_test(run.load(folder).inference, prepare(recipe))
+    drawn = {name: each.to_dict() for name, each in measured.drawn.items()}
+    write_json(folder / TESTED, {**measured.to_dict(), "drawn": drawn})

@@ -19,12 +19,14 @@ from weitiao.cli import (
     check,
     clean,
     compare,
+    cv,
     evaluate,
     init,
     inspect,
     predict,
     runs,
     schema,
+    search,
     select,
     split,
     train,
@@ -59,6 +61,8 @@ app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.command("cv")(cv.cv)
+app.command("search")(search.search)
 app.add_typer(runs.app, name="runs")
 app.add_typer(adapters.app, name="adapters")
 app.command("evaluate")(evaluate.evaluate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from weitiao.cli import options
 
 if TYPE_CHECKING:
     from weitiao.run import Run
+    from weitiao.standings import Standing
 
 FACTS = ("id", "status", "started", "task", "model", "method", "seconds", "folder", "error")
 SHOWN = 5  # scores of each evaluation; all are in events.jsonl
@@ -21,24 +22,43 @@ Folder = Annotated[Path, typer.Option("--folder", help="Where the runs are.")]
 
 
 @app.callback(invoke_without_command=True)
-def runs(context: typer.Context, folder: Folder = Path("runs"), json_: options.Json = False) -> None:
-    """List the runs with their scores.
+def runs(
+    context: typer.Context,
+    folder: Folder = Path("runs"),
+    by: Annotated[
+        Literal["score", "time", "memory"] | None,
+        typer.Option("--by", help="Runs of the same data and score together, in this order; else the newest first."),
+    ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Only the best by score, and what is not distinguishable from it.")
+    ] = False,
+    task: Annotated[str | None, typer.Option("--task", help="Only runs of this task.")] = None,
+    json_: options.Json = False,
+) -> None:
+    """List the runs with their scores; a leaderboard with --by.
 
     \b
     Example:
       weitiao runs
+      weitiao runs --by score --task text-classification
+      weitiao runs --best
       weitiao runs show 20261103
     """
     if context.invoked_subcommand is not None:
         return
+    from weitiao import registry
     from weitiao.cli import show
     from weitiao.run import list_runs
 
-    known = list_runs(folder)
-    if json_:
+    if task is not None:
+        registry.get("task", task)
+    known = [run for run in list_runs(folder) if task in (None, run.task)]
+    if by or best:
+        _leaderboard(known, by or "score", best, json_)
+    elif json_:
         show.as_json([to_dict(run) for run in known])
     elif not known:
-        typer.echo(f"no runs in {folder}; `weitiao train RECIPE` makes one", err=True)
+        typer.echo(f"no runs{f' of {task}' if task else ''} in {folder}; `weitiao train RECIPE` makes one", err=True)
     else:
         header = ("id", "status", "task", "model", "method", "score", "time")
         show.table([row(run) for run in known], header)
@@ -89,6 +109,37 @@ def row(run: Run) -> tuple[Any, ...]:
     score = f"{run.primary} {units.score(run.score, run.low, run.high)}" if run.score is not None else "-"
     seconds = units.duration(run.seconds) if run.seconds is not None else "-"
     return (run.id, run.status, run.task, run.model, run.method, score, seconds)
+
+
+def _leaderboard(known: list[Run], by: Literal["score", "time", "memory"], best: bool, json_: bool) -> None:
+    from weitiao.cli import show
+    from weitiao.standings import standings
+
+    groups = standings(known, by)
+    if best:
+        groups = [[each for each in group if each.best or each.finding == "no difference"] for group in groups]
+    if json_:
+        told = ({**to_dict(each.run), "data": each.data, "best": each.best, "finding": each.finding,
+                 "verdict": each.verdict} for group in groups for each in group)  # fmt: skip
+        show.as_json(list(told))
+        return
+    if not groups:
+        typer.echo("no finished run with a score", err=True)
+    for number, group in enumerate(groups):
+        one = group[0].run
+        typer.echo(f"{chr(10) if number else ''}{one.task}, {one.primary}, data {group[0].data}: {len(group)} run"
+                   f"{'s' if len(group) > 1 else ''}")  # fmt: skip
+        show.table(map(_standing, group), ("id", "model", "method", "score", "time", "memory", "against the best"))
+
+
+def _standing(each: Standing) -> tuple[Any, ...]:
+    from weitiao.trackers import units
+
+    run = each.run
+    seconds = units.duration(run.seconds) if run.seconds is not None else "-"
+    memory = units.size(run.peak_memory) if run.peak_memory is not None else "-"
+    told = "the best" if each.best else each.verdict if each.finding == "not tested" else each.finding
+    return (run.id, run.model, run.method, units.score(run.score, run.low, run.high), seconds, memory, told)
 
 
 def to_dict(run: Run) -> dict[str, Any]:

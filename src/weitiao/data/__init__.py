@@ -8,7 +8,7 @@ from weitiao.data.columns import ChosenColumns, choose_columns, listed
 from weitiao.data.features import column_array, encode_split, truncated
 from weitiao.data.formats.detect import format_of
 from weitiao.data.joined import join
-from weitiao.data.keys import text_keys
+from weitiao.data.keys import occurrences, text_keys
 from weitiao.data.labels import label_codes, label_counts, lines_where, places, rename, rows_labelled
 from weitiao.data.resampling import times_by_label
 from weitiao.data.splits import Splits, fingerprint, open_splits
@@ -33,6 +33,7 @@ __all__ = [
     "lines_where",
     "listed",
     "micro_batches",
+    "occurrences",
     "open_splits",
     "open_table",
     "places",

@@ -36,6 +36,22 @@ def cut(
     return placed
 
 
+def folds(units: np.ndarray, strata: np.ndarray, keys: np.ndarray, *, of: int, seed: int) -> np.ndarray:
+    """Return the fold of each row, int64 of shape (n,): 0 to ``of - 1``, as even as whole units allow.
+
+    Each is cut from what the ones before it leave, as `cut` cuts a test split: strata in like shares, whichever order
+    the rows are in. A fold may be empty where there are fewer units than folds.
+    """
+    found = np.full(len(units), of - 1, np.int64)
+    left = np.arange(len(units))
+    for number in range(of - 1):
+        own = np.unique(units[left], return_inverse=True)[1]
+        placed = cut(own, strata[left], keys[left], validation=0.0, test=1 / (of - number), seed=seed)
+        found[left[placed == TEST]] = number
+        left = left[placed != TEST]
+    return found
+
+
 def _goals(strata: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
     """Return how many rows of each stratum each part should get, shape (3, strata)."""
     counts = np.bincount(strata)

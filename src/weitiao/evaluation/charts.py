@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 WIDTH = 460  # units; the page scales a chart to its column, so that 11 units of text stay readable on a phone
 NAMED = 30  # up to so many labels a heat-map writes their names
+SIDE_BY_SIDE = 12  # up to so many dots their names are written beside them
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Point = tuple[float, float]
@@ -52,6 +53,34 @@ class Spread:
     ends: Sequence[float] = ()
     chosen: bool = False
     reference: bool = False  # one value of something else, such as a baseline
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One dot of a scatter chart; `kind` is its CSS class."""
+
+    x: float
+    y: float
+    told: str
+    kind: str = "ours"
+
+
+@dataclass(frozen=True)
+class Upright:
+    """One axis of parallel coordinates: its name, and (where, what) of its ticks, where 0 is its foot and 1 its top."""
+
+    name: str
+    ticks: Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True)
+class Strand:
+    """One line through parallel coordinates: where it meets each axis, None where it passes by."""
+
+    places: Sequence[float | None]
+    told: str
+    kind: str = "ours"
+    strength: float = 1.0  # 0 to 1
 
 
 @dataclass(frozen=True)
@@ -128,6 +157,59 @@ def line_chart(
     if mark:
         parts.append(_mark(*mark, x, y))
     return _svg(WIDTH, height, parts, ", ".join(line.name for line in lines) + " by " + x_label)
+
+
+def scatter(
+    spots: Sequence[Spot], *, x_label: str, y_form: Form = number, x_ticks: Sequence[tuple[float, str]] = (),
+    line: Sequence[Point] = (),
+) -> Markup:  # fmt: skip
+    """Draw a dot for each spot over common axes; `x_ticks` are (place, word) where numbers would say less, `line` is
+    drawn behind the dots.
+    """  # fmt: skip
+    height = 220
+    xs, ys = [spot.x for spot in spots], [spot.y for spot in spots]
+    places = [place for place, _ in x_ticks]
+    x = axis(min([*xs, *places]), max([*xs, *places]), 52, WIDTH - 14, margin=0.04)
+    y = axis(min(ys), max(ys), height - 40, 12, count=4, margin=0.08)
+    words = {place: clean(shorten(word, 16)) for place, word in x_ticks}
+    if words:
+        x = Axis(x.low, x.high, x.start, x.end, sorted(words))
+    parts = _grid(x, y, lambda at: words.get(at, number(at)), y_form, x_label)
+    parts.append(_path(line, x, y, "other"))
+    parts += [
+        _tag("circle", _tag("title", clean(spot.told)), kind=f"dot {spot.kind}", cx=x.at(spot.x), cy=y.at(spot.y), r=4)
+        for spot in spots
+    ]
+    return _svg(WIDTH, height, parts, f"dots by {x_label}")
+
+
+def parallel(axes: Sequence[Upright], strands: Sequence[Strand]) -> Markup:
+    """Draw parallel coordinates: an upright axis for each, a line for each strand, the last one on top."""
+    pitch, top, height = max(104.0, WIDTH / max(len(axes), 1)), 34, 260
+    width = pitch * len(axes)
+    across = [pitch * (i + 0.5) for i in range(len(axes))]
+    base = height - 14
+    parts = []
+    for strand in strands:
+        runs: list[list[str]] = [[]]
+        for x, place in zip(across, strand.places, strict=True):
+            if place is None:
+                runs.append([])
+            else:
+                runs[-1].append(f"{x:.1f} {base - place * (base - top):.1f}")
+        joined = "".join("M" + "L".join(run) for run in runs if run)
+        told = _tag("title", clean(strand.told))
+        parts.append(_tag("path", told, kind=f"line {strand.kind}", d=joined, opacity=f"{strand.strength:.2f}"))
+    for x, each in zip(across, axes, strict=True):
+        parts.append(_tag("line", kind="base", x1=x, x2=x, y1=top, y2=base))
+        parts.append(_text(x, 14, shorten(clean(each.name), 16), kind="name", anchor="middle"))
+        parts += [
+            _text(
+                x + 4, base - place * (base - top) + (11 if place > 0.5 else -3), shorten(clean(word), 14), kind="tick"
+            )
+            for place, word in each.ticks
+        ]
+    return _svg(width, height, parts, "parallel coordinates", natural=width > WIDTH)
 
 
 def bars(rows: Sequence[tuple[str, float, str]]) -> Markup:
@@ -226,6 +308,34 @@ def _spread(row: Spread, x: Axis, y: float, form: Form) -> Markup:
         inside += _tag("circle", kind="dot", cx=x.at(each), cy=y, r=4)
     kind = "other" if row.reference else "ours" if row.chosen else "plain"
     return _tag("g", inside, kind=kind)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One thing by what it costs and how good it is."""
+
+    name: str
+    x: float
+    y: float
+    chosen: bool = False
+
+
+def by_cost(dots: Sequence[Dot], front: Sequence[Point], *, x_label: str, x_form: Form, y_form: Form) -> Markup:
+    """Draw dots with their names, and the `front` of those that no other is better than in both, as a line."""
+    height = 240
+    x = axis(min(d.x for d in dots), max(d.x for d in dots), 52, WIDTH - 20, margin=0.12)
+    y = axis(min(d.y for d in dots), max(d.y for d in dots), height - 40, 14, count=4, margin=0.15)
+    parts = _grid(x, y, x_form, y_form, x_label)
+    parts.append(_path(sorted(front), x, y, "faint"))
+    for dot in dots:
+        kind, on = "ours" if dot.chosen else "plain", any(dot.x == a and dot.y == b for a, b in front)
+        told = _tag("title", f"{clean(dot.name)}: {y_form(dot.y)}, {x_form(dot.x)}")
+        at, side = (x.at(dot.x), "end" if x.at(dot.x) > WIDTH / 2 else "start")
+        circle = _tag("circle", told, kind="dot", cx=at, cy=y.at(dot.y), r=5.5 if on else 4)
+        name = _text(at + (9 if side == "start" else -9), y.at(dot.y) - 7, shorten(clean(dot.name), 30), kind="tick",
+                     anchor=side)  # fmt: skip
+        parts.append(_tag("g", circle + (name if len(dots) <= SIDE_BY_SIDE else Markup("")), kind=kind))
+    return _svg(WIDTH, height, parts, f"score by {x_label}")
 
 
 def _near_range(rows: Sequence[Estimate]) -> tuple[float, float]:

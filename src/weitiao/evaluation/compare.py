@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weitiao.evaluation.intervals import affordable_rounds, percentiles, samples
+from weitiao.evaluation.paired import bootstrap_p, discordant, mcnemar
 from weitiao.metrics.words import counts_right, distance, greater_is_better, in_points, probability, scale, spoken
 
 if TYPE_CHECKING:
@@ -59,20 +60,20 @@ def compare(
     value, value_other = ours.compute()[primary], other.compute()[primary]
     differences = _resampled(ours, other, primary, affordable_rounds(rounds, len(right)), seed)
     interval = percentiles(differences, confidence)
-    mcnemar = _is_share_right(primary, value, right) and _is_share_right(primary, value_other, right_other)
-    discordant = _discordant(right, right_other) if mcnemar else None
-    p_value = _mcnemar(*discordant) if discordant else _bootstrap_p(differences)
+    counted = is_share_right(primary, value, right) and is_share_right(primary, value_other, right_other)
+    apart = discordant(right, right_other) if counted else None
+    p_value = mcnemar(*apart) if apart else bootstrap_p(differences)
     difference = value - value_other
-    finding = _judge(difference, interval, p_value, confidence, greater_is_better(primary))
-    test = "exact McNemar" if discordant else "paired bootstrap" if p_value is not None else "none"
+    finding = judge(difference, interval, p_value, confidence, greater_is_better(primary))
+    test = "exact McNemar" if apart else "paired bootstrap" if p_value is not None else "none"
     low, high = interval or (None, None)
     return Comparison(
         name=name,
         score=primary,
         test=test,
         examples=len(right),
-        only_ours_right=discordant[0] if discordant else None,
-        only_other_right=discordant[1] if discordant else None,
+        only_ours_right=apart[0] if apart else None,
+        only_other_right=apart[1] if apart else None,
         p_value=p_value,
         ours=value,
         other=value_other,
@@ -94,7 +95,8 @@ def _resampled(ours: Scorer, other: Scorer, primary: str, rounds: int, seed: int
     return np.array([a - b for a, b in pairs], dtype=float)
 
 
-def _is_share_right(primary: str, value: float, outcomes: NDArray[np.float64]) -> bool:
+def is_share_right(primary: str, value: float, outcomes: NDArray[np.float64]) -> bool:
+    """Whether a score is the share of the examples that are right, each being right or wrong."""
     return (
         counts_right(primary)
         and bool(np.isin(outcomes, (0.0, 1.0)).all())
@@ -102,29 +104,10 @@ def _is_share_right(primary: str, value: float, outcomes: NDArray[np.float64]) -
     )
 
 
-def _discordant(right: NDArray[np.float64], right_other: NDArray[np.float64]) -> tuple[int, int]:
-    return int(((right == 1) & (right_other == 0)).sum()), int(((right == 0) & (right_other == 1)).sum())
-
-
-def _mcnemar(only_ours: int, only_other: int) -> float:
-    from scipy.stats import binomtest
-
-    discordant = only_ours + only_other
-    return float(binomtest(only_ours, discordant, 0.5).pvalue) if discordant else 1.0
-
-
-def _bootstrap_p(differences: NDArray[np.float64]) -> float | None:
-    """Two-sided: twice the share of samples on the rarer side of 0, one sample added so that it is never 0."""
-    differences = differences[~np.isnan(differences)]
-    if not len(differences):
-        return None
-    rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return min(1.0, 2 * (rarer + 1) / (len(differences) + 1))
-
-
-def _judge(
+def judge(
     difference: float, interval: tuple[float, float] | None, p_value: float | None, confidence: float, greater: bool
 ) -> Finding:
+    """Tell what a test supports: "better" and "worse" need both its p-value and an interval without 0."""
     if p_value is None:
         return "not tested"
     clear = interval is None or interval[0] > 0 or interval[1] < 0

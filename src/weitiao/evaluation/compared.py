@@ -28,6 +28,12 @@ class Attempt:
     peak_memory: int | None = None  # bytes, of the whole process
     steps: int | None = None  # trained
     problem: str = ""  # why there is no score
+    name: str = ""  # what it is called, where it is not told by its seed
+
+    @property
+    def called(self) -> str:
+        """What it is called among the others of its method."""
+        return self.name or f"seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Row:
     @property
     def why_not(self) -> str:
         """What went wrong, where anything did."""
-        problems = [f"seed {each.seed}: {each.problem}" for each in self.attempts if each.problem]
+        problems = [f"{each.called}: {each.problem}" for each in self.attempts if each.problem]
         return self.problem or "; ".join(problems)
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,10 +141,12 @@ def ranked(rows: Sequence[Row], *, greater_is_better: bool) -> list[Row]:
     return sorted(rows, key=lambda row: (row.mean is None, sign * (row.mean or 0.0)))
 
 
-def recommend(rows: Sequence[Row], pairs: Sequence[Pair], score: str) -> tuple[str | None, list[str]]:
+def recommend(
+    rows: Sequence[Row], pairs: Sequence[Pair], score: str, *, what: str = "method"
+) -> tuple[str | None, list[str]]:
     """Return the method to take and why, in sentences: the quickest that is not measurably worse than the best.
 
-    `rows` are ranked, and the first of a pair is ranked before the second.
+    `rows` are ranked, and the first of a pair is ranked before the second; `what` is what one of them is called.
     """
     there = [row for row in rows if row.mean is not None]
     if not there:
@@ -149,7 +157,7 @@ def recommend(rows: Sequence[Row], pairs: Sequence[Pair], score: str) -> tuple[s
     untested = [row.name for row in there[1:] if against[row.name].finding == "not tested"]
     quickest = min(row.seconds or 0.0 for row in equal)
     taken = next(row for row in equal if (row.seconds or 0.0) <= AS_QUICK * quickest)
-    said = [_why(taken, best, equal, there, against, score)]
+    said = [_why(taken, best, equal, there, against, score, what)]
     lighter = min(equal, key=lambda row: row.peak_memory or 0)
     if lighter is not taken and (lighter.peak_memory or 0) < LIGHTER * (taken.peak_memory or 0):
         need = f"{_gigabytes(lighter)} rather than {_gigabytes(taken)}"
@@ -164,17 +172,17 @@ def recommend(rows: Sequence[Row], pairs: Sequence[Pair], score: str) -> tuple[s
 
 
 def _why(
-    taken: Row, best: Row, equal: Sequence[Row], there: Sequence[Row], against: dict[str, Pair], score: str
+    taken: Row, best: Row, equal: Sequence[Row], there: Sequence[Row], against: dict[str, Pair], score: str, what: str
 ) -> str:
     assert taken.mean is not None
     value = f"{written(score, taken.mean)} {spoken(score)}"
     if len(there) == 1:
-        return f"Take {taken.name} ({value}): no other method was trained to the end."
+        return f"Take {taken.name} ({value}): no other {what} was trained to the end."
     if len(equal) == 1 and any(pair.finding == "not tested" for pair in against.values()):
         return f"Take {taken.name} ({value}): it has the best score, which is not tested against all others."
     if len(equal) == 1:
         pair = against[there[1].name]
-        return (f"Take {taken.name} ({value}): it is measurably better than every other method here; the next, "
+        return (f"Take {taken.name} ({value}): it is measurably better than every other {what} here; the next, "
                 f"{there[1].name}, is {distance(score, pair.difference)} behind{_interval(score, pair)}.")  # fmt: skip
     if taken is best:
         others = _listed([row.name for row in equal[1:]])

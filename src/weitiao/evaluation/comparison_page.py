@@ -25,22 +25,27 @@ def write_comparison(compared: Compared, path: Path) -> None:
 
 def render(compared: Compared) -> str:
     """Return the page as HTML."""
+    return page("comparison.html.j2", **shown(compared))
+
+
+def shown(compared: Compared) -> dict[str, Any]:
+    """Return what the template shows, and those that extend it."""
     there = [row for row in compared.rows if row.mean is not None]
     taken = compared[compared.recommended] if compared.recommended else None
-    return page(
-        "comparison.html.j2",
-        compared=compared,
-        taken=taken,
-        taken_score=written(compared.score, taken.mean) if taken and taken.mean is not None else "",
-        score=spoken(compared.score),
-        meaning=about(compared.score),
-        rows=[_row(row, compared) for row in compared.rows],
-        baselines=[_baseline(each, compared.score) for each in compared.baselines],
-        plot=_plot(compared),
-        pairs=[_cells(row, there, compared) for row in there],
-        verdicts=[f"{pair.first}: {pair.verdict}" for pair in compared.pairs],
-        one_seed=len(compared.seeds) == 1,
-    )
+    return {
+        "compared": compared,
+        "taken": taken,
+        "taken_score": written(compared.score, taken.mean) if taken and taken.mean is not None else "",
+        "score": spoken(compared.score),
+        "meaning": about(compared.score),
+        "rows": [_row(row, compared) for row in compared.rows],
+        "baselines": [_baseline(each, compared.score) for each in compared.baselines],
+        "plot": _plot(compared),
+        "pairs": [_cells(row, there, compared) for row in there],
+        "verdicts": [f"{pair.first}: {pair.verdict}" for pair in compared.pairs],
+        "one_seed": len(compared.seeds) == 1,
+        "report": "report.html",
+    }
 
 
 # --- as people read it; the terminal shows the same
@@ -108,8 +113,9 @@ def _row(row: Row, compared: Compared) -> dict[str, Any]:
     pair = compared.pair(compared.rows[0].name, row.name)
     return {
         "name": row.name,
-        "rate": f"rate {charts.number(row.learning_rate)}" if row.learning_rate else "",
+        "below": f"rate {charts.number(row.learning_rate)}" if row.learning_rate else "",
         "taken": row.name == compared.recommended,
+        "pills": ["take this"] if row.name == compared.recommended else [],
         "score": spread(score, row),
         "seeds": "  ".join(written(score, value, unit=False) for value in row.scores) if len(row.scores) > 1 else "",
         "trainable": f"{row.trainable:,}" if row.trainable is not None else "–",

@@ -87,7 +87,7 @@ def compare_pairs(drawn: Mapping[str, Sequence[Drawn]], confidence: float) -> li
     found = {(a, b): _tested(drawn[a], drawn[b], confidence) for a, b in combinations(drawn, 2)}
     adjusted = holm([test.p_value for test in found.values()])
     return [
-        _pair(names, drawn[names[0]][0].score, test, p, confidence)
+        pair_of(names, drawn[names[0]][0].score, test, p, confidence)
         for (names, test), p in zip(found.items(), adjusted, strict=True)
     ]
 
@@ -95,7 +95,7 @@ def compare_pairs(drawn: Mapping[str, Sequence[Drawn]], confidence: float) -> li
 def compare_with(name: str, ours: Sequence[Drawn], other: Drawn, other_name: str, confidence: float) -> Pair:
     """Compare a method with one fixed model, such as a baseline, that no seed moves."""
     test = _tested(ours, [other], confidence, fixed=True)
-    return _pair((name, other_name), other.score, test, test.p_value, confidence, words="over seeds and examples")
+    return pair_of((name, other_name), other.score, test, test.p_value, confidence, words="over seeds and examples")
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -110,7 +110,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 @dataclass(frozen=True)
-class _Test:
+class Tested:
+    """A difference of two scores with its test."""
+
     difference: float
     low: float | None = None
     high: float | None = None
@@ -119,15 +121,15 @@ class _Test:
     why_not: str = ""  # why there is no test
 
 
-def _tested(ours: Sequence[Drawn], other: Sequence[Drawn], confidence: float, *, fixed: bool = False) -> _Test:
+def _tested(ours: Sequence[Drawn], other: Sequence[Drawn], confidence: float, *, fixed: bool = False) -> Tested:
     difference = float(np.mean([each.value for each in ours]) - np.mean([each.value for each in other]))
     if len({(each.which, each.score) for each in (*ours, *other)}) > 1:
         raise ValueError("these models were not measured on the same examples")
     why_not = _why_not(ours, other, fixed)
     if why_not:
-        return _Test(difference, why_not=why_not)
+        return Tested(difference, why_not=why_not)
     variance, freedom = _variance(ours, other)
-    return _student(difference, variance, freedom, confidence)
+    return student(difference, variance, freedom, confidence)
 
 
 def _why_not(ours: Sequence[Drawn], other: Sequence[Drawn], fixed: bool) -> str:
@@ -168,21 +170,23 @@ def _least(drawn: Drawn) -> float:
     return float((drawn.examples + 2) ** -2) if is_share(drawn.score) else 0.0
 
 
-def _student(difference: float, variance: float, freedom: float, confidence: float) -> _Test:
+def student(difference: float, variance: float, freedom: float, confidence: float) -> Tested:
+    """Test a difference that has such a variance by Student's t; without any variance it is certain."""
     from scipy.stats import t
 
     if variance <= 0:
         p = 1.0 if difference == 0 else 0.0
-        return _Test(difference, difference, difference, p, freedom)
+        return Tested(difference, difference, difference, p, freedom)
     error = variance**0.5
     reach = float(t.ppf((1 + confidence) / 2, freedom)) * error
     p = float(2 * t.sf(abs(difference) / error, freedom))
-    return _Test(difference, difference - reach, difference + reach, p, freedom)
+    return Tested(difference, difference - reach, difference + reach, p, freedom)
 
 
-def _pair(
-    names: tuple[str, str], score: str, test: _Test, adjusted: float | None, confidence: float, words: str = "adjusted"
+def pair_of(
+    names: tuple[str, str], score: str, test: Tested, adjusted: float | None, confidence: float, words: str = "adjusted"
 ) -> Pair:
+    """Judge a test by its `adjusted` p-value at the level ``1 - confidence``; `words` say which p-value it is."""
     finding: Finding = "not tested" if adjusted is None else "no difference"
     if adjusted is not None and adjusted < 1 - confidence and test.difference:
         finding = "better" if (test.difference > 0) == greater_is_better(score) else "worse"

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 
@@ -19,6 +19,7 @@ from weitiao.errors import RecipeError
 from weitiao.recipe.amounts import MemoryAmount, TimeAmount, bytes_of, seconds_of
 from weitiao.recipe.messages import explain, locate
 from weitiao.recipe.reading import Key, assign, leaves, line_of, long_form, parse, parse_override
+from weitiao.recipe.search import Dimension, Pruning, SearchSettings
 from weitiao.recipe.sections import (
     OWN_DATA,
     Auto,
@@ -26,6 +27,7 @@ from weitiao.recipe.sections import (
     Chosen,
     DataSettings,
     EvaluationSettings,
+    FoldSettings,
     ModelSettings,
     RecoverySettings,
     RegularizationSettings,
@@ -43,11 +45,15 @@ __all__ = [
     "Chosen",
     "CleanSettings",
     "DataSettings",
+    "Dimension",
     "EvaluationSettings",
+    "FoldSettings",
     "ModelSettings",
+    "Pruning",
     "Recipe",
     "RecoverySettings",
     "RegularizationSettings",
+    "SearchSettings",
     "SelectionSettings",
     "Settings",
     "TrainingSettings",
@@ -78,6 +84,8 @@ class Recipe(Settings):
     """What `weitiao clean` does to the data; `train` takes the data as they are."""
     augment: AugmentSettings | None = None
     """What `weitiao augment` adds to the training split; `train` takes the data as they are."""
+    search: SearchSettings | None = None
+    """What `weitiao search` looks for better settings among; `train` takes the recipe's own values."""
     output: str | None = None
     """Folder of the run; it must not hold another one. A new folder under `runs/` when absent."""
 
@@ -160,6 +168,11 @@ class Recipe(Settings):
         """Where the value at a dotted `key` came from: ``recipe.yaml:7``, ``--set``, ``default``, ``auto: why``."""
         return self._origins.get(key, "default")
 
+    def place(self, key: str) -> str:
+        """Where a dotted key, or the first below it, was given, for messages: ``recipe.yaml:7 (search.space)``."""
+        origin = next((o for k, o in self._origins.items() if k == key or k.startswith(f"{key}.")), "")
+        return f"{origin} ({key})" if origin else key
+
     def resolved(self, values: Mapping[str, tuple[Any, str]]) -> Self:
         """Return the recipe with dotted keys set to values, each with the reason it was chosen for."""
         return self.changed({key: (value, f"auto: {why}") for key, (value, why) in values.items()})
@@ -171,7 +184,30 @@ class Recipe(Settings):
             assign(data, tuple(key.split(".")), value)
         recipe = type(self)(**data)
         recipe._base = self._base
-        recipe._origins = {**self._origins, **{key: origin for key, (_, origin) in values.items()}}
+        recipe._origins = dict(self._origins)
+        for key, (value, origin) in values.items():
+            recipe._origins = {k: v for k, v in recipe._origins.items() if not k.startswith(f"{key}.")}
+            recipe._origins |= {".".join((key, *leaf)): origin for leaf in (leaves(value) or [()])}
+        return recipe
+
+    def moved(self, base: Path) -> Self:
+        """Return the same recipe for another folder: paths that count from this one's now count from `base`."""
+
+        def again(value: Any, key: Key) -> Any:
+            if isinstance(value, Mapping):
+                return {k: again(v, (*key, k)) for k, v in value.items()}
+            names_data = key[-1] in ("train", "validation", "test", "label_names", "source") or "also" in key
+            if (
+                isinstance(value, str)
+                and names_data
+                and not Path(value).is_absolute()
+                and (self._base / value).exists()
+            ):
+                return os.path.relpath(self._base / value, base)
+            return value
+
+        recipe = type(self)(**{key: again(value, (key,)) for key, value in self.to_dict().items()})
+        recipe._base, recipe._origins = base, dict(self._origins)
         return recipe
 
     # --- writing
@@ -224,6 +260,10 @@ class Recipe(Settings):
         operators["items"] = _component_schema("operator", definitions)
         for section in ("model", "data"):
             schema["properties"][section] = {"anyOf": [{"type": "string"}, schema["properties"][section]]}
+        search = definitions["SearchSettings"]["properties"]
+        search["space"]["additionalProperties"] = {"anyOf": [{"type": "array"}, {"$ref": "#/$defs/Dimension"}]}
+        search["pruning"] = {"anyOf": [{"enum": list(get_args(Pruning.model_fields["name"].annotation))},
+                                       search["pruning"]]}  # fmt: skip
         schema["properties"]["trackers"]["items"] = {"enum": registry.names("tracker")}
         return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

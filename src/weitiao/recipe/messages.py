@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -51,18 +51,27 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: Key = ()) ->
 def _field_path(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[Key, type[BaseModel]]:
     """Cut union tags and list positions off a pydantic location; also return the model that owns its last key."""
     key: list[str] = []
-    for part in location:
-        if not isinstance(part, str) or part not in model.model_fields:
+    rest = list(location)
+    while rest and isinstance(rest[0], str) and rest[0] in model.model_fields:
+        name = rest.pop(0)
+        key.append(str(name))
+        inner = model.model_fields[str(name)].annotation
+        if get_origin(inner) is dict and rest:
+            key.append(str(rest.pop(0)))
+            inner = get_args(inner)[1]
+        section = _section(inner)
+        if section is None:
             break
-        key.append(part)
-        inner = model.model_fields[part].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-        elif get_origin(inner) is dict and len(location) > len(key):
-            return (*key, str(location[len(key)])), model
-        else:
-            break
+        model = section
     return tuple(key), model
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field is, or may be."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    inner = [each for each in (annotation, *get_args(annotation)) if isinstance(each, type)]
+    return next((each for each in inner if issubclass(each, BaseModel)), None)
 
 
 def checked(model: type[Record], values: Any, section: Key = ()) -> Record:

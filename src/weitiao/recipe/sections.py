@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_serializer, model_validator
 
 from weitiao import registry
 from weitiao.errors import RecipeError
@@ -68,6 +68,25 @@ class ModelSettings(Settings):
     """Special tokens to add to the vocabulary; the embeddings grow by as many rows."""
 
 
+class FoldSettings(Settings):
+    """One of several equal parts of the training examples, to be tested on while the others are trained on."""
+
+    number: int = Field(ge=1)
+    """Which part is tested on, counted from 1."""
+    of: int = Field(ge=2)
+    """How many parts there are."""
+    repeat: int = Field(0, ge=0)
+    """Each repeat cuts the examples into other parts."""
+    keep_test: bool = False
+    """Leave the `test_size` that an ordinary run is tested on out of all parts, for a last measure."""
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if self.number > self.of:
+            raise ValueError(f"there is no fold {self.number} of {self.of}")
+        return self
+
+
 class DataSettings(Settings):
     """Where the examples are and how they are split."""
 
@@ -89,6 +108,8 @@ class DataSettings(Settings):
     """Text file with a label name a line, for files whose labels are numbers counted from 0."""
     group: str | None = None
     """Column whose equal values stay together in one split (an author, a document)."""
+    fold: FoldSettings | None = None
+    """Test on a part of `train` in place of `test` or `test_size`, as `weitiao cv` does: `{number: 2, of: 5}`."""
     duplicates: Literal["together", "anywhere"] = "together"
     """`together`: the same text never stands in two splits; `anywhere`: leave duplicates where they fall."""
     max_examples: int | None = Field(None, ge=1)
@@ -249,6 +270,9 @@ class EvaluationSettings(Settings):
     """Level of the confidence intervals and of the verdict against the baselines."""
     baselines: bool = True
     """Fit the task's simple baselines on the same split and compare."""
+    test: bool = True
+    """Measure on the test split. `false`: it is cut off as ever, and held back: nothing looks at it, as in the trials
+    of `weitiao search`."""
 
     @property
     def most(self) -> int | None:

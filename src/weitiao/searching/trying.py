@@ -1,0 +1,202 @@
+"""One trial: its runs, one a seed, stopped early where its evaluations tell so."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weitiao.artifacts.run_folder import Run, find_run
+from weitiao.errors import RecipeError, nearest
+from weitiao.recipe import Recipe
+from weitiao.searching.space import WHY, Point, Space
+from weitiao.trackers.jsonl import EVENTS, read_events
+from weitiao.trials import Say, Trial
+
+if TYPE_CHECKING:
+    import optuna
+
+ENDING = 60.0  # seconds that the run of a killed worker may take to save its checkpoint
+
+
+@dataclass
+class Curve:
+    """A run's evaluations on validation, read from its events as they come."""
+
+    folder: Path
+    score: str | None  # which one; the primary one when absent
+    values: list[tuple[int, float]] = field(default_factory=list)  # (step, score), each evaluation once
+    steps: int = 0  # planned
+    _offset: int = 0
+
+    def read(self) -> None:
+        """Take over what has been written since the last time."""
+        path = self.folder / EVENTS
+        if not path.exists() or path.stat().st_size <= self._offset:
+            return
+        with path.open("rb") as file:
+            file.seek(self._offset)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return
+        kind = event.get("event")
+        if kind == "StepDone":
+            self.steps = event["steps"]
+        elif kind == "Resumed":  # what came after the checkpoint is done again
+            self.values = [(step, value) for step, value in self.values if step <= event["step"]]
+        elif kind == "Evaluated" and event["split"] == "validation":
+            value = score_in(event["scores"], self.score or event["primary"])
+            self.values.append((event["step"], math.nan if value is None else value))
+
+
+def score_in(scores: dict[str, Any], name: str) -> Any:
+    """A score by name; a `RecipeError` with the nearest one where there is none of this name."""
+    if name not in scores:
+        raise RecipeError(f"there is no score '{name}' on validation", where="search.objective",
+                          fix=nearest(name, scores))  # fmt: skip
+    return scores[name]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended: by its scores, stopped early, for lack of time, or by a problem."""
+
+    scores: list[float] = field(default_factory=list)  # of each seed that came to its end
+    pruned: bool = False
+    out_of_time: bool = False
+    problem: str = ""
+
+
+@dataclass
+class Attempt:
+    """A trial with its point, to be brought to its end."""
+
+    number: int
+    point: Point
+    space: Space
+    folder: Path  # of the search
+    trial: optuna.Trial
+    reported: set[int]  # evaluations that are written down already
+    objective: str | None
+    seeds: list[int]
+
+    def run_folder(self, seed: int) -> Path:
+        """Where the run with a seed is."""
+        return run_folder(self.folder, self.number, seed)
+
+    def carry_out(
+        self, *, say: Say, title: str, stop: threading.Event, show: bool, threads: int | None,
+        out_of_time: Callable[[], bool],
+    ) -> Ended:  # fmt: skip
+        """Do its runs, one after the other. Raises `Interrupted` once `stop` is set."""
+        try:
+            self.space.at(self.point)
+        except RecipeError as error:  # values that are sound by themselves and not together
+            return Ended(problem=str(error))
+        scores: list[float] = []
+        for number, seed in enumerate(self.seeds):
+            if out_of_time():
+                return Ended(scores, out_of_time=True)
+            folder = self.run_folder(seed)
+            wait_for(folder, stop)
+            watch = _Watch(self, Curve(folder, self.objective), first=number == 0, out_of_time=out_of_time)
+            told = title if len(self.seeds) == 1 else f"{title}, seed {seed}"
+            one = Trial(
+                lambda seed=seed, folder=folder: trial_recipe(self.space, self.point, seed, folder),  # type: ignore[misc]
+                folder, self.folder / "recipes" / f"{folder.name}.json", told,
+            )  # fmt: skip
+            problem = one.to_its_end(say=say, stop=stop, show=show, enough=watch.enough, threads=threads)
+            watch.enough()  # what came between the last look and the end
+            run = _finished(folder)
+            if run is None:
+                stopped = watch.pruned or watch.late
+                return Ended(scores, watch.pruned, watch.late, "" if stopped else problem or "did not come to its end")
+            scores.append(validation_score(run, self.objective))
+        return Ended(scores)
+
+
+@dataclass
+class _Watch:
+    """Looks at a run while it trains: is it enough?"""
+
+    attempt: Attempt
+    curve: Curve
+    first: bool  # of the trial's seeds: the others are not stopped by their scores
+    out_of_time: Callable[[], bool]
+    pruned: bool = False
+    late: bool = False
+
+    def enough(self) -> bool:
+        """Whether to stop; reports each evaluation that is new."""
+        self.curve.read()
+        for number, (step, value) in enumerate(self.curve.values, 1):
+            if not self.first or number in self.attempt.reported:
+                continue
+            self.attempt.reported.add(number)
+            self.attempt.trial.report(value, number)
+            if self.attempt.trial.should_prune() and step < self.curve.steps:  # else nothing would be saved
+                self.pruned = True
+        self.late = self.late or self.out_of_time()
+        return self.pruned or self.late
+
+
+def run_folder(folder: Path, number: int, seed: int) -> Path:
+    """Where a search has a trial's run with a seed."""
+    return folder / "runs" / f"{number}-seed{seed}"
+
+
+def trial_recipe(space: Space, point: Point, seed: int, folder: Path) -> Recipe:
+    """The recipe of a run: the point's, without anything that looks at the test split."""
+    shared = space.recipe
+    values: dict[str, Any] = {
+        "training.seed": seed, "data.seed": shared.data_seed, "search": None,
+        "evaluation.test": False, "evaluation.baselines": False, "evaluation.bootstrap": 0, "evaluation.also": {},
+        "output": os.path.relpath(folder, shared.base),
+    }  # fmt: skip
+    return space.at(point).resolved({key: (value, WHY) for key, value in values.items()})
+
+
+def wait_for(folder: Path, stop: threading.Event) -> None:
+    """Wait until the process of a worker that was killed has let go of its run."""
+    until = time.monotonic() + ENDING
+    while (folder / "run.json").exists() and find_run(folder).status == "running" and time.monotonic() < until:
+        if stop.wait(0.2):
+            return
+
+
+def _finished(folder: Path) -> Run | None:
+    run = find_run(folder) if (folder / "run.json").exists() else None
+    return run if run and run.status == "finished" else None
+
+
+def validation_score(run: Run, objective: str | None) -> float:
+    """The score on validation of what a run kept."""
+    scores = run.scores["validation"]["scores"]
+    return float(score_in(scores["values"], objective or scores["primary"])["value"])
+
+
+def cost_of(folder: Path) -> tuple[int, int, float]:
+    """Steps done, steps planned, seconds of training and evaluations of a run so far."""
+    done, planned, seconds = 0, 0, 0.0
+    if not (folder / EVENTS).exists():
+        return 0, 0, 0.0
+    for event in read_events(folder):
+        if event["event"] == "StepDone":
+            done, planned, seconds = event["step"], event["steps"], seconds + (event["seconds"] or 0.0)
+        elif event["event"] == "Evaluated" and event["split"] == "validation":
+            seconds += event["seconds"] or 0.0
+    return done, planned, seconds

@@ -1,0 +1,91 @@
+"""Two workers on one search, one of them killed: no point twice, no trial lost, the killed one's is gone on with."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.samples import write_reviews
+from weitiao.errors import Interrupted
+
+
+@pytest.fixture
+def command(recipe_values: Callable[..., dict[str, Any]], tmp_path: Path) -> list[str]:
+    training = {"epochs": 12, "patience": None, "precision": "fp32", "batch_size": 8, "checkpoint_every": 5}
+    values = recipe_values(
+        training=training, evaluation={"bootstrap": 20, "baselines": False}, output=None,
+        data={"train": str(write_reviews(tmp_path / "reviews.csv", 120))},
+        search={"space": {"training.learning_rate": {"log": [1e-4, 1e-2], "steps": 6}}, "strategy": "grid"},
+    )  # fmt: skip
+    (tmp_path / "recipe.json").write_text(json.dumps(values))
+    recipe, folder = str(tmp_path / "recipe.json"), str(tmp_path / "s")
+    return [sys.executable, "-m", "weitiao", "search", recipe, "--json", "-o", folder]
+
+
+def begun(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def until(what: Callable[[], bool], seconds: float = 200) -> None:
+    end = time.time() + seconds
+    while not what():
+        assert time.time() < end
+        time.sleep(0.02)
+
+
+def steps(run: Path) -> int:
+    events = run / "events.jsonl"
+    return events.read_text().count('"StepDone"') if events.exists() else 0
+
+
+def test_two_workers_of_which_one_is_killed(command: list[str], tmp_path: Path) -> None:
+    first = begun(command)
+    runs = tmp_path / "s/runs"
+    until(lambda: runs.exists() and any(steps(run) > 3 for run in runs.iterdir()))
+    second = begun(command)
+    until(lambda: sum(steps(run) > 3 for run in runs.iterdir()) >= 2)
+    killed = next(run for run in sorted(runs.iterdir(), key=lambda run: run.name) if steps(run) > 3)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    told, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors
+    found = json.loads(told)
+    assert [each["state"] for each in found["trials"]] == ["finished"] * 6
+    points = Counter(each["point"]["training.learning_rate"] for each in found["trials"])
+    assert len(points) == 6
+    assert len(list(runs.iterdir())) == 6
+    for run in runs.iterdir():  # each step of each run stands for once in what the model saw
+        finished = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+        assert sum(event["event"] == "RunFinished" for event in finished) == 1
+    assert json.loads((killed / "run.json").read_text())["status"] == "finished"
+
+
+def test_killed_or_interrupted_it_goes_on_as_if_it_had_not_been(command: list[str], tmp_path: Path) -> None:
+    alone = subprocess.run([*command[:-1], str(tmp_path / "whole")], capture_output=True, text=True, check=True)
+    whole = json.loads(alone.stdout)
+    runs = tmp_path / "s/runs"
+    for how, trial in ((signal.SIGKILL, 1), (signal.SIGINT, 3)):
+        process = begun(command)
+        until(lambda trial=trial: (runs / f"{trial}-seed7").exists() and steps(runs / f"{trial}-seed7") > 12)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+        if how is signal.SIGINT:
+            assert process.returncode == Interrupted.exit_code
+            assert "3 of 6 trials done" in errors
+            assert "same command again" in errors
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert [(each["point"], each["score"], each["curve"]) for each in found["trials"]] == [
+        (each["point"], each["score"], each["curve"]) for each in whole["trials"]
+    ]
+    assert found["test"] == whole["test"]
+    assert '"Resumed"' in (runs / "1-seed7/events.jsonl").read_text()

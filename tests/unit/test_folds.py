@@ -1,0 +1,160 @@
+"""`data.fold`: every example is tested on once, nothing is shared, and what cannot be cut is refused."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weitiao.data.cut import folds
+from weitiao.data.splits import open_splits
+from weitiao.errors import DataError, RecipeError
+from weitiao.recipe import DataSettings, Recipe
+from weitiao.records import LINE, Column
+
+ROLES = (
+    Column("text", ("text",)),
+    Column("label", ("label",), required=False, target=True, kind="label"),
+)
+
+
+def write(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")) -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+def reviews(count: int, labels: int = 2) -> list[tuple[str, str]]:
+    return [(f"第{i}条 review", f"label {i % labels}") for i in range(count)]
+
+
+def opened(train: str, number: int, of: int = 5, seed: int = 0, repeat: int = 0, keep_test: bool = False, **values):
+    fold = {"number": number, "of": of, "repeat": repeat, "keep_test": keep_test}
+    return open_splits(DataSettings(train=train, fold=fold, **values), ROLES, seed=seed)
+
+
+def lines(splits, name: str) -> list[int]:
+    return [row[LINE] for row in splits[name]] if name in splits else []
+
+
+@st.composite
+def rows(draw):
+    count = draw(st.integers(12, 200))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    units = np.unique(random.integers(0, draw(st.integers(6, count)), count), return_inverse=True)[1]
+    strata = random.integers(0, draw(st.integers(1, 4)), count)
+    return units, strata, random.integers(0, 2**63, count).astype(np.uint64), draw(st.integers(2, 5))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows(), st.integers(0, 1000))
+def test_folds_hold_whole_units_and_do_not_hang_on_the_order_of_rows(given, seed):
+    units, strata, keys, of = given
+    found = folds(units, strata, keys, of=of, seed=seed)
+    assert set(found) <= set(range(of))
+    for unit in np.unique(units):
+        assert len(set(found[units == unit])) == 1
+    keys = np.arange(len(keys), dtype=np.uint64)  # each its own, so that no two rows may change places
+    found = folds(units, strata, keys, of=of, seed=seed)
+    order = np.random.default_rng(seed).permutation(len(units))
+    assert np.array_equal(folds(units[order], strata[order], keys[order], of=of, seed=seed), found[order])
+
+
+def test_every_example_is_tested_on_once(tmp_path):
+    path = write(tmp_path / "a.csv", reviews(103))
+    tested = []
+    for number in range(1, 6):
+        splits = opened(path, number)
+        found = {name: set(lines(splits, name)) for name in ("train", "validation", "test")}
+        assert sum(map(len, found.values())) == 103
+        assert len(found["test"]) in (20, 21)
+        assert 0.07 <= len(found["validation"]) / 103 <= 0.10
+        counts = Counter(splits["test"]["label"])
+        assert max(counts.values()) - min(counts.values()) <= 2
+        tested += found["test"]
+    assert sorted(tested) == list(range(2, 105))
+    assert splits.origin["test"] == "20% of a.csv, stratified, fold 5 of 5"
+    assert not splits.findings
+
+
+def test_repeats_cut_anew_and_a_fold_is_found_again(tmp_path):
+    path = write(tmp_path / "a.csv", reviews(100))
+    first = lines(opened(path, 1), "test")
+    assert lines(opened(path, 1), "test") == first
+    assert lines(opened(path, 1, repeat=1), "test") != first
+    assert opened(path, 1).digest != opened(path, 2).digest
+
+
+def test_the_same_text_and_the_same_group_stay_together(tmp_path):
+    random = np.random.default_rng(0)
+    many = [(f"text {random.integers(40)}", f"label {i % 2}", f"g{random.integers(12)}") for i in range(120)]
+    path = write(tmp_path / "a.csv", many, ("text", "label", "group"))
+    for number in range(1, 4):
+        splits = opened(path, number, of=3)
+        assert not np.isin(splits.text_keys["train"], splits.text_keys["test"]).any()
+        assert not np.isin(splits.text_keys["train"], splits.text_keys["validation"]).any()
+    apart = [(f"text {i}", f"label {i % 2}", f"g{i % 12}") for i in range(120)]
+    path = write(tmp_path / "b.csv", apart, ("text", "label", "group"))
+    seen = []
+    for number in range(1, 4):
+        tested = {(line - 2) % 12 for line in lines(opened(path, number, of=3, group="group"), "test")}
+        assert not tested & {(line - 2) % 12 for line in lines(opened(path, number, of=3, group="group"), "train")}
+        seen += tested
+    assert sorted(seen) == list(range(12))
+
+
+def test_what_is_given_stays_what_it_is(tmp_path):
+    path, test = write(tmp_path / "a.csv", reviews(50)), write(tmp_path / "test.csv", reviews(10))
+    held = write(tmp_path / "held.csv", [(f"held {i}", f"label {i % 2}") for i in range(10)])
+    splits = opened(path, 1, test=test, validation=held)
+    assert splits.origin["validation"] == "held.csv"
+    assert splits.origin["test"].startswith("20% of a.csv")
+    assert len(splits["train"]) == 40
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train", "validation", "test"):
+        write(folder / f"{name}.csv", [(f"{name} {i}", f"label {i % 2}") for i in range(30)])
+    splits = opened(str(folder), 1, of=3)
+    assert {name: len(splits[name]) for name in splits} == {"train": 20, "validation": 30, "test": 10}
+    assert all(row["text"].startswith("train") for row in splits["test"])
+
+
+def test_a_test_split_that_would_be_cut_may_stay_aside(tmp_path):
+    path = write(tmp_path / "a.csv", reviews(100))
+    aside = set(lines(open_splits(DataSettings(train=path), ROLES, seed=0), "test"))
+    seen = []
+    for number in range(1, 4):
+        splits = opened(path, number, of=3, keep_test=True)
+        seen += lines(splits, "test")
+        assert not aside & {line for name in splits for line in lines(splits, name)}
+    assert sorted([*seen, *aside]) == list(range(2, 102))
+
+
+def test_a_fold_without_a_class_is_refused(tmp_path):
+    rare = [*reviews(40), ("rare one", "rare"), ("rare two", "rare"), ("rare three", "rare")]
+    path = write(tmp_path / "a.csv", rare)
+    with pytest.raises(DataError, match="has no example of 'rare', which 3 rows have") as caught:
+        [opened(path, each) for each in range(1, 6)]
+    assert caught.value.where == "data.fold"
+    assert "Take fewer folds" in caught.value.fix
+    assert [opened(path, each, of=3)["test"]["label"][:].count("rare") for each in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_a_group_that_fills_everything_is_refused(tmp_path):
+    path = write(tmp_path / "a.csv", [(f"t{i}", f"label {i % 2}", "g") for i in range(30)], ("text", "label", "group"))
+    with pytest.raises(DataError, match=r"30 rows are too few, or too many of them have to stay together"):
+        [opened(path, number, of=3, group="group") for number in (1, 2, 3)]
+    path = write(tmp_path / "b.csv", [("the same", f"label {i % 2}") for i in range(30)])
+    with pytest.raises(DataError, match="have to stay together"):
+        [opened(path, number, of=3) for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("fold", [{"number": 0, "of": 5}, {"number": 1, "of": 1}, {"number": 6, "of": 5}, {"of": 5}])
+def test_bad_folds_are_refused(fold):
+    with pytest.raises(RecipeError, match="fold"):
+        Recipe(task="text-classification", model="m", data={"train": "a.csv", "fold": fold})

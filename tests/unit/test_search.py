@@ -1,0 +1,302 @@
+"""Searches on tiny models, for real: what is trained, stopped early, answered from what is known, kept and told."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import weitiao
+from tests.samples import write_reviews
+from weitiao.errors import RecipeError, RunError, WeitiaoError
+from weitiao.recipe import Recipe
+from weitiao.searching.page import render
+from weitiao.searching.searched import OnTest, Searched, Tried, advice_of, best_of, table, tested_of
+
+Values = Callable[..., dict[str, Any]]
+
+
+# --- from known numbers
+
+
+def searched(**changes: Any) -> Searched:
+    points = [{"training.learning_rate": 10.0**-power, "method": "lora" if power % 2 else "full",
+               **({"method.rank": 4} if power % 2 else {})} for power in (5, 4, 3, 2)]  # fmt: skip
+    trials = [
+        Tried(0, points[0], "finished", 0.80, [0.8], [(1, 0.5), (2, 0.8)], 20, 20, 3.0, ["runs/0-seed0"]),
+        Tried(1, points[1], "finished", 0.91, [0.91], [(1, 0.7), (2, 0.91)], 20, 20, 3.0, ["runs/1-seed0"]),
+        Tried(2, points[2], "pruned", 0.30, [], [(1, 0.3)], 10, 20, 1.5, ["runs/2-seed0"]),
+        Tried(3, points[1], "same", 0.91, same_as=1),
+        Tried(4, points[3], "failed", problem="its <process> was killed"),
+    ]
+    test = OnTest(0.88, 0.84, 0.92, 200, [0.88])
+    values: dict[str, Any] = {
+        "task": "text-classification", "model": "m", "score": "accuracy", "strategy": "tpe",
+        "pruning": {"name": "halving"}, "seeds": [0], "trials": trials, "best": 1, "validation": 0.91,
+        "values": points[1], "test": test, "baselines": {"TF-IDF": 0.70},
+        "importance": {"training.learning_rate": 0.8, "method": 0.2}, "importance_note": "a hint",
+        "advice": advice_of("accuracy", trials[1], test, {"TF-IDF": 0.70}),
+        "space": {"training.learning_rate": {"log": [1e-5, 1e-2]}, "method": {"choices": ["full", "lora"]},
+                  "method.rank": {"int": [4, 8], "when": {"method": "lora"}}}, "folder": "searches/x",
+    }  # fmt: skip
+    return Searched(**{**values, **changes})
+
+
+def test_the_winners_score_is_that_on_test_and_what_it_lost_is_said() -> None:
+    found = searched()
+    assert found.advice[0] == "Take learning rate 0.0001, method full."
+    assert found.advice[1].startswith(
+        "Chosen by 91.0% on validation; on test, looked at once, it is 88.0% (interval 84.0 to 92.0%): 3.0 points of "
+        "accuracy worse, no more than the choice of test examples explains"
+    )
+    far = OnTest(0.80, 0.76, 0.84, 200, [0.8])
+    assert "chosen in part for its luck" in far.verdict("accuracy", 0.91)
+    assert "better, by the luck" in OnTest(0.93, 0.9, 0.95, 200, [0.93]).verdict("accuracy", 0.91)
+    assert "nothing was lost" in OnTest(0.91, 0.9, 0.95, 200, [0.91]).verdict("accuracy", 0.91)
+    assert "worse" in OnTest(0.9, None, None, 200, [0.9]).verdict("log_loss", 0.5)
+    assert "too good" in " ".join(advice_of("accuracy", found.winner, None, {}))
+    assert "But TF-IDF has 90.0% there" in advice_of("accuracy", found.winner, found.test, {"TF-IDF": 0.9})[-1]
+
+
+def test_costs_are_counted() -> None:
+    found = searched()
+    assert (found.steps, round(found.spared, 3), found.seconds) == (50, round(10 / 60, 3), 7.5)
+    assert found.so_far() == [(0, 0.8), (1, 0.91)]
+    assert json.loads(json.dumps(found.to_dict()))["spared"] == pytest.approx(1 / 6)
+
+
+def test_of_equal_trials_the_cheaper_one_is_the_best() -> None:
+    trials = searched().trials
+    same = replace(trials[1], number=9, steps=10)
+    assert best_of([*trials, same], "accuracy") is same
+    assert best_of(trials, "log_loss") is trials[0]
+    assert best_of([trials[2]], "accuracy") is None
+
+
+def test_several_seeds_have_one_interval_over_the_examples() -> None:
+    runs = [
+        {"scores": {"values": {"accuracy": {"value": value, "low": 0.0, "high": 1.0}}, "examples": 10},
+         "drawn": {"": {"score": "accuracy", "which": "x", "samples": [value - 0.1, value, value + 0.1, None]}}}
+        for value in (0.5, 0.7)
+    ]  # fmt: skip
+    found = tested_of(runs, "accuracy", 0.95, 0)
+    assert found.value == pytest.approx(0.6)
+    assert 0.5 <= found.low < 0.51
+    assert 0.69 < found.high <= 0.7
+    runs[1]["drawn"][""]["which"] = "y"
+    assert tested_of(runs, "accuracy", 0.95, 0).low is None
+
+
+def test_the_page_shows_everything_and_is_whole() -> None:
+    page = render(searched(notes=["a <note>"]))
+    for told in ("88.0%", "84.0 – 92.0", "91.0% on validation", "take this", "its &lt;process&gt; was killed",
+                 "stopped after 1 evaluation", "the same as 1", "A &lt;note&gt;", "fANOVA", "17% of what was planned",
+                 "parallel coordinates", "TF-IDF", "runs/1-seed0/report.html"):  # fmt: skip
+        assert told in page, told
+    assert page.count("<svg") == 1 + 1 + 1 + 3  # history, importance, parallel, a slice a dimension
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    assert "Not told" in render(searched(importance={}, importance_note="not told: 3 trials"))
+    render(searched(test=None, baselines={}))
+    render(searched(trials=searched().trials[1:2]))
+
+
+def test_the_table_of_the_terminal() -> None:
+    rows, header = table(searched())
+    assert header == ("  trial", "accuracy", "learning rate", "method", "rank", "steps", "")
+    assert [row[0].strip() for row in rows] == ["* 1", "0", "3", "2", "4"]
+
+
+# --- for real
+
+
+@pytest.fixture
+def values(recipe_values: Values, tmp_path: Path) -> Values:
+    """A recipe of a few quick steps with a search in it; keyword arguments change the search."""
+
+    def build(space: dict[str, Any], **search: Any) -> dict[str, Any]:
+        training = {"epochs": 2, "batch_size": 16, "seed": 7, "precision": "fp32", "patience": None}
+        data = {"train": str(write_reviews(tmp_path / "reviews.csv", 160))}
+        found = recipe_values(training=training, data=data, output=None, evaluation={"bootstrap": 50})
+        return {**found, "search": {"space": space, **search}}
+
+    return build
+
+
+def test_a_grid_is_searched_the_best_measured_once_and_its_recipe_trains(values: Values, tmp_path: Path) -> None:
+    given = values({"training.learning_rate": [1e-6, 5e-3], "training.regularization.r_drop": [0.0, 0.5]},
+                   strategy="grid")  # fmt: skip
+    folder = tmp_path / "s"
+    found = weitiao.search(given, output=folder)
+    assert [each.state for each in found.trials] == ["finished"] * 4
+    assert len({json.dumps(each.point) for each in found.trials}) == 4
+    assert found.values["training.learning_rate"] == 5e-3
+    assert found.test is not None
+    assert found.test.low <= found.test.value <= found.test.high
+    assert set(found.baselines) == {"TF-IDF + logistic regression", "majority class"}
+    assert found.validation == max(each.score for each in found.trials)
+    for each in found.trials:  # no trial looked at test; only the best one's model is kept
+        run = folder / each.runs[0]
+        assert list(json.loads((run / "scores.json").read_text())) == ["validation"]
+        assert "test" not in json.loads((run / "events.jsonl").read_text().splitlines()[0])["summary"]["splits"]
+        assert (run / "test.json").exists() == (run / "artifact").exists() == (each.number == found.best)
+    assert json.loads((folder / "search.json").read_text())["best"] == found.best
+    best = Recipe.read(folder / "best.yaml", [f"output={tmp_path / 'again'}", "evaluation.baselines=false"])
+    assert best.search is None
+    assert "# the search's" in (folder / "best.yaml").read_text()
+    run = weitiao.train(best)  # the same splits: what the trial had on validation, and the test score, again
+    assert run.scores["validation"]["scores"]["values"]["accuracy"]["value"] == found.validation
+    assert run.score == found.test.value
+
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/run.json")}
+    again = weitiao.search(given, output=folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/run.json")} == before
+    assert again.trials == found.trials
+    assert again.test == found.test
+    given["search"]["space"]["training.learning_rate"] = [1e-6, 1e-3]
+    with pytest.raises(RunError, match=r"a search of another recipe: search\.space\.training\.learning_rate"):
+        weitiao.search(given, output=folder)
+
+
+def test_a_point_that_is_drawn_again_is_answered_and_a_small_space_ends(values: Values, tmp_path: Path) -> None:
+    given = values({"training.learning_rate": [1e-3, 5e-3]}, strategy="random", trials=30)
+    found = weitiao.search(given, output=tmp_path / "s")
+    trained = [each for each in found.trials if each.state == "finished"]
+    assert len(trained) == 2 == len(list((tmp_path / "s/runs").iterdir()))
+    for each in found.trials:
+        if each.state == "same":
+            assert each.score == found[each.same_as].score
+            assert each.point == found[each.same_as].point
+    assert "all 2 points of the space were tried" in found.notes
+
+
+def test_bad_trials_are_stopped_early_by_their_own_evaluations(values: Values, tmp_path: Path) -> None:
+    given = values({"training.learning_rate": [5e-3, 4e-3, 1e-9, 2e-9, 3e-9]}, strategy="grid",
+                   pruning={"name": "halving", "factor": 2})  # fmt: skip
+    given["training"]["epochs"] = 12
+    found = weitiao.search(given, output=tmp_path / "s")
+    pruned = [each for each in found.trials if each.state == "pruned"]
+    assert {each.point["training.learning_rate"] for each in pruned} >= {1e-9, 2e-9}
+    for each in pruned:
+        assert each.steps < each.planned
+        assert len(each.curve) >= 1
+        assert not (tmp_path / "s" / each.runs[0] / "checkpoints").exists()
+    assert found.winner.point["training.learning_rate"] >= 4e-3
+    assert found.spared > 0.2
+
+
+def test_components_with_options_seeds_and_another_score(values: Values, tmp_path: Path) -> None:
+    given = values({"method": ["head", {"name": "lora", "rank": 2}],
+                    "method.dropout": {"choices": [0.0, 0.1], "when": {"method": "lora"}}}, strategy="grid",
+                   seeds=2, objective="log_loss", workers=2)  # fmt: skip
+    found = weitiao.search(given, output=tmp_path / "s")
+    assert len(found.trials) == 3
+    assert all(len(each.scores) == len(each.runs) == 2 for each in found.trials)
+    assert found.validation == min(each.score for each in found.trials)
+    assert found.test is not None
+    assert len(found.test.values) == 2
+    assert found.test.low is None  # the interval is over the primary score's samples alone
+
+
+def test_what_keeps_from_overfitting_can_be_searched(values: Values, tmp_path: Path) -> None:
+    given = values({
+        "training.regularization.dropout": {"uniform": [0.0, 0.3]},
+        "training.regularization.l1": {"log": [1e-6, 1e-3]}, "training.regularization.l2": {"log": [1e-6, 1e-3]},
+        "training.regularization.r_drop": [0.0, 1.0], "training.weight_decay": {"log": [1e-4, 1e-1]},
+        "task.label_smoothing": {"uniform": [0.0, 0.2]},
+        "method": ["full", {"name": "layers", "top": 1}, "gradual"],
+    }, trials=3)  # fmt: skip
+    given["training"]["epochs"] = 1
+    found = weitiao.search(given, output=tmp_path / "s")
+    assert [each.state for each in found.trials] == ["finished"] * 3
+    assert found.importance == {}
+    assert "3 trials came to their end" in found.importance_note
+
+
+def test_trials_tokenise_once(values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("WEITIAO_CACHE", str(cache))
+    given = values({"training.learning_rate": [1e-3, 2e-3, 5e-3]}, strategy="grid", trials=1)
+    weitiao.search(given, output=tmp_path / "s")
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
+    weitiao.search(given, output=tmp_path / "s", trials=3)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()} == before
+
+
+# --- what is refused
+
+
+def test_a_budget_too_small_for_one_trial_and_more_time_goes_on(values: Values, tmp_path: Path) -> None:
+    given = values({"training.learning_rate": [1e-3, 5e-3]}, trials=2)
+    with pytest.raises(RunError, match="1s is too little for one trial") as caught:
+        weitiao.search(given, output=tmp_path / "s", time="1s")
+    assert "goes on" in caught.value.fix
+    found = weitiao.search(given, output=tmp_path / "s", time="10m")
+    assert found.count("finished") >= 1
+
+
+def test_a_search_whose_trials_all_fail_ends_soon(values: Values, tmp_path: Path) -> None:
+    given = values({"training.learning_rate": {"log": [1e10, 1e12]}}, trials=20)
+    given["training"]["recovery"] = {"non_finite": "stop"}
+    given["training"]["clip_norm"] = None
+    with pytest.raises(RunError, match="no trial comes to its end"):
+        weitiao.search(given, output=tmp_path / "s")
+    assert len(list((tmp_path / "s/runs").iterdir())) == 3
+
+
+def test_an_objective_that_there_is_not(values: Values, tmp_path: Path) -> None:
+    given = values({"training.learning_rate": [1e-3, 5e-3]}, objective="macro_f2")
+    with pytest.raises(RecipeError, match="Did you mean 'macro_f1'"):
+        weitiao.search(given, output=tmp_path / "s")
+
+
+def test_before_the_first_trial(values: Values, tmp_path: Path) -> None:
+    given, folder = values({"training.learning_rate": [1e-3, 5e-3]}), tmp_path / "s"
+    with pytest.raises(RecipeError, match="does not say what to search"):
+        weitiao.search({**given, "search": None}, output=folder)
+    with pytest.raises(RecipeError, match="the folder of one run"):
+        weitiao.search({**given, "output": "x"}, output=folder)
+    with pytest.raises(RecipeError, match=r"a grid needs to know which values\nSay how many: .*steps: 5"):
+        weitiao.search(values({"training.learning_rate": {"log": [1e-5, 1e-3]}}, strategy="grid"), output=folder)
+    with pytest.raises(WeitiaoError, match="no validation split"):
+        weitiao.search({**given, "data": {**given["data"], "validation_size": 0}}, output=folder)
+    with pytest.raises(WeitiaoError, match="nowhere"):
+        weitiao.search(values({"method": ["full", {"name": "lora", "targets": ["nowhere"]}]}), output=folder)
+    other = write_reviews(tmp_path / "other.csv", 80)
+    with pytest.raises(WeitiaoError, match="other validation examples"):
+        weitiao.search(values({"data.train": [given["data"]["train"], str(other)]}), output=folder)
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds other files"):
+        weitiao.search(given, output=folder)
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ("search: {space: {}}", "it is empty"),
+        ("search:\n  space: {training.lerning_rate: {log: [1e-5, 1e-3]}}", "Did you mean 'learning_rate'"),
+        ("search:\n  space: {training.learning_rate: {log: [1e-5, 1e-3]}}\n  strategy: grid", "steps: 5"),
+        ("search:\n  space: {training.epochs: [1, 2]}\n  trails: 3", "Did you mean 'trials'"),
+        ("search:\n  space: {training.epochs: [1, 2]}\n  trials: 0", "search.trials"),
+        ("", "does not say what to search"),
+    ],
+)
+def test_bad_input_by_the_command_line(search: str, said: str, recipe_values: Values, tmp_path: Path) -> None:
+    values = recipe_values()
+    (tmp_path / "recipe.yaml").write_text(
+        f"task: text-classification\nmodel: {values['model']['source']}\ndata: {values['data']['train']}\n{search}\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "weitiao", "search", "recipe.yaml", "-o", "s"], cwd=tmp_path,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "s").exists()
