@@ -139,7 +139,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
                 trials._measure_test(path)
         except Interrupted:
             return ""
-        except WeitiaoError as error:
+        except RunError as error:
             return str(error)
         return ""
 
