@@ -24,7 +24,7 @@ def command(recipe_values: Callable[..., dict[str, Any]], tmp_path: Path) -> lis
     values = recipe_values(
         training=training, evaluation={"bootstrap": 20, "baselines": False}, output=None,
         data={"train": str(write_reviews(tmp_path / "reviews.csv", 120))},
-        search={"space": {"training.learning_rate": {"log": [1e-4, 1e-2], "steps": 6}}, "strategy": "grid"},
+        search={"space": {"training.learning_rate": {"log": [1e-4, 1e-2], "steps": 4}}, "strategy": "grid"},
     )  # fmt: skip
     (tmp_path / "recipe.json").write_text(json.dumps(values))
     recipe, folder = str(tmp_path / "recipe.json"), str(tmp_path / "s")
@@ -56,13 +56,13 @@ def test_two_workers_of_which_one_is_killed(command: list[str], tmp_path: Path) 
     killed = next(run for run in sorted(runs.iterdir(), key=lambda run: run.name) if steps(run) > 3)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    told, errors = second.communicate(timeout=300)
+    told, errors = second.communicate(timeout=500)
     assert second.returncode == 0, errors
     found = json.loads(told)
-    assert [each["state"] for each in found["trials"]] == ["finished"] * 6
+    assert [each["state"] for each in found["trials"]] == ["finished"] * 4
     points = Counter(each["point"]["training.learning_rate"] for each in found["trials"])
-    assert len(points) == 6
-    assert len(list(runs.iterdir())) == 6
+    assert len(points) == 4
+    assert len(list(runs.iterdir())) == 4
     for run in runs.iterdir():  # each step of each run stands for once in what the model saw
         finished = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
         assert sum(event["event"] == "RunFinished" for event in finished) == 1
@@ -73,14 +73,14 @@ def test_killed_or_interrupted_it_goes_on_as_if_it_had_not_been(command: list[st
     alone = subprocess.run([*command[:-1], str(tmp_path / "whole")], capture_output=True, text=True, check=True)
     whole = json.loads(alone.stdout)
     runs = tmp_path / "s/runs"
-    for how, trial in ((signal.SIGKILL, 1), (signal.SIGINT, 3)):
+    for how, trial in ((signal.SIGKILL, 1), (signal.SIGINT, 2)):
         process = begun(command)
         until(lambda trial=trial: (runs / f"{trial}-seed7").exists() and steps(runs / f"{trial}-seed7") > 12)
         process.send_signal(how)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         if how is signal.SIGINT:
             assert process.returncode == Interrupted.exit_code
-            assert "3 of 6 trials done" in errors
+            assert "2 of 4 trials done" in errors
             assert "same command again" in errors
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)

@@ -6,17 +6,21 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import weitiao
 from tests.samples import write_reviews
-from weitiao.errors import RecipeError, RunError, WeitiaoError
+from weitiao import trials
+from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
 from weitiao.recipe import Recipe
+from weitiao.searching import search as searching
 from weitiao.searching.page import render
 from weitiao.searching.searched import OnTest, Searched, Tried, advice_of, best_of, table, tested_of
 
@@ -117,7 +121,34 @@ def test_the_table_of_the_terminal() -> None:
 
 
 @pytest.fixture
-def values(recipe_values: Values, tmp_path: Path) -> Values:
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials in this process: one of their own takes seconds to start (`tests/crash` has those)."""
+
+    def carry_out(action: str, path: Path, *, stop: threading.Event, enough: Any = None, **_: Any) -> str:
+        def record(event: Any) -> None:
+            if stop.is_set() or (enough is not None and event.name == "Evaluated" and enough()):
+                raise Interrupted("enough")
+
+        tracker = SimpleNamespace(record=record, close=lambda: None)
+        try:
+            if action == "train":
+                weitiao.train(Recipe.restore(path), trackers=[tracker])
+            elif action == "resume":
+                weitiao.resume(path, trackers=[tracker])
+            else:
+                trials._measure_test(path)
+        except Interrupted:
+            return ""
+        except RunError as error:
+            return str(error)
+        return ""
+
+    monkeypatch.setattr(trials, "carry_out", carry_out)
+    monkeypatch.setattr(searching, "carry_out", carry_out)
+
+
+@pytest.fixture
+def values(recipe_values: Values, tmp_path: Path, in_process: None) -> Values:
     """A recipe of a few quick steps with a search in it; keyword arguments change the search."""
 
     def build(space: dict[str, Any], **search: Any) -> dict[str, Any]:

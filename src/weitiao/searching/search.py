@@ -7,6 +7,7 @@
       journal.log               every trial: what was drawn, how it went (in a database with `search.storage`)
       recipes/7-seed0.json      the recipe of each run
       runs/7-seed0/             an ordinary run; only the best trial keeps its model
+      held/                     locks: who works on which trial and point
       best.yaml                 the best settings as a recipe
       search.html               for people; search.json holds its numbers
 

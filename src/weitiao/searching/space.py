@@ -26,6 +26,7 @@ ELSEWHERE = {  # what cannot be searched, and why
     "data.validation_size": "trials would be measured on other examples",
     "data.test": "the test split is not looked at",
     "data.test_size": "the test split is not looked at",
+    "data.fold": "trials would be measured on other examples",
     "data.group": "trials would be measured on other examples",
     "data.duplicates": "trials would be measured on other examples",
     "evaluation": "trials would be measured in other ways",
