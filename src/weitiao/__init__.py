@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from weitiao.comparison import compare
     from weitiao.composition import Adapters, average, stack
     from weitiao.recipe import Recipe
-    from weitiao.run import check, evaluate, inspect, load, resume, train
+    from weitiao.run import check, diagnose, evaluate, inspect, load, resume, train
     from weitiao.workshop.audit import audit
     from weitiao.workshop.augmenting import augment
     from weitiao.workshop.clean import clean
@@ -34,6 +34,7 @@ __all__ = [
     "check",
     "clean",
     "compare",
+    "diagnose",
     "evaluate",
     "inspect",
     "load",

@@ -19,6 +19,7 @@ from weitiao.cli import (
     check,
     clean,
     compare,
+    diagnose,
     evaluate,
     init,
     inspect,
@@ -59,6 +60,7 @@ app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.command("diagnose")(diagnose.diagnose)
 app.add_typer(runs.app, name="runs")
 app.add_typer(adapters.app, name="adapters")
 app.command("evaluate")(evaluate.evaluate)

@@ -31,6 +31,8 @@ from weitiao.recipe.sections import (
     RegularizationSettings,
     SelectionSettings,
     Settings,
+    SoupSettings,
+    SwaSettings,
     TrainingSettings,
     choose,
 )
@@ -50,6 +52,8 @@ __all__ = [
     "RegularizationSettings",
     "SelectionSettings",
     "Settings",
+    "SoupSettings",
+    "SwaSettings",
     "TrainingSettings",
     "choose",
 ]
