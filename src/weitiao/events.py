@@ -147,7 +147,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SoupMade(Event):
-    """The weights of several checkpoints were averaged, see `training.soup`; scores are the primary one on validation."""
+    """The weights of several checkpoints were averaged, see `training.soup`; scores are primary ones on validation."""
 
     recipe: str  # greedy, uniform
     candidates: list[int]  # the steps of the best checkpoints, the best one first

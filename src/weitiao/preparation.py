@@ -132,8 +132,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     auto = _steps(recipe, features, pretrained, device, an_epoch)
     recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
     if _is_auto(recipe, "evaluation.train_examples"):
-        every = recipe.training.batch_size * min(int(recipe.training.evaluate_every), planned_steps(an_epoch, recipe.training))
-        recipe = recipe.resolved({"evaluation.train_examples": _watched(recipe, task, splits, every)})
+        recipe = recipe.resolved({"evaluation.train_examples": _watched(recipe, task, splits)})
     findings += [
         *learned,
         *shape.findings,
@@ -306,11 +305,11 @@ def _scored(task: Task) -> dict[str, tuple[Any, str]]:
     return {"evaluation.examples": (most or "all", "generating text takes time" if most else "measuring takes little")}
 
 
-def _watched(recipe: Recipe, task: Task, splits: Mapping[SplitName, Dataset], every: int) -> tuple[int, str]:
-    """What `evaluation.train_examples: auto` becomes where an evaluation comes every so many examples.
-
-    To predict an example takes about a third of what it takes to train on it.
-    """
+def _watched(recipe: Recipe, task: Task, splits: Mapping[SplitName, Dataset]) -> tuple[int, str]:
+    """What `evaluation.train_examples: auto` becomes: to predict an example takes about a third of what it takes to
+    train on it.
+    """  # fmt: skip
+    every = recipe.training.batch_size * int(recipe.training.evaluate_every)  # examples between evaluations
     if "validation" not in splits:
         return 0, "there is no validation split"
     if task.examples_scored is not None:

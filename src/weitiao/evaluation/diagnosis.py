@@ -25,7 +25,7 @@ Level = Literal["clear", "mild"]
 MEANINGS: dict[Name, str] = {
     "learning rate too high": "its steps are too large: they destroy more than they teach",
     "learning rate too low": "its steps are too small: the model hardly moved",
-    "noisy labels": "even where the model is surest, it is often wrong: many labels are wrong, or people would disagree",
+    "noisy labels": "where the model is surest, it is often wrong: many labels are wrong, or people would disagree",
     "too little data": "it knows its examples, and there are too few of them to carry over to others",
     "overfits": "it goes on learning its training examples by heart, and gets worse on others",
     "underfits": "it has not even learned its training examples",
@@ -119,7 +119,7 @@ def diagnose(
     if not len(seen.steps) and not seen.rolled_back and not seen.not_finite:
         return Diagnosis(notes=["no step was taken: there is nothing to look at", *notes])
     found: dict[str, Trouble] = {}
-    for rule in RULES:
+    for rule in RULES if len(seen.steps) else RULES[:1]:
         trouble = rule(seen, found)
         if trouble:
             found[trouble.name] = trouble
@@ -135,7 +135,8 @@ def _unseen(seen: Signs) -> Iterator[str]:
     if not seen.measures:
         yield "nothing was measured on validation: whether it carries over to other examples is not seen"
     elif not any(each.train for each in seen.measures):
-        yield "no training examples were measured beside validation (evaluation.train_examples): the loss of the steps stands in"  # noqa: E501
+        told = "no training examples were measured beside validation (evaluation.train_examples)"
+        yield f"{told}: the loss of the steps stands in"
 
 
 # --- the rules: each looks at the signs, and at what was found before it
@@ -144,30 +145,25 @@ Found = Mapping[str, Trouble]
 
 
 def _too_high(seen: Signs, _: Found) -> Trouble | None:
-    """Steps that are too large: training diverges, its loss rises above where it began, or nothing is learned.
-
-    A loss that rises a seventh above its beginning, noise taken off, has no other cause in a sound run than the rate,
-    or batches so small that they ask for a lower one.
+    """Steps that are too large: training breaks down, or two of these agree: its loss rises a seventh above where it
+    began, noise taken off; it rises again and again; nothing is learned, or is lost again; the rate is far above the
+    usual one. Each alone may have another cause.
     """
-    evidence = []
-    times = _times_usual(seen)
+    evidence, times = [], _times_usual(seen)
     broke = "diverged" in seen.error or seen.not_finite > 0 or seen.rolled_back > 0
     if broke:
-        counts = [(seen.not_finite, "steps whose loss or gradient was not finite"), (seen.rolled_back, "roll-backs")]
+        counts = [(seen.not_finite, "skipped steps, not finite"), (seen.rolled_back, "roll-backs")]
         told = ", ".join(f"{count} {what}" for count, what in counts if count)
         evidence.append(f"Training broke down: {told or seen.error}.")
+    lost, idle = _fell_back(seen), _learned_nothing(seen)
+    evidence += [each for each in (lost, idle) if each]
     if seen.peak > 1.15:
         evidence.append(f"The training loss rose to {seen.peak:.2f} times what it was at the start.")
-    lost = _fell_back(seen)
-    if lost:
-        evidence.append(lost)
-    idle = _learned_nothing(seen)
-    if idle and (evidence or times >= FAR):
-        evidence.append(idle)
-    if times >= NEAR and (evidence or (seen.ahead and times >= FAR)):
+    if seen.rises >= 2:
+        evidence.append(f"The training loss rose by far more than noise {seen.rises} times.")
+    if times >= FAR:
         evidence.append(f"The learning rate of {seen.rate:g} is {times:.3g} times the usual {seen.usual:g}.")
-    signs_ = broke + (seen.peak > 1.15) + bool(lost) + bool(idle) + (times >= FAR) + (seen.rises >= 2)
-    if not evidence or signs_ < 2 - broke:
+    if len(evidence) < 2 - broke or (idle and 0 < times <= 1 / FAR):
         return None
     return Trouble("learning rate too high", "clear", evidence, [_lower(seen), Change("training.warmup", "0.2")])
 
@@ -178,16 +174,18 @@ def _too_low(seen: Signs, found: Found) -> Trouble | None:
     if "learning rate too high" in found or not 0 < times <= 1 / FAR or _is_known(seen):
         return None
     idle = _learned_nothing(seen)
-    fell = f"The training loss fell by {max(seen.learned, 0):.0%} only, from {seen.began:.3g} to {seen.last:.3g}."
-    evidence = [idle or fell, f"The learning rate of {seen.rate:.2g} is 1/{1 / times:.0f} of the usual {seen.usual:g}."]
+    evidence = [
+        idle or _fell_by(seen),
+        f"The learning rate of {seen.rate:.2g} is 1/{1 / times:.0f} of the usual {seen.usual:g}.",
+    ]
     level: Level = "clear" if idle or not _is_half_known(seen) else "mild"
     return Trouble("learning rate too low", level, evidence, [Change("training.learning_rate", _number(seen.usual))])
 
 
 def _labels(seen: Signs, found: Found) -> Trouble | None:
-    """Labels that are wrong: where sound, those that the model is surest of are right in over nine of ten cases, even of
-    a weak model; wrong labels are spread over the sure ones, too. It must have learned something, from enough examples
-    of each label, and not know its training examples by heart.
+    """Labels that are wrong: where they are sound, those that the model is surest of are right in over nine of ten
+    cases, even of a weak model; wrong ones are spread over the sure, too. It must have learned something, from enough
+    examples of each label, and not know its training examples by heart.
     """
     known = [each for each in seen.final if each.surest and each.surest[1] >= 10]
     each_label = seen.examples.get("train", 0) / max(seen.labels, 1)
@@ -206,11 +204,12 @@ def _labels(seen: Signs, found: Found) -> Trouble | None:
     where = " and ".join(each.split for each in known)
     evidence = [f"Of the fifth of {where} that the model is surest of, {right:.0%} are right ({count:,} examples)."]
     if seen.risen > 0.1:
-        evidence.append(f"What it learned after its best step did harm: the loss on validation rose by {seen.risen:.0%}.")
+        evidence.append(f"What it learned after that did harm: the loss on validation rose by {seen.risen:.0%}.")
+    source = seen.options.get("data", {}).get("train", "DATA")
     return Trouble(
         "noisy labels", "clear" if right < SURELY_RIGHT - 0.02 else "mild", evidence,
         [*_task_changes(seen, ("label_smoothing", "0.1")), *_fewer_epochs(seen)],
-        [f"Run `weitiao audit {seen.options.get('data', {}).get('train', 'DATA')}`: it lists the labels that are likely wrong."],
+        [f"Run `weitiao audit {source}`: it lists the labels that are likely wrong."],
     )  # fmt: skip
 
 
@@ -226,8 +225,8 @@ def _too_little(seen: Signs, found: Found) -> Trouble | None:
     if not some or not by_heart or gap is None or gap < 1:
         return None
     share = seen.gap(seen.at_kept)
-    if share is not None and share < 2 * seen.gap_error(seen.at_kept) and train >= 100:  # of fewer examples, the few of validation cannot tell
-        return None
+    if share is not None and share < 2 * seen.gap_error(seen.at_kept) and train >= 100:
+        return None  # of fewer examples, the few of validation cannot tell
     each = f", {each_label:.3g} of each label" if seen.labels else ""
     evidence = [told, f"There are {train:,} training examples{each}."]
     held = seen.examples.get("validation", 0)
@@ -249,14 +248,14 @@ def _overfits(seen: Signs, found: Found) -> Trouble | None:
     here, there = (seen.loss_at(last, split) for split in ("train", "validation"))
     here = here if here is not None else seen.last
     apart = seen.gap(last)
-    far = apart > max(LARGE_GAP, 2 * seen.gap_error(last)) if apart is not None else there is not None and there > 1.5 * here
-    few = seen.examples.get("train", 0) < 100
-    if not (far or (few and apart is not None and apart > LARGE_GAP)):
+    noise = 2 * seen.gap_error(last) if seen.examples.get("train", 0) >= 100 else 0.0  # else validation cannot tell
+    far = apart > max(LARGE_GAP, noise) if apart is not None else there is not None and there > 1.5 * here
+    if not far:
         return None
     at_kept = seen.gap(kept)
     evidence = []
     if apart is not None:
-        evidence.append(f"{spoken(seen.primary).capitalize()} is {_as(seen, last, 'train')} on training examples and "
+        evidence.append(f"{_score(seen)} is {_as(seen, last, 'train')} on training examples and "
                         f"{_as(seen, last, 'validation')} on validation at the last evaluation.")  # fmt: skip
     elif there is not None:
         evidence.append(f"The loss is {here:.3g} on training examples and {there:.3g} on validation at the end.")
@@ -286,10 +285,10 @@ def _underfits(seen: Signs, found: Found) -> Trouble | None:
         return None
     here = seen.score(seen.at_kept, "train")
     if seen.shares and here is not None:
-        evidence = [f"{spoken(seen.primary).capitalize()} is {written(seen.primary, here)} on training examples, "
+        evidence = [f"{_score(seen)} is {written(seen.primary, here)} on training examples, "
                     f"{_as(seen, seen.at_kept, 'validation')} on validation; chance is {seen.least:.0%}."]  # fmt: skip
     else:
-        evidence = [f"The training loss fell by {max(seen.learned, 0):.0%} only, from {seen.began:.3g} to {seen.last:.3g}."]
+        evidence = [_fell_by(seen)]
     evidence += [f"{seen.ahead[:1].upper()}{seen.ahead[1:]}."] if seen.ahead else []
     evidence += [told for told, _ in strong]
     changes = [change for _, change in strong] or _longer(seen)
@@ -309,8 +308,8 @@ def _too_early(seen: Signs, found: Found) -> Trouble | None:
     last = seen.measures[-1].step if seen.measures else None
     if (last is not None and seen.kept != last) or seen.risen > 0.0 or seen.falling < 0.05:
         return None
-    evidence = [f"The training loss was still falling: by {seen.falling:.0%} of its first value from the middle third of "
-                f"the {len(seen.steps):,} steps to the last."]  # fmt: skip
+    evidence = [f"The training loss was still falling: from the middle third of the {len(seen.steps):,} steps to the "
+                f"last by {seen.falling:.0%} of its first value."]  # fmt: skip
     if last is not None and len(seen.measures) > 1:
         evidence.append("The last evaluation on validation is the best one.")
     level: Level = "mild" if _is_half_known(seen) else "clear"
@@ -321,10 +320,10 @@ def _unstable(seen: Signs, _: Found) -> Trouble | None:
     """Loss or score jump: by more than three standard errors, again and again; once is an accident."""
     falls, evidence = seen.falls, []
     if seen.rises:
-        evidence.append(f"The training loss rose {seen.rises} times by far more than noise over a twelfth of the steps.")
+        evidence.append(f"The training loss rose by far more than noise {seen.rises} times, of 11 looked at.")
     if falls:
         most = max(falls, key=lambda each: each[1])
-        evidence.append(f"{spoken(seen.primary).capitalize()} on validation fell {len(falls)} times from an evaluation to "
+        evidence.append(f"{_score(seen)} on validation fell {len(falls)} times from an evaluation to "
                         f"the next, by {100 * most[1]:.0f} points at step {most[0]:,}.")  # fmt: skip
     if seen.spikes:
         evidence.append(f"There were {seen.spikes} spikes of the loss.")
@@ -349,8 +348,9 @@ def _unlike(seen: Signs, _: Found) -> Trouble | None:
     noise = math.hypot(*errors)
     if not noise or not math.isfinite(apart) or apart < 3 * noise or (seen.shares and apart < 0.03):
         return None
-    evidence = [f"{spoken(seen.primary).capitalize()} is {written(seen.primary, one.value)} on validation and "
-                f"{written(seen.primary, other.value)} on test, {apart / noise:.1f} standard errors apart."]  # fmt: skip
+    values = [written(seen.primary, each.value) for each in seen.final]
+    told = f"{_score(seen)} is {values[0]} on validation and {values[1]} on test"
+    evidence = [f"{told}, {apart / noise:.1f} standard errors apart."]
     data = seen.options.get("data", {})
     changes = [Change("data.validation", "null", "cut it from the training data")] if data.get("validation") else []
     files = [str(data.get(name) or name.upper()) for name in ("validation", "test")]
@@ -374,15 +374,16 @@ def _times_usual(seen: Signs) -> float:
 def _learned_nothing(seen: Signs) -> str:
     """The evidence that next to nothing was learned; "" where something was, or where that is not known."""
     value = seen.score(seen.at_kept, "validation")
-    if seen.learned >= UNLEARNED or not seen.labels:
+    if seen.learned >= UNLEARNED or not seen.labels or not len(seen.losses):
         return ""
+    course = f"the training loss went from {seen.began:.3g} to {seen.last:.3g}"
     if seen.shares and value is not None:
         noise = 2 * seen.error_of(value, "validation")
         if value - seen.least > max(0.1 * (1 - seen.least), noise):
             return ""
-        return (f"Next to nothing was learned: {spoken(seen.primary)} on validation is {written(seen.primary, value)}, "
-                f"{seen.least:.0%} without reading, and the training loss went from {seen.began:.3g} to {seen.last:.3g}.")  # fmt: skip
-    return f"Next to nothing was learned: the training loss went from {seen.began:.3g} to {seen.last:.3g}."
+        told = f"{spoken(seen.primary)} on validation is {written(seen.primary, value)}"
+        return f"Next to nothing was learned: {told}, {seen.least:.0%} without reading; {course}."
+    return f"Next to nothing was learned: {course}."
 
 
 def _fell_back(seen: Signs) -> str:
@@ -427,19 +428,30 @@ def _apart(seen: Signs) -> tuple[float | None, str]:
     kept = seen.at_kept
     gap = seen.gap(kept)
     if gap is not None:
-        return gap / LARGE_GAP, (f"{spoken(seen.primary).capitalize()} is {_as(seen, kept, 'train')} on training examples and "
-                     f"{_as(seen, kept, 'validation')} on validation at the step that is kept.")  # fmt: skip
+        told = f"{_score(seen)} is {_as(seen, kept, 'train')} on training examples and "
+        return gap / LARGE_GAP, f"{told}{_as(seen, kept, 'validation')} on validation at the step that is kept."
     here, there = seen.loss_at(kept, "train"), seen.loss_at(kept, "validation")
     here = here if here is not None else _step_loss(seen, kept.step) if kept else None
     if here is None or there is None or there <= 0:
         return None, ""
-    return max(1 - here / there, 0.0) / LARGE_LOSS_GAP, f"The loss is {here:.3g} on training examples and {there:.3g} on validation."
+    told = f"The loss is {here:.3g} on training examples and {there:.3g} on validation."
+    return max(1 - here / there, 0.0) / LARGE_LOSS_GAP, told
 
 
 def _step_loss(seen: Signs, step: int) -> float | None:
     """The mean loss of the steps of the epoch before a step."""
     there = (seen.steps <= step) & (seen.steps > step - seen.per_epoch)
     return float(seen.losses[there].mean()) if there.any() else None
+
+
+def _score(seen: Signs) -> str:
+    """The primary score's name, to begin a sentence with."""
+    name = spoken(seen.primary)
+    return name[:1].upper() + name[1:]
+
+
+def _fell_by(seen: Signs) -> str:
+    return f"The training loss fell by {max(seen.learned, 0):.0%} only, from {seen.began:.3g} to {seen.last:.3g}."
 
 
 def _as(seen: Signs, measure: Any, split: str) -> str:
@@ -460,7 +472,8 @@ def _strong(seen: Signs) -> Iterator[tuple[str, Change]]:
                    Change(f"training.regularization.{key}", "0.1"))  # fmt: skip
     if seen.penalty > 0.3:
         name = next((key for key in ("l1", "l2", "l2_sp") if wanted.get(key)), "l2")
-        yield (f"Penalties are {seen.penalty:.0%} of what is minimised.", Change(f"training.regularization.{name}", "0"))
+        yield (f"Penalties are {seen.penalty:.0%} of what is minimised.",
+               Change(f"training.regularization.{name}", "0"))  # fmt: skip
     if (seen.options.get("task", {}).get("label_smoothing") or 0) >= 0.4:
         yield "The larger part of the targets is spread over all labels.", Change("task.label_smoothing", "0.1")
     if 0 < (training.get("clip_norm") or 1) < 0.01:
@@ -486,7 +499,8 @@ def _fewer_epochs(seen: Signs) -> list[Change]:
     if not losses or not len(seen.epochs):
         return []
     epoch = max(1, math.ceil(min(losses)[1] / seen.per_epoch - 1e-6))
-    return [Change("training.epochs", str(epoch), "where the loss on validation was lowest")] if epoch < seen.epochs[-1] else []
+    early = epoch < seen.epochs[-1]
+    return [Change("training.epochs", str(epoch), "where the loss on validation was lowest")] if early else []
 
 
 def _stronger(seen: Signs) -> list[Change]:
@@ -498,7 +512,8 @@ def _stronger(seen: Signs) -> list[Change]:
 def _smaller(seen: Signs) -> list[Change]:
     """Fewer weights that move."""
     method = seen.options.get("method", {}).get("name")
-    return [Change("method", "lora" if method in ("full", "gradual") else "head", "fewer weights move")] if method != "head" else []
+    fewer = "lora" if method in ("full", "gradual") else "head"
+    return [Change("method", fewer, "fewer weights move")] if method != "head" else []
 
 
 def _larger(seen: Signs) -> list[Change]:

@@ -11,7 +11,9 @@ class OnTheWay:
     the end. Nothing is drawn at random, and the weights stay as they are.
     """  # fmt: skip
 
-    def __init__(self, inference: Inference, validation: Labelled, most: int | None, train: Labelled, seen: int, seed: int):
+    def __init__(
+        self, inference: Inference, validation: Labelled, most: int | None, train: Labelled, seen: int, seed: int
+    ) -> None:  # fmt: skip
         self._inference = self._tuned = inference
         self._all, self._sample = validation, validation.sample(most, seed)
         self._train = train.sample(seen, seed) if seen else None

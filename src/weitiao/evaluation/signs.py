@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from weitiao.metrics.words import greater_is_better, is_share
 
-WINDOWS = 12  # that the steps of a run are cut into, to tell rises of the loss from noise
+WINDOWS, LEAST = 12, 5  # that the steps of a run are cut into, to tell rises of the loss from noise; steps of each
 SURE = 3.0  # standard errors from which on a difference is taken for one
 LOSSES = ("log_loss", "loss")  # names of the score that is the loss
 FITTED = ("TF-IDF", "logistic", "ridge")  # in the name of a baseline that learns
@@ -155,12 +156,11 @@ class Signs:
         return 1 - self.last / self.began if len(self.losses) and self.began > 0 else 0.0
 
     def windows(self) -> tuple[np.ndarray, np.ndarray]:
-        """The mean loss of windows of steps and its standard error; nothing of fewer than 24 steps."""
-        if len(self.losses) < 2 * WINDOWS:
-            return np.array([]), np.array([])
-        parts = np.array_split(self.losses, WINDOWS)
-        return (np.array([part.mean() for part in parts]),
-                np.array([part.std(ddof=1) / math.sqrt(len(part)) for part in parts]))  # fmt: skip
+        """The mean loss of windows of steps and its standard error; nothing of fewer than 25 steps."""
+        count = min(WINDOWS, len(self.losses) // LEAST)
+        parts = np.array_split(self.losses, count) if count >= LEAST else []
+        means = np.array([part.mean() for part in parts])
+        return means, np.array([part.std(ddof=1) / math.sqrt(len(part)) for part in parts])
 
     @property
     def rises(self) -> int:
@@ -179,7 +179,7 @@ class Signs:
 
     @property
     def falling(self) -> float:
-        """By what share of `began` the training loss fell from the middle third of the steps to the last, less noise."""
+        """By what share of `began` the training loss fell from the middle third of the steps to the last, no noise."""
         if len(self.losses) < 6 or self.began <= 0:
             return 0.0
         _, middle, end = np.array_split(self.losses, 3)
@@ -254,7 +254,8 @@ def _penalty(done: Sequence[Mapping[str, Any]]) -> float:
 def _final(split: str, measured: Mapping[str, Any]) -> Final:
     scores = measured["scores"]
     value = scores["values"].get(scores["primary"], {"value": math.nan})
-    low, high, level = value.get("low"), value.get("high"), 1.96  # of the 95% that intervals have by default
+    low, high = value.get("low"), value.get("high")
+    level = NormalDist().inv_cdf(0.5 + scores.get("details", {}).get("bootstrap", {}).get("confidence", 0.95) / 2)
     surest = scores.get("details", {}).get("surest")
     return Final(
         split, value["value"], None if low is None or high is None else (high - low) / (2 * level), scores["examples"],

@@ -182,8 +182,8 @@ class RecoverySettings(Settings):
 
 
 class SwaSettings(Settings):
-    """Stochastic weight averaging: the plain mean of the weights over the last steps, taken at a rate that does not fall
-    to 0 (Izmailov et al. 2018)."""
+    """Stochastic weight averaging: the plain mean of the weights over the last steps, taken at a rate that does not
+    fall to 0 (Izmailov et al. 2018)."""
 
     share: float = Field(0.25, gt=0, lt=1)
     """Share of all steps, the last ones, that are averaged."""

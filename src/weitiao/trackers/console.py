@@ -262,7 +262,8 @@ def _told(event: Event) -> str:
     if isinstance(event, SoupMade):
         few = f" ({event.wanted} were wanted)" if len(event.candidates) < event.wanted else ""
         what = f"{event.recipe} soup of {len(event.taken)} of the {len(event.candidates)} best checkpoints{few}"
-        return f"{what}: {event.primary} {figure(event.score, 4)} on validation, the best one alone {figure(event.best, 4)}"
+        scores = f"{figure(event.score, 4)} on validation, the best one alone {figure(event.best, 4)}"
+        return f"{what}: {event.primary} {scores}"
     if isinstance(event, Measuring):
         told = f"the baseline '{event.baseline}'" if event.baseline else f"{event.examples:,} examples"
         return f"measuring on {event.split}: {told}"

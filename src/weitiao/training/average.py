@@ -1,4 +1,4 @@
-"""An average of the weights over the steps, measured and kept in place of the last ones: moving (EMA), or even (SWA)."""
+"""An average of the weights over the steps, measured and kept in place of the last ones: moving (EMA) or even (SWA)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Moving:
 
 @dataclass(frozen=True)
 class Even:
-    """``1 / n`` of the n-th that is taken in, which makes the plain mean of them (Izmailov et al. 2018, algorithm 1)."""
+    """``1 / n`` of the n-th that is taken in: the plain mean of them (Izmailov et al. 2018, algorithm 1)."""
 
     settings: SwaSettings
 

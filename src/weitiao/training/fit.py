@@ -17,8 +17,8 @@ from weitiao.methods.base import StandsFor
 from weitiao.models import memory_now, trim_memory
 from weitiao.records import Scores
 from weitiao.training.checkpoint import Checkpoints, restart, restore, restore_result
-from weitiao.training.soup import soup
 from weitiao.training.loop import Training, diverged, train_steps
+from weitiao.training.soup import soup
 
 NEAR = 0.85  # of the memory that it may take
 

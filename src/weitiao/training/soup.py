@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 Weights = dict[str, "torch.Tensor"]  # by name; fp32
 
 
-def soup(
-    training: Training, checkpoints: Checkpoints, evaluate: Callable[[], Scores], best: Sequence[int]
-) -> SoupMade:
+def soup(training: Training, checkpoints: Checkpoints, evaluate: Callable[[], Scores], best: Sequence[int]) -> SoupMade:
     """Have the model hold the soup of the checkpoints of the steps `best`, the best one first; tell what was taken.
 
     Greedy: each is added where the average is then no worse on validation than without it (algorithm 1). A checkpoint
