@@ -18,6 +18,7 @@ import numpy as np
 from weitiao import data, registry
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import Run
+from weitiao.data.audited import Audited
 from weitiao.data.made import Made
 from weitiao.errors import RunError, WeitiaoError
 from weitiao.evaluation.assess import Measured
@@ -50,6 +51,7 @@ def gather(run: Run, ready: Preparation, measured: Measured | None, also: Sequen
         max_length=int(recipe.model.max_length),
         splits=[_split(name, ready) for name in ready.splits],
         made=made.history if (made := Made.of(recipe.data.train, recipe.base)) else [],
+        audited=Audited.of(recipe.data.train, recipe.base),
         findings=ready.findings,
         diagnosis=diagnosis_of(run, status="finished"),
         curves=Curves.of(read_events(run.folder)),

@@ -374,7 +374,7 @@ def _times_usual(seen: Signs) -> float:
 def _learned_nothing(seen: Signs) -> str:
     """The evidence that next to nothing was learned; "" where something was, or where that is not known."""
     value = seen.score(seen.at_kept, "validation")
-    if seen.learned >= UNLEARNED or not seen.labels or not len(seen.losses):
+    if seen.learned >= UNLEARNED or not (seen.labels or seen.shares) or not len(seen.losses):
         return ""
     course = f"the training loss went from {seen.began:.3g} to {seen.last:.3g}"
     if seen.shares and value is not None:
@@ -390,7 +390,7 @@ def _fell_back(seen: Signs) -> str:
     """The evidence that what had been learned was lost again: back to near chance on training examples, too."""
     values = [value for each in seen.measures if (value := seen.score(each, "validation")) is not None]
     here = seen.score(seen.measures[-1], "train") if seen.measures else None
-    if not seen.shares or not seen.labels or len(values) < 2 or (here is not None and seen.above_chance(here) > 0.3):
+    if not seen.shares or len(values) < 2 or (here is not None and seen.above_chance(here) > 0.3):
         return ""
     best, last = (seen.above_chance(value) for value in (max(values), values[-1]))
     if best < 0.3 or last > best / 2:

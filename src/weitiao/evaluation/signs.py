@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from weitiao.metrics.words import greater_is_better, is_share
+from weitiao.metrics.words import greater_is_better, kind
 
 WINDOWS, LEAST = 12, 5  # that the steps of a run are cut into, to tell rises of the loss from noise; steps of each
 SURE = 3.0  # standard errors from which on a difference is taken for one
@@ -55,7 +55,7 @@ class Signs:
     measures: list[Measure]
     kept: int | None  # the step of the weights that are kept
     primary: str
-    labels: int  # of a classification; else 0
+    labels: int  # where each example has one of them; else 0
     examples: Mapping[str, int]  # split -> examples
     seen: int  # training examples in each measure
     final: list[Final]
@@ -78,8 +78,8 @@ class Signs:
 
     @property
     def shares(self) -> bool:
-        """Whether the primary score is a share, and more is better."""
-        return bool(self.primary) and is_share(self.primary) and self.better > 0
+        """Whether the primary score is 1 at best and about 0 by chance or above: a share, or a correlation."""
+        return bool(self.primary) and kind(self.primary) in ("share", "correlation") and self.better > 0
 
     @property
     def at_kept(self) -> Measure | None:
@@ -113,8 +113,10 @@ class Signs:
         return next((scores[name] for name in LOSSES if scores.get(name) is not None), None)
 
     def error_of(self, value: float, split: str) -> float:
-        """Return the standard error of a share: what other examples would change (binomial)."""
+        """Return the standard error of a share (binomial) or a correlation: what other examples would change."""
         count = self.seen if split == "train" else self.examples.get(split, 0)
+        if kind(self.primary) == "correlation":
+            return (1 - value**2) / math.sqrt(max(count, 1))
         return math.sqrt(max(value * (1 - value), 0.25 / max(count, 1)) / max(count, 1))
 
     def gap(self, measure: Measure | None) -> float | None:
@@ -235,7 +237,7 @@ def signs(
         epochs=np.array([event["epoch"] for event in done], float),
         batch=int(training.get("batch_size") or 32), penalty=_penalty(done), measures=measures,
         kept=stopped.get("best_step") or max(best, default=None), primary=primary,
-        labels=len(summary.get("labels") or ()),
+        labels=len(summary.get("labels") or ()) if any("accuracy" in each.validation for each in measures) else 0,
         examples={name: int(each["examples"]) for name, each in summary.get("splits", {}).items()},
         seen=seen if isinstance(seen, int) else 0, final=[_final(name, scores[name]) for name in split],
         chance=_chance(last), ahead=_ahead(last), usual=usual,

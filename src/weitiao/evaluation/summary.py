@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from weitiao.data.audited import Audited
 from weitiao.data.made import Made
 from weitiao.evaluation.compare import Comparison
 from weitiao.evaluation.course import Course
@@ -197,6 +198,7 @@ class Facts:
     also: list[Elsewhere] = field(default_factory=list)
     splits: list[SplitFacts] = field(default_factory=list)
     made: list[Made] = field(default_factory=list)  # how the training data had been made, the first thing first
+    audited: Audited | None = None  # what an audit of the training data found
     max_length: int | None = None  # tokens the model reads
     findings: list[Finding] = field(default_factory=list)
     diagnosis: Diagnosis | None = None
