@@ -247,10 +247,9 @@ def test_the_command_the_function_and_the_report_say_the_same(
     report = json.loads((folder / "report.json").read_text())
     assert report["diagnosis"]["troubles"][0]["name"] == "learning rate too low"
     assert "Diagnosis: learning rate too low" in (folder / "report.html").read_text()
-    monkeypatch.chdir(folder.parent)
-    (folder.parent / "runs").mkdir()
-    shutil.copytree(folder, folder.parent / "runs" / "20261103-low")
-    assert weitiao.diagnose("20261103").clear == found.clear
+    shutil.copytree(folder, folder.parent / "elsewhere" / "runs" / "run")
+    monkeypatch.chdir(folder.parent / "elsewhere")
+    assert weitiao.diagnose("ru").clear == found.clear
 
 
 def test_training_ends_with_three_lines_of_it_at_most(

@@ -150,7 +150,7 @@ def _too_high(seen: Signs, _: Found) -> Trouble | None:
     usual one. Each alone may have another cause.
     """
     evidence, times = [], _times_usual(seen)
-    broke = "diverged" in seen.error or seen.not_finite > 0 or seen.rolled_back > 0
+    broke = "diverged" in seen.error or seen.not_finite >= 2 or seen.rolled_back > 0
     if broke:
         counts = [(seen.not_finite, "skipped steps, not finite"), (seen.rolled_back, "roll-backs")]
         told = ", ".join(f"{count} {what}" for count, what in counts if count)
@@ -343,9 +343,7 @@ def _unlike(seen: Signs, _: Found) -> Trouble | None:
     if [each.split for each in seen.final] != ["validation", "test"]:
         return None
     one, other = seen.final
-    errors = [each.error if each.error is not None else seen.error_of(each.value, each.split) for each in seen.final]
-    apart = abs(one.value - other.value)
-    noise = math.hypot(*errors)
+    apart, noise = abs(one.value - other.value), math.hypot(one.error or 0, other.error or 0)
     if not noise or not math.isfinite(apart) or apart < 3 * noise or (seen.shares and apart < 0.03):
         return None
     values = [written(seen.primary, each.value) for each in seen.final]

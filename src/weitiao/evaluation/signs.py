@@ -185,7 +185,7 @@ class Signs:
         if len(self.losses) < 6 or self.began <= 0:
             return 0.0
         _, middle, end = np.array_split(self.losses, 3)
-        noise = math.hypot(*(part.std(ddof=1) / math.sqrt(len(part)) for part in (middle, end)))
+        noise = math.hypot(*(np.diff(part).std() / math.sqrt(2 * len(part)) for part in (middle, end)))
         return float(middle.mean() - end.mean() - 2 * noise) / self.began
 
     @property
@@ -258,9 +258,12 @@ def _final(split: str, measured: Mapping[str, Any]) -> Final:
     value = scores["values"].get(scores["primary"], {"value": math.nan})
     low, high = value.get("low"), value.get("high")
     level = NormalDist().inv_cdf(0.5 + scores.get("details", {}).get("bootstrap", {}).get("confidence", 0.95) / 2)
-    surest = scores.get("details", {}).get("surest")
+    surest, count = scores.get("details", {}).get("surest"), scores["examples"]
+    error = None if low is None or high is None else (high - low) / (2 * level)
+    if error is None and count and 0 <= value["value"] <= 1:
+        error = math.sqrt(max(value["value"] * (1 - value["value"]), 0.25 / count) / count)
     return Final(
-        split, value["value"], None if low is None or high is None else (high - low) / (2 * level), scores["examples"],
+        split, value["value"], error, count,
         (surest["right"], surest["examples"]) if surest else None,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -56,8 +56,11 @@ def _field_path(location: tuple[int | str, ...], model: type[BaseModel]) -> tupl
             break
         key.append(part)
         inner = model.model_fields[part].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        sections = [
+            each for each in (inner, *get_args(inner)) if isinstance(each, type) and issubclass(each, BaseModel)
+        ]
+        if sections:  # also one that may be absent
+            model = sections[0]
         elif get_origin(inner) is dict and len(location) > len(key):
             return (*key, str(location[len(key)])), model
         else:
