@@ -80,7 +80,8 @@ def diagnosis_of(run: Run, *, status: str | None = None) -> Diagnosis:
 
 def _usual_rate(run: Run, recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> float | None:
     """The method's usual learning rate for the model; of runs of earlier versions by the artifact's config."""
-    summary = next((event["summary"] for event in events if event["event"] == "RunStarted"), {})
+    started = [event["summary"] for event in events if event["event"] == "RunStarted"]
+    summary: Mapping[str, Any] = started[-1] if started else {}
     if "usual_learning_rate" in summary:
         return float(summary["usual_learning_rate"])
     try:

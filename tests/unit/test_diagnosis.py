@@ -157,6 +157,17 @@ def test_what_is_suggested_is_a_recipe(name: str) -> None:
             assert Recipe(**values)
 
 
+def test_of_a_handful_of_rows_nothing_can_be_told() -> None:
+    """28 rows, 3 of them to measure on, all right: no proof of anything."""
+    events, recipe = course([0.7, 0.1, 0.01], [(1.0, 0.1, 1.0, 0.2)] * 3, train=28)
+    for event in events:
+        if event["event"] == "RunStarted":
+            event["summary"]["splits"]["test"] = {"examples": 3}
+    found = judged(events, final(1.0, 0.67, examples=3), recipe, usual_rate=USUAL)
+    assert found.clear == ["too little data"]
+    assert "58 points" in " ".join(found.troubles[0].evidence)
+
+
 def test_older_runs_are_judged_by_the_loss_of_the_steps() -> None:
     losses = [0.7, 0.4, 0.1, 0.02, 0.01]
     rows = [(-1.0, 0.0, 0.7, 0.6), (-1.0, 0.0, 0.71, 0.7), (-1.0, 0.0, 0.7, 1.0), (-1.0, 0.0, 0.7, 1.3),

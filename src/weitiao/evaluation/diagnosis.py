@@ -41,9 +41,10 @@ LARGE_GAP = 0.1  # of a share, between training examples and validation: usual u
 LARGE_LOSS_GAP = 0.3  # the same of losses, as a share of that on validation
 KNOWN = 0.8  # of what can be reached above chance on training examples: from there on they count as learned
 HALF_WAY = 0.5  # the same: below it they are not even half learned
-SURELY_RIGHT = 0.87  # share right of the surest fifth: sound labels give over nine tenths, a fifth of them wrong 0.8
+SOUND, SPOILED = 0.93, 0.8  # share right of the surest fifth with sound labels, and with a fifth of them wrong
 FEW, FEW_EACH = 200, 20  # training examples in all, and of each label: fewer are too few to learn most tasks from
 SOME, SOME_EACH = 1000, 50  # fewer may be
+HELD = 20  # examples held out: of fewer, no score means anything
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,9 @@ def _too_low(seen: Signs, found: Found) -> Trouble | None:
 
 def _labels(seen: Signs, found: Found) -> Trouble | None:
     """Labels that are wrong: where they are sound, those that the model is surest of are right in over nine of ten
-    cases, even of a weak model; wrong ones are spread over the sure, too. It must have learned something, from enough
-    examples of each label, and not know its training examples by heart.
+    cases, even of a weak model; wrong ones are spread over the sure, too. It is clear where what was seen is 20 times
+    likelier with a fifth of the labels wrong. It must have learned something, from enough examples of each label, and
+    not know its training examples by heart.
     """
     known = [each for each in seen.final if each.surest and each.surest[1] >= 10]
     each_label = seen.examples.get("train", 0) / max(seen.labels, 1)
@@ -198,8 +200,9 @@ def _labels(seen: Signs, found: Found) -> Trouble | None:
     here = seen.score(seen.at_kept, "train")
     if not learned or (here is not None and seen.shares and seen.above_chance(here) > 0.95):
         return None
-    limit = right + 1.28 * math.sqrt(max(right * (1 - right), 0.01) / count)  # of ten such, nine are below it
-    if limit >= SURELY_RIGHT:
+    wrong = count * (1 - right)
+    weight = (count - wrong) * math.log(SPOILED / SOUND) + wrong * math.log((1 - SPOILED) / (1 - SOUND))
+    if weight < math.log(5):
         return None
     where = " and ".join(each.split for each in known)
     evidence = [f"Of the fifth of {where} that the model is surest of, {right:.0%} are right ({count:,} examples)."]
@@ -207,35 +210,47 @@ def _labels(seen: Signs, found: Found) -> Trouble | None:
         evidence.append(f"What it learned after that did harm: the loss on validation rose by {seen.risen:.0%}.")
     source = seen.options.get("data", {}).get("train", "DATA")
     return Trouble(
-        "noisy labels", "clear" if right < SURELY_RIGHT - 0.02 else "mild", evidence,
+        "noisy labels", "clear" if weight >= math.log(20) else "mild", evidence,
         [*_task_changes(seen, ("label_smoothing", "0.1")), *_fewer_epochs(seen)],
         [f"Run `weitiao audit {source}`: it lists the labels that are likely wrong."],
     )  # fmt: skip
 
 
 def _too_little(seen: Signs, found: Found) -> Trouble | None:
-    """Few examples, known by heart, and a gap to validation at the very step that is kept."""
-    train, here = seen.examples.get("train", 0), seen.score(seen.at_kept, "train")
-    each_label = train / seen.labels if seen.labels else math.inf
+    """Few examples, known by heart, and a gap to validation at the very step that is kept; or so few that nothing can
+    be told: a score on 20 examples is off by 22 points in one case of 20.
+    """
+    train, held = seen.examples.get("train", 0), max(seen.examples.get(name, 0) for name in ("validation", "test"))
     if not train or "learning rate too high" in found or "learning rate too low" in found:
         return None
-    gap, told = _apart(seen)
+    each_label = train / seen.labels if seen.labels else math.inf
     few, some = train < FEW or each_label < FEW_EACH, train < SOME or each_label < SOME_EACH
-    by_heart = here is None or not seen.shares or seen.above_chance(here) >= KNOWN
-    if not some or not by_heart or gap is None or gap < 1:
+    dark, gap = train < FEW and 0 < held < HELD, _not_carried_over(seen, train)
+    if not dark and not (some and gap):
         return None
-    share = seen.gap(seen.at_kept)
-    if share is not None and share < 2 * seen.gap_error(seen.at_kept) and train >= 100:
-        return None  # of fewer examples, the few of validation cannot tell
     each = f", {each_label:.3g} of each label" if seen.labels else ""
-    evidence = [told, f"There are {train:,} training examples{each}."]
-    held = seen.examples.get("validation", 0)
-    if 0 < held < 50:
-        evidence.append(f"Validation has {held} examples: its score may be off by {100 / math.sqrt(held):.0f} points.")
+    evidence = [gap] if gap else []
+    evidence.append(f"There are {train:,} training examples{each}.")
+    if dark:
+        evidence.append(
+            f"A score on {held} others may be off by {100 / math.sqrt(held):.0f} points: nothing can be told."
+        )
     return Trouble(
         "too little data", "clear" if few else "mild", evidence, _smaller(seen),
         ["Label more examples, or make some of those there are: `weitiao augment`."],
     )  # fmt: skip
+
+
+def _not_carried_over(seen: Signs, train: int) -> str:
+    """The evidence that training examples are learned and validation is far behind at the step that is kept; ""."""
+    here, share = seen.score(seen.at_kept, "train"), seen.gap(seen.at_kept)
+    gap, told = _apart(seen)
+    by_heart = here is None or not seen.shares or seen.above_chance(here) >= KNOWN
+    if not by_heart or gap is None or gap < 1:
+        return ""
+    if share is not None and share < 2 * seen.gap_error(seen.at_kept) and train >= 100:
+        return ""  # of fewer examples, the few of validation cannot tell
+    return told
 
 
 def _overfits(seen: Signs, found: Found) -> Trouble | None:

@@ -144,8 +144,11 @@ class Signs:
 
     @property
     def began(self) -> float:
-        """The loss of the first steps: 64 examples at least, a tenth of the steps at most."""
-        return float(self.losses[: max(1, min(-(-64 // self.batch), len(self.losses) // 10))].mean())
+        """The loss of the first steps: 32 examples at least, a tenth of the steps at most; not more than a tenth above
+        that of who does not read: steps that are too large may do harm at once.
+        """  # fmt: skip
+        first = float(self.losses[: max(1, min(-(-32 // self.batch), len(self.losses) // 10))].mean())
+        return min(first, 1.1 * self.ignorant) if self.ignorant else first
 
     @property
     def last(self) -> float:
