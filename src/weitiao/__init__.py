@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from weitiao.cross_validation import cross_validate
     from weitiao.leaderboard import compare_runs
     from weitiao.recipe import Recipe
-    from weitiao.run import check, evaluate, inspect, load, resume, train
+    from weitiao.run import check, diagnose, evaluate, inspect, load, resume, train
     from weitiao.searching.search import search
     from weitiao.workshop.audit import audit
     from weitiao.workshop.augmenting import augment
@@ -39,6 +39,7 @@ __all__ = [
     "compare",
     "compare_runs",
     "cross_validate",
+    "diagnose",
     "evaluate",
     "inspect",
     "load",

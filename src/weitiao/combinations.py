@@ -82,12 +82,26 @@ def check_regularization(recipe: Recipe, task: Task, method: Method, shape: Outl
     if wanted.mixup and wanted.r_drop:
         refused.append((f"{training}.mixup", "R-Drop compares two passes, which mixup would mix otherwise each",
                         "Take either mixup or r_drop out."))  # fmt: skip
-    if recipe.training.ema is not None and isinstance(method, TakesPart):
-        refused.append(("training.ema", f"'{method.name}' takes weights out of the model, which an average would keep",
-                        "Take ema out, or another method, such as lora."))  # fmt: skip
     if wanted.mixout and recipe.training.checkpoint_activations == "always":
         refused.append(("training.checkpoint_activations", "mixout draws weights for a pass: they are gone in backward",
                         "Set it to never, or take mixout out."))  # fmt: skip
+    for key, problem, fix in refused[:1]:
+        raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
+def check_averages(recipe: Recipe, method: Method, *, validated: bool) -> None:
+    """Raise a `RecipeError` where weights cannot be averaged as the recipe asks."""
+    settings, refused = recipe.training, []
+    wanted = [name for name in ("ema", "swa", "soup") if getattr(settings, name) is not None]
+    if len(wanted) > 1:
+        refused.append((f"training.{wanted[1]}", f"{wanted[0]} averages the weights already",
+                        f"Take either {wanted[0]} or {wanted[1]} out."))  # fmt: skip
+    if wanted and isinstance(method, TakesPart):
+        refused.append((f"training.{wanted[0]}", f"'{method.name}' takes weights out of the model, which an average "
+                        "would keep", f"Take {wanted[0]} out, or another method, such as lora."))  # fmt: skip
+    if "soup" in wanted and not validated:
+        refused.append(("training.soup", "the best checkpoints are chosen on validation, and there is no such split",
+                        "Set data.validation_size or data.validation, or take swa or ema."))  # fmt: skip
     for key, problem, fix in refused[:1]:
         raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
 

@@ -142,6 +142,21 @@ class Evaluated(Event):
     scores: dict[str, float]
     best: bool
     seconds: float
+    train: dict[str, float] = field(default_factory=dict)  # the same scores on a sample of the training split
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoupMade(Event):
+    """The weights of several checkpoints were averaged, see `training.soup`; scores are primary ones on validation."""
+
+    recipe: str  # greedy, uniform
+    candidates: list[int]  # the steps of the best checkpoints, the best one first
+    wanted: int  # how many of them there should have been
+    taken: list[int]  # the steps of those that are averaged
+    primary: str
+    best: float  # of the best checkpoint alone
+    score: float  # of the average
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,15 @@ import numpy as np
 
 from weitiao import data, models, predictor
 from weitiao.artifacts.artifact import Artifact
-from weitiao.artifacts.run_folder import artifact_folder, check_output
+from weitiao.artifacts.run_folder import artifact_folder, check_output, find_run
 from weitiao.errors import DataError, RunError, WeitiaoError
 from weitiao.evaluation.assess import Measured, Rivals, assess
+from weitiao.evaluation.diagnosis import Diagnosis
 from weitiao.evaluation.evaluate import Inference, Labelled, untouched
 from weitiao.evaluation.report import write_report
 from weitiao.evaluation.summary import View
 from weitiao.events import Event, Writing
-from weitiao.facts import evaluation_facts
+from weitiao.facts import diagnosis_of, evaluation_facts
 from weitiao.forecast import within_memory, within_time
 from weitiao.frozen import with_frozen_part
 from weitiao.loading import load_for_training, with_usual_rate
@@ -41,6 +42,14 @@ class Checked:
     recipe: Recipe  # resolved
     findings: list[Finding]
     facts: dict[str, Any]
+
+
+def diagnose(run: str | Path) -> Diagnosis:
+    """Say what went wrong in a run, finished or not, by its events and scores: each with evidence and what to try.
+
+    `run` is its folder, its id or the beginning of that; raises a `RunError` where there is none.
+    """
+    return diagnosis_of(find_run(run))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
 from weitiao.tasks.base import Compares, Examines, LossByExample
 from weitiao.tasks.vocabulary import forward
-from weitiao.training.average import Average
+from weitiao.training.average import Average, Even, Moving
 from weitiao.training.checkpoint import restart
 from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.loop import Training, planned_steps
@@ -170,7 +170,9 @@ def _parts(
     if wanted.l1 or wanted.l2 or wanted.l2_sp:
         parts["penalty"] = Penalty(wanted, model, pretrained)
     if settings.ema is not None:
-        parts["average"] = Average(settings.ema, model)
+        parts["average"] = Average(Moving(settings.ema), model)
+    if settings.swa is not None:
+        parts["average"] = Average(Even(settings.swa), model)
     if selection.prune:
         parts["newest-losses"] = NewestLosses(len(ready.splits["train"]), parallel)
     if selection.curriculum == "loss":
@@ -203,7 +205,8 @@ def _losses(ready: Preparation, parallel: Parallel, model: torch.nn.Module) -> n
 def _by_rows(settings: TrainingSettings) -> bool:
     """Whether embeddings may be behind between evaluations: not where something reads all weights at each step."""
     wanted = settings.regularization
-    return not (wanted.l1 or wanted.l2 or wanted.l2_sp or wanted.mixout or settings.ema is not None)
+    averaged = settings.ema is not None or settings.swa is not None
+    return not (wanted.l1 or wanted.l2 or wanted.l2_sp or wanted.mixout or averaged)
 
 
 def _passes(

@@ -15,7 +15,14 @@ import numpy as np
 
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
-from weitiao.combinations import check_family, check_heads, check_parallel, check_regularization, check_selection
+from weitiao.combinations import (
+    check_averages,
+    check_family,
+    check_heads,
+    check_parallel,
+    check_regularization,
+    check_selection,
+)
 from weitiao.data.made import Made
 from weitiao.errors import RecipeError, RefusedError
 from weitiao.evaluation.evaluate import Labelled
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT_STEPS = 200  # `checkpoint_every: auto`
 CPU_TOKENS = 4096  # of a micro-batch: more are no quicker on a CPU (docs/log.md) and cost memory
+WATCHED = 64, 500  # `evaluation.train_examples: auto`, at least and at most
+WATCHED_SHARE = 0.05  # of the time of training that they take
 KEPT_CHECKPOINTS = 4  # the newest two, the best, and the one being written
 
 
@@ -101,14 +110,19 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     check_heads(task.head(pretrained.family), method, recipe)
     shape = outline(pretrained, task, method)
     check_regularization(recipe, task, method, shape)
+    check_averages(recipe, method, validated="validation" in splits)
     check_selection(recipe, task)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
-    averaged = recipe.training.ema is not None
-    needed = disk_needed(**counts, models=max(1, len(task.head(pretrained.family).parts)), averaged=averaged)
+    settings = recipe.training
+    needed = disk_needed(
+        **counts, models=max(1, len(task.head(pretrained.family).parts)),
+        averaged=settings.ema is not None or settings.swa is not None, soup=settings.soup.best if settings.soup else 0,
+    )  # fmt: skip
+    rate = _rate(method, pretrained)
     values: dict[str, tuple[Any, str]] = {
         "training.device": (device.type if device.index is None else str(device), device_why),
         "training.precision": (precision, precision_why),
-        **length, **_rate(method, pretrained), **_columns(splits.columns),
+        **length, **rate, **_columns(splits.columns),
         **_scored(task),
     }  # fmt: skip
     recipe = recipe.resolved({k: v for k, v in values.items() if _is_auto(recipe, k)} | _options(recipe, task))
@@ -119,6 +133,8 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     an_epoch = _epoch_steps(recipe, task, splits, features)
     auto = _steps(recipe, features, pretrained, device, an_epoch)
     recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
+    if _is_auto(recipe, "evaluation.train_examples"):
+        recipe = recipe.resolved({"evaluation.train_examples": _watched(recipe, task, splits)})
     findings += [
         *learned,
         *shape.findings,
@@ -127,8 +143,10 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         *_without_validation(recipe, splits),
         *_not_done(recipe),
         *_without_dropout(recipe, pretrained, method),
+        *_averaged(recipe, planned_steps(an_epoch, recipe.training)),
     ]
     facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts | {"disk_needed": needed}
+    facts["usual_learning_rate"] = rate["training.learning_rate"][0]
     return Preparation(
         recipe, pretrained, reader, task, method, splits, features, device, precision, findings, facts, also,
         digest=hashlib.sha256(f"{splits.digest} {pretrained.fingerprint}".encode()).hexdigest(),
@@ -292,6 +310,20 @@ def _scored(task: Task) -> dict[str, tuple[Any, str]]:
     return {"evaluation.examples": (most or "all", "generating text takes time" if most else "measuring takes little")}
 
 
+def _watched(recipe: Recipe, task: Task, splits: Mapping[SplitName, Dataset]) -> tuple[int, str]:
+    """What `evaluation.train_examples: auto` becomes: to predict an example takes about a third of what it takes to
+    train on it.
+    """  # fmt: skip
+    every = recipe.training.batch_size * int(recipe.training.evaluate_every)  # examples between evaluations
+    if "validation" not in splits:
+        return 0, "there is no validation split"
+    if task.examples_scored is not None:
+        return 0, "generating text takes time"
+    most = recipe.evaluation.most or len(splits["validation"])
+    wanted = max(WATCHED[0], min(most, WATCHED[1], int(3 * WATCHED_SHARE * every)))
+    return min(wanted, len(splits["train"])), "as many as validation has, where they take little"
+
+
 def _epoch_steps(recipe: Recipe, task: Task, splits: data.Splits, features: Mapping[SplitName, Dataset]) -> int:
     """Steps of an epoch of all its rows, but for smaller batches where several tasks have their own."""
     train, settings = features["train"], recipe.training
@@ -373,11 +405,33 @@ def _without_dropout(recipe: Recipe, pretrained: Pretrained, method: Method) -> 
                     "Set training.regularization.dropout, or the method's own.")]  # fmt: skip
 
 
-def disk_needed(parameters: int, trainable: int, models: int = 1, *, averaged: bool = False) -> int:
+def _averaged(recipe: Recipe, steps: int) -> list[Finding]:
+    """Where the weights to average may turn out fewer than asked for."""
+    settings, findings = recipe.training, []
+    evaluations = -(-steps // int(settings.evaluate_every))
+    if settings.soup and settings.soup.best > evaluations:
+        problem = f"{settings.soup.best} checkpoints are wanted, and training has {evaluations} evaluations: no more "
+        findings.append(Finding("note", "training.soup.best", problem + "can be averaged",
+                                "Set training.evaluate_every to fewer steps."))  # fmt: skip
+    if settings.swa and settings.patience is not None:
+        problem = f"training may end before its last {settings.swa.share:.0%}, which training.swa averages"
+        findings.append(Finding("note", "training.patience", problem, "Set training.patience: null."))
+    cycle = settings.swa.cycle if settings.swa else None
+    if settings.swa and cycle and cycle > settings.swa.share * steps:
+        problem = f"a cycle of {cycle} steps does not fit into the last {settings.swa.share:.0%} of {steps}"
+        findings.append(Finding("warning", "training.swa.cycle", f"{problem}: nothing will be averaged",
+                                "Set fewer steps, or raise training.swa.share."))  # fmt: skip
+    return findings
+
+
+def disk_needed(
+    parameters: int, trainable: int, models: int = 1, *, averaged: bool = False, soup: int = 0
+) -> int:  # fmt: skip
     """Bytes a run writes at most: checkpoints (weights and AdamW's two moments, fp32; the weights' average, too, where
-    they are `averaged`) and the artifact, which holds so many whole `models`.
-    """  # fmt: skip
-    return KEPT_CHECKPOINTS * (16 if averaged else 12) * trainable + 4 * (models * parameters + trainable)
+    they are `averaged`), so many more where a `soup` is made of them, and the artifact, which holds so many whole
+    `models`.
+    """
+    return (KEPT_CHECKPOINTS + soup) * (16 if averaged else 12) * trainable + 4 * (models * parameters + trainable)
 
 
 def _disk(recipe: Recipe, needed: int) -> list[Finding]:

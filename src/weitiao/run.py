@@ -5,24 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from weitiao import models
 from weitiao.artifacts.run_folder import Run, check_output, create_run, find_run, list_runs
 from weitiao.errors import RunError
-from weitiao.evaluation.evaluate import Inference, score, tuned
+from weitiao.evaluation.evaluate import Inference
+from weitiao.evaluation.on_the_way import OnTheWay
 from weitiao.events import Event, Found, RunFinished, RunStarted
 from weitiao.forecast import within_memory, within_time
 from weitiao.frozen import computed_once, with_frozen_part
-from weitiao.inspection import Checked, Evaluation, check, evaluate, inspect, load
+from weitiao.inspection import Checked, Evaluation, check, diagnose, evaluate, inspect, load
 from weitiao.kernels import quickly
 from weitiao.loading import Loaded, load_for_training, plain, with_rate, with_usual_rate
 from weitiao.parallel import Parallel, check_same, first_then_all, join, only_first, watched
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
-from weitiao.records import Scores
 from weitiao.results import publish
 from weitiao.trackers import recording
 from weitiao.trackers.base import Tracker
@@ -36,6 +35,7 @@ __all__ = [
     "Evaluation",
     "Run",
     "check",
+    "diagnose",
     "evaluate",
     "find_run",
     "inspect",
@@ -118,14 +118,15 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, plan: Plan | None, 
         record(RunStarted(run=run.id, folder=str(run.folder), summary=ready.facts))
         for finding in ready.findings:
             record(Found(level=finding.level, where=finding.where, problem=finding.problem, fix=finding.fix))
-        validate = partial(_validated, inference, ready) if "validation" in ready.features else None
+        way = _measures(inference, ready) if "validation" in ready.features else None
         with (
             quickly(training.model, ready.precision, learns=True),
             recomputed(training.model, ready.recipe.training.checkpoint_activations),
             stop_on_signal() as stop,  # ends with the loop: after it, ctrl-C loses nothing and need not wait
             computed_once(ready, training, plan, run.folder / "frozen", record, stop),
         ):
-            for event in fit(training, checkpoints, validate, stop):
+            measures = (way.on_validation, stop, way.on_train) if way else (None, stop)
+            for event in fit(training, checkpoints, *measures):
                 record(event)
         trained = plain(ready, inference)
         result = parallel.once(lambda: publish(run, ready, trained, record))
@@ -137,8 +138,6 @@ def _carry_out(run: Run, ready: Preparation, loaded: Loaded, plan: Plan | None, 
     return find_run(run.folder)
 
 
-def _validated(inference: Inference, ready: Preparation) -> Scores:
-    """Score on validation by the decision rule that would ship: thresholds settled there, as at the end."""
-    validation = ready.labelled("validation")
-    sample = validation.sample(ready.recipe.evaluation.most, ready.recipe.data_seed)
-    return score(tuned(inference, validation), sample, answers=False).scores()
+def _measures(inference: Inference, ready: Preparation) -> OnTheWay:
+    wanted, seed = ready.recipe.evaluation, ready.recipe.data_seed
+    return OnTheWay(inference, ready.labelled("validation"), wanted.most, ready.labelled("train"), wanted.seen, seed)

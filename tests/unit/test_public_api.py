@@ -7,9 +7,29 @@ import pytest
 
 import weitiao
 
-PUBLIC = ["Adapters", "Recipe", "__version__", "audit", "augment", "average", "check", "clean", "compare",
-          "compare_runs", "cross_validate", "evaluate", "inspect", "load", "resume", "search", "select", "split",
-          "stack", "train"]  # fmt: skip
+PUBLIC = [
+    "Adapters",
+    "Recipe",
+    "__version__",
+    "audit",
+    "augment",
+    "average",
+    "check",
+    "clean",
+    "compare",
+    "compare_runs",
+    "cross_validate",
+    "diagnose",
+    "evaluate",
+    "inspect",
+    "load",
+    "resume",
+    "search",
+    "select",
+    "split",
+    "stack",
+    "train",
+]
 
 
 def test_the_public_names_are_these() -> None:

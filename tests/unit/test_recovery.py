@@ -21,7 +21,7 @@ from weitiao.errors import Interrupted, RunError
 from weitiao.events import Event, LossSpiked, Resumed, RolledBack, StepDone, StepSkipped
 from weitiao.recipe import RecoverySettings, TrainingSettings
 from weitiao.records import Batch
-from weitiao.training.average import Average
+from weitiao.training.average import Average, Moving
 from weitiao.training.checkpoint import Checkpoints
 from weitiao.training.fit import fit
 from weitiao.training.loop import Training
@@ -65,7 +65,7 @@ def training(wrong: Callable[[Training], float] = lambda _: 1.0, **recovery: Any
         settings=TrainingSettings(epochs=5, learning_rate=0.02, batch_size=8, evaluate_every=100, checkpoint_every=8,
                                   recovery=RecoverySettings(**recovery)),
         order=lambda epoch: np.split(np.random.default_rng(epoch).permutation(32), 4),
-        parts={"average": Average(0.9, model)},
+        parts={"average": Average(Moving(0.9), model)},
     )  # fmt: skip
     return made
 

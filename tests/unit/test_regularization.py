@@ -29,7 +29,7 @@ from weitiao.tasks.question_answering import QuestionAnswering, QuestionAnswerin
 from weitiao.tasks.sequences import token_divergence
 from weitiao.tasks.text_classification import LabelSet, TextClassification, TextClassificationOptions
 from weitiao.tasks.token_classification import UNLEARNED, TagSet, TokenClassification, TokenClassificationOptions
-from weitiao.training.average import Average
+from weitiao.training.average import Average, Moving
 from weitiao.training.checkpoint import Checkpoints
 from weitiao.training.fit import fit
 from weitiao.training.mixout import Mixout, mix
@@ -260,7 +260,7 @@ def test_the_average_is_the_hand_computed_one() -> None:
     model = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         model.weight.fill_(1.0)
-    average, expected = Average(0.5, model), 1.0
+    average, expected = Average(Moving(0.5), model), 1.0
     for step, value in enumerate([2.0, 4.0, -3.0, 10.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0], 1):
         with torch.no_grad():
             model.weight.fill_(value)
@@ -268,8 +268,8 @@ def test_the_average_is_the_hand_computed_one() -> None:
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
         assert float(average.weights["weight"]) == pytest.approx(expected, rel=1e-6)
-    assert average.decay_at(1) == 2 / 11
-    assert average.decay_at(8) == 0.5
+    assert Moving(0.5)(1, 1, 11) == 1 - 2 / 11
+    assert Moving(0.5)(8, 8, 11) == 0.5
     with average.in_place(model):
         assert float(model.weight) == pytest.approx(expected, rel=1e-6)
     assert float(model.weight) == 7.0

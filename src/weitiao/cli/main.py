@@ -20,6 +20,7 @@ from weitiao.cli import (
     clean,
     compare,
     cv,
+    diagnose,
     evaluate,
     init,
     inspect,
@@ -63,6 +64,7 @@ app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("cv")(cv.cv)
 app.command("search")(search.search)
+app.command("diagnose")(diagnose.diagnose)
 app.add_typer(runs.app, name="runs")
 app.add_typer(adapters.app, name="adapters")
 app.command("evaluate")(evaluate.evaluate)

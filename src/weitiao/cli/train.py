@@ -96,11 +96,20 @@ def summary(run: Run) -> list[str]:
             value = run.scores[name]["scores"]["values"][run.primary]
             lines += [f"          {units.score(value['value'], value['low'], value['high'])} on {name}"]
             lines += _verdicts(run, name)
+    lines += _diagnosed(run)
     for name, path in paths(run).items():
         lines.append(f"{name:<9} {path}")
     folder = shlex.quote(str(run.folder))  # an id is found in runs/ alone
     lines.append(f"next      weitiao predict {folder} {_input(run)}   |   weitiao evaluate {folder} DATA")
     return lines
+
+
+def _diagnosed(run: Run) -> list[str]:
+    """What went wrong, in three lines at most."""
+    from weitiao.run import diagnose
+
+    told = diagnose(run.folder).lines()
+    return [f"diagnosis {told[0]}", *(f"          {line}" for line in told[1:])]
 
 
 def _input(run: Run) -> str:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from weitiao.evaluation import charts
 from weitiao.evaluation.course import Course
+from weitiao.evaluation.diagnosis import MEANINGS
 from weitiao.evaluation.meanings import about
 from weitiao.evaluation.mistakes import Answer
 from weitiao.evaluation.page import page, write
@@ -27,6 +28,7 @@ FOLDED = 320  # characters from which on a text is folded
 CHIP = 60  # characters up to which an answer is shown as a label is
 MOST_TOKENS = 2000  # of an example
 OURS = "this model"
+BOTH = Markup('<span class="key ours"></span>validation <span class="key other"></span>training examples')
 CONFUSED = 12  # pairs listed
 FEW_LABELS = 24  # up to so many labels all are drawn in the data section
 LARGEST_HEATMAP = 200  # labels
@@ -73,6 +75,7 @@ def _shown(facts: Facts) -> dict[str, Any]:
         "label_bars": _label_bars(facts.splits),
         "lengths": _lengths(facts),
         "sections": _sections(facts.recipe),
+        "names": list(MEANINGS),
     }
 
 
@@ -215,10 +218,14 @@ def _evaluation_panel(curves: Curves, name: str, *, marked: bool) -> list[tuple[
         return []
     best = next((point for point in points if point[0] == curves.best_step), None)
     word = f"best: {written(name, best[1])}, step {best[0]:,}" if best else ""
-    line = charts.Line(spoken(name), points, "ours" if marked else "other", dots=True)
-    form = _form(name)
-    chart = charts.line_chart([line], x_label="step", y_form=form, mark=(best, word) if best and marked else None)
-    return [(f"Validation {spoken(name)}", "", chart)]
+    lines = [charts.Line("validation", points, "ours", dots=True)]
+    seen = [(each.step, each.train[name]) for each in curves.evaluations if each.train.get(name) is not None]
+    lines += [charts.Line("training examples", seen, "other", dots=True)] if seen else []
+    mark = (best, word) if best and marked else None
+    chart = charts.line_chart(lines, x_label="step", y_form=_form(name), mark=mark)
+    if not seen:
+        return [(f"Validation {spoken(name)}", "", chart)]
+    return [(f"{spoken(name)[:1].upper()}{spoken(name)[1:]}", BOTH, chart)]
 
 
 def _form(name: str) -> Callable[[float], str]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from weitiao.data.audited import Audited
 from weitiao.data.made import Made
 from weitiao.evaluation.compare import Comparison
 from weitiao.evaluation.course import Course
+from weitiao.evaluation.diagnosis import Diagnosis
 from weitiao.evaluation.mistakes import Answer
 from weitiao.metrics.words import spoken, written
 from weitiao.records import Finding, Scores
@@ -57,11 +59,12 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores on validation at one step."""
+    """Scores on validation at one step, and on a sample of the training split where they were taken."""
 
     step: int
     scores: dict[str, float]
     best: bool = False
+    train: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Curves:
     evaluations: list[Evaluation] = field(default_factory=list)
     best_step: int | None = None
     ended: str = ""  # why training stopped
+    soup: list[int] = field(default_factory=list)  # the steps whose checkpoints were averaged
 
     @classmethod
     def of(cls, events: Iterable[Mapping[str, Any]]) -> Curves:
@@ -83,12 +87,15 @@ class Curves:
         """
         steps: dict[int, tuple[float, float]] = {}
         evaluations: dict[int, Evaluation] = {}
-        best, ended = None, ""
+        best, ended, soup = None, "", list[int]()
         for event in events:
             if event["event"] == "StepDone" and np.isfinite(event["loss"]):
                 steps[event["step"]] = (event["loss"], event["learning_rate"])
             elif event["event"] == "Evaluated" and event["split"] == "validation":
-                evaluations[event["step"]] = Evaluation(event["step"], dict(event["scores"]), event["best"])
+                seen = dict(event.get("train", {}))
+                evaluations[event["step"]] = Evaluation(event["step"], dict(event["scores"]), event["best"], seen)
+            elif event["event"] == "SoupMade":
+                soup = event["taken"]
             elif event["event"] == "Stopped":
                 best, ended = event["best_step"], event["reason"]
         if best is None:
@@ -96,7 +103,7 @@ class Curves:
         numbers = sorted(steps)
         losses, rates = [steps[n][0] for n in numbers], [steps[n][1] for n in numbers]
         told = [evaluations[n] for n in sorted(evaluations)]
-        return cls(_thinned_steps(numbers), _thinned(losses), _thinned(rates), told, best, ended)
+        return cls(_thinned_steps(numbers), _thinned(losses), _thinned(rates), told, best, ended, soup)
 
 
 @dataclass(frozen=True)
@@ -191,8 +198,10 @@ class Facts:
     also: list[Elsewhere] = field(default_factory=list)
     splits: list[SplitFacts] = field(default_factory=list)
     made: list[Made] = field(default_factory=list)  # how the training data had been made, the first thing first
+    audited: Audited | None = None  # what an audit of the training data found
     max_length: int | None = None  # tokens the model reads
     findings: list[Finding] = field(default_factory=list)
+    diagnosis: Diagnosis | None = None
     curves: Curves | None = None
     course: Course | None = None
     recipe: list[RecipeRow] = field(default_factory=list)

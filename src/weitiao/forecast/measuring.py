@@ -90,9 +90,14 @@ def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measur
     if "validation" in samples_:
         on = samples_["validation"]
         evaluation = scores.add * len(on.rows) if known else tune + passed(on, answers=False)
+        if settings.seen:
+            seen_too = ready.labelled("train").sample(settings.seen, seed)
+            evaluation += scores.add * len(seen_too.rows) if known else passed(seen_too, answers=False)
     final, besides = tune + _writes(ready), 0
     for on in [*samples_.values(), *others.values()]:
         final += passed(on, answers=True) + scores.bootstrap(len(on.rows))
+    if ready.recipe.training.soup is not None:
+        final += ready.recipe.training.soup.best * evaluation
     added = max((models.peak_memory(device) or 0) - base, 0)
     models.trim_memory()
     kept = max((models.memory_now(device) or 0) - base, 0)

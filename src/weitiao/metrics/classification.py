@@ -196,7 +196,8 @@ class SingleLabelScorer:
 
         Details: `labels`; `per_class`; `never_said`, of labels that are right somewhere and never predicted how often
         they are right; `confusion`, a nested list with a row a gold label (None above 300 labels); `confused`, the
-        pairs of labels most often taken for each other; `ece` and `reliability`.
+        pairs of labels most often taken for each other; `ece` and `reliability`; `surest`, of the fifth of the
+        examples that the model is surest of how many are right.
         """
         gold, predicted, *_ = self._rows()
         calibration = Calibration()
@@ -211,8 +212,15 @@ class SingleLabelScorer:
             "never_said": counts.never_said(self.labels),
             "ece": calibration.error(),
             "reliability": calibration.table(),
+            "surest": self._surest(gold == predicted),
         }
         return _scores(self, details)
+
+    def _surest(self, right: NDArray[Any]) -> dict[str, float] | None:
+        """How often the fifth is right that the model is surest of."""
+        count = len(right) // 5
+        first = np.argsort(-np.array(self._confidence), kind="stable")[:count]
+        return {"examples": count, "right": float(right[first].mean())} if count else None
 
     def outcomes(self) -> Floats:
         """Return 1.0 where the label is right, else 0.0; shape (n,)."""

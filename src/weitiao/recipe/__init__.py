@@ -33,6 +33,8 @@ from weitiao.recipe.sections import (
     RegularizationSettings,
     SelectionSettings,
     Settings,
+    SoupSettings,
+    SwaSettings,
     TrainingSettings,
     choose,
 )
@@ -56,6 +58,8 @@ __all__ = [
     "SearchSettings",
     "SelectionSettings",
     "Settings",
+    "SoupSettings",
+    "SwaSettings",
     "TrainingSettings",
     "choose",
 ]

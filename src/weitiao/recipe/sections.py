@@ -202,6 +202,29 @@ class RecoverySettings(Settings):
     """Factor on the learning rate after each roll-back."""
 
 
+class SwaSettings(Settings):
+    """Stochastic weight averaging: the plain mean of the weights over the last steps, taken at a rate that does not
+    fall to 0 (Izmailov et al. 2018)."""
+
+    share: float = Field(0.25, gt=0, lt=1)
+    """Share of all steps, the last ones, that are averaged."""
+    rate: float | None = Field(None, gt=0, le=1)
+    """Learning rate of these steps, as a share of the highest; null: what the schedule has reached before them."""
+    cycle: int | None = Field(None, ge=2)
+    """Steps of a cycle, over which the rate falls in a line to a twentieth, to begin anew; the weights at the end of
+    each cycle are averaged. null: the rate is constant, and the weights after each step are."""
+
+
+class SoupSettings(Settings):
+    """The weights of the best checkpoints of the run, averaged when training has ended (Wortsman et al. 2022)."""
+
+    best: int = Field(5, ge=2)
+    """How many: those with the best scores on validation."""
+    recipe: Literal["greedy", "uniform"] = "greedy"
+    """`greedy`: from the best one on, each is added where the average is then no worse on validation; never worse
+    there than the best one. `uniform`: all are averaged."""
+
+
 class TrainingSettings(Settings):
     """How long and how to optimise."""
 
@@ -224,6 +247,11 @@ class TrainingSettings(Settings):
     """Measure and keep an average of the weights over the steps in place of the last ones: `a <- d a + (1 - d) w` after
     each update (Polyak & Juditsky 1992), with `d = min(ema, (1 + t) / (10 + t))` at update t, so that it does not cling
     to the start. 0.99 to 0.9999; null: no average."""
+    swa: SwaSettings | None = None
+    """Average the weights of the last steps, see below; `{}`: as by default. null: no average."""
+    soup: SoupSettings | None = None
+    """Average the weights of the best checkpoints, see below; `{}`: as by default. Each takes the room of a checkpoint
+    on the disk. null: keep the best one."""
     selection: SelectionSettings = SelectionSettings()
     regularization: RegularizationSettings = RegularizationSettings()
     recovery: RecoverySettings = RecoverySettings()
@@ -262,6 +290,10 @@ class EvaluationSettings(Settings):
     examples: AutoCount | Literal["all"] = "auto"
     """Score on at most so many examples of a split, a seeded sample; of several tasks, so many of each. `auto`: all,
     fewer where text is generated."""
+    train_examples: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Measure so many training examples, too, at each evaluation on validation, a seeded sample: how far training and
+    validation are apart. 0: none. `auto`: as many as validation has and as take less than 5% of the training, 64 to
+    500; none where text is generated."""
     also: dict[str, str] = {}
     """Other labelled data to measure on at the end, by a name: what was forgotten, how it does elsewhere."""
     bootstrap: int = Field(1000, ge=0)
@@ -278,3 +310,8 @@ class EvaluationSettings(Settings):
     def most(self) -> int | None:
         """Examples to measure on at most; None: all."""
         return None if self.examples in ("all", "auto") else int(self.examples)
+
+    @property
+    def seen(self) -> int:
+        """Training examples to measure at each evaluation; 0: none."""
+        return 0 if self.train_examples == "auto" else int(self.train_examples)

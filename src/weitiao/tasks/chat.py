@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from weitiao.data.dialogue import messages_of, tools_of
 from weitiao.data.formats.base import Layout
 from weitiao.metrics.texts import TextScorer
@@ -71,6 +73,9 @@ class ChatOptions(Settings):
     """System prompt for the dialogues that have none, in training and ever after."""
     turns: Literal["all", "last"] = "all"
     """Which of the assistant's turns are learned and measured. A message with `weight: 0` never is."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread over the whole vocabulary in training (Szegedy et al. 2016); 0.1 is usual. Scores are
+    measured without."""
     packing: bool = False
     """Put several short dialogues into each row of a batch, apart from one another (decoders). The same result with
     less padding."""
@@ -212,7 +217,8 @@ class Chat(Packs):
         """Cross-entropy summed over the tokens that the assistant says."""
         if batch.labels is None:
             raise ValueError("a batch without labels has no loss")
-        return token_loss(outputs.logits, batch.labels, shifted="labels" not in batch.inputs)
+        shifted, smoothing = "labels" not in batch.inputs, self.options.label_smoothing
+        return token_loss(outputs.logits, batch.labels, shifted=shifted, smoothing=smoothing)
 
     def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
         """Symmetric divergence of two passes, summed over the tokens that carry loss."""

@@ -200,16 +200,25 @@ def inner_model(model: Any) -> Any:
 # --- losses
 
 
-def token_loss(logits: torch.Tensor, labels: torch.Tensor, *, shifted: bool) -> torch.Tensor:
+def token_loss(
+    logits: torch.Tensor, labels: torch.Tensor, *, shifted: bool, smoothing: float = 0.0
+) -> torch.Tensor:  # fmt: skip
     """Return the cross-entropy summed over the labels that are not -100, a scalar in fp32.
 
     `logits` are (rows, tokens, vocabulary), or (n, vocabulary) at the n learned tokens alone; `labels` (rows, tokens).
     `shifted`: logits are about the next token (decoders). Logits where nothing is learned are left out before they are
-    converted.
+    converted. `smoothing`: the share of the target that is spread over the vocabulary (Szegedy et al. 2016).
     """
+    from torch.nn import functional
+
     from weitiao.kernels.cross_entropy import cross_entropy
 
     wanted = _next(labels) if shifted else labels
+    if smoothing:
+        right = wanted[wanted != UNTRAINED]
+        return functional.cross_entropy(
+            _learned(logits, wanted).float(), right, label_smoothing=smoothing, reduction="sum"
+        )
     return cross_entropy(_learned(logits, wanted), wanted[wanted != UNTRAINED])
 
 

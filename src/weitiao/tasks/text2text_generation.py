@@ -79,6 +79,9 @@ class Text2TextOptions(Settings):
     """Language of what is written (`en`, `zh`, ...), which scores go by. `auto`: told from the training targets."""
     metric: Metric = "chrf"
     """The primary score."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread over the whole vocabulary in training (Szegedy et al. 2016); 0.1 is usual. Scores are
+    measured without."""
     packing: bool = False
     """Decoders: train on several short examples in one row, without letting them see each other. The same result with
     less padding."""
@@ -280,7 +283,8 @@ class Text2TextGeneration(Packs):
         """Cross-entropy summed over the target's tokens, in fp32."""
         if batch.labels is None:
             raise ValueError("a batch without targets has no loss")
-        return token_loss(outputs.logits, batch.labels, shifted="labels" not in batch.inputs)
+        shifted, smoothing = "labels" not in batch.inputs, self.options.label_smoothing
+        return token_loss(outputs.logits, batch.labels, shifted=shifted, smoothing=smoothing)
 
     def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
         """Symmetric divergence of two passes, summed over the tokens that carry loss."""

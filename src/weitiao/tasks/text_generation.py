@@ -69,6 +69,9 @@ class TextGenerationOptions(Settings):
     separator: str | None = None
     """What stands between prompt and completion. null: a line break, but nothing where most prompts end, or most
     completions begin, with white space."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread over the whole vocabulary in training (Szegedy et al. 2016); 0.1 is usual. Scores are
+    measured without."""
     packing: bool = False
     """Put several short examples into each row of a batch, apart from one another. The same result with less
     padding."""
@@ -221,7 +224,7 @@ class TextGeneration(Packs):
         """Cross-entropy summed over the tokens that are learned."""
         if batch.labels is None:
             raise ValueError("a batch without labels has no loss")
-        return token_loss(outputs.logits, batch.labels, shifted=True)
+        return token_loss(outputs.logits, batch.labels, shifted=True, smoothing=self.options.label_smoothing)
 
     def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
         """Symmetric divergence of two passes, summed over the tokens that carry loss."""

@@ -18,12 +18,13 @@ from weitiao.events import (
     RolledBack,
     RunFinished,
     RunStarted,
+    SoupMade,
     StepDone,
     StepSkipped,
     Stopped,
     Writing,
 )
-from weitiao.metrics.words import figure
+from weitiao.metrics.words import figure, greater_is_better
 from weitiao.records import sentences
 from weitiao.trackers import units
 
@@ -75,12 +76,33 @@ class Pace:
         return (self.last.time - time) / done * (self.last.steps - self.last.step)
 
 
+class Gap:
+    """How far the score on training examples is from that on validation, from evaluation to evaluation."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, float] | None = None
+        self._wider = 0
+
+    def told(self, event: Evaluated) -> str:
+        """Return ``; train 0.98 / validation 0.81, gap widening for 2 evaluations``; "" without a score on train."""
+        here, there = event.train.get(event.primary), event.scores.get(event.primary)
+        if here is None or there is None:
+            return ""
+        gap = here - there if greater_is_better(event.primary) else there - here
+        again = self._last is not None and event.step > self._last[0]
+        self._wider = self._wider + 1 if again and self._last and gap > max(self._last[1], 0) else 0
+        self._last = event.step, gap
+        count = f"{self._wider} evaluation{'s' * (self._wider > 1)}"
+        widening = f", gap widening for {count}" if self._wider else ""
+        return f"; train {figure(here)} / {event.split} {figure(there)}{widening}"
+
+
 class Console:
     """Tells a person what happens: a bar on a terminal, else a line per evaluation and now and then one in between."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         stream = sys.stderr if stream is None else stream
-        self._pace = Pace()
+        self._pace, self._gap = Pace(), Gap()
         self._show: _Bar | _Lines = _Bar(stream) if stream.isatty() else _Lines(stream)
 
     def record(self, event: Event) -> None:
@@ -89,7 +111,7 @@ class Console:
             self._pace.add(event)
             self._show.step(self._pace)
         elif isinstance(event, Evaluated):
-            self._show.say(_evaluated(event))
+            self._show.say(_evaluated(event) + self._gap.told(event))
             self._show.scored(event)
         elif isinstance(event, RunStarted):
             for line in _started(event):
@@ -237,6 +259,11 @@ def _told(event: Event) -> str:
         return f"computing what the frozen layers give, once: {event.done:,} of {event.rows:,} rows ({size})"
     if isinstance(event, Stopped):
         return f"stopped after step {event.step}: {event.reason}; best step {event.best_step}"
+    if isinstance(event, SoupMade):
+        few = f" ({event.wanted} were wanted)" if len(event.candidates) < event.wanted else ""
+        what = f"{event.recipe} soup of {len(event.taken)} of the {len(event.candidates)} best checkpoints{few}"
+        scores = f"{figure(event.score, 4)} on validation, the best one alone {figure(event.best, 4)}"
+        return f"{what}: {event.primary} {scores}"
     if isinstance(event, Measuring):
         told = f"the baseline '{event.baseline}'" if event.baseline else f"{event.examples:,} examples"
         return f"measuring on {event.split}: {told}"

@@ -45,6 +45,8 @@ class TensorBoard:
         elif isinstance(event, Evaluated):
             for name, value in event.scores.items():
                 self._open().add_scalar(f"{event.split}/{name}", value, event.step, walltime=event.time)
+            for name, value in event.train.items():  # `train/loss` is that of each step
+                self._open().add_scalar(f"train examples/{name}", value, event.step, walltime=event.time)
         elif isinstance(event, LayersMeasured):
             for what in ("gradient_norms", "update_ratios"):
                 for layer, value in getattr(event, what).items():

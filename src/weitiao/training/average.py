@@ -1,29 +1,66 @@
-"""An exponential moving average of the weights: what is measured and kept in place of the last ones."""
+"""An average of the weights over the steps, measured and kept in place of the last ones: moving (EMA) or even (SWA)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from weitiao.training.optimizer import trainable
+from weitiao.training.optimizer import averaged_at, trainable
 
 if TYPE_CHECKING:
     import torch
+
+    from weitiao.recipe import SwaSettings
 
 UPDATES = "updates"  # beside the averages, in a checkpoint
 WEIGHTS = "weight/"
 
 
-class Average:
-    """``a_t = d_t a_(t-1) + (1 - d_t) w_t`` over the weights that move, ``a_0 = w_0``, in fp32.
+class Share(Protocol):
+    """How much the weights after an update count in the average."""
 
-    ``d_t = min(decay, (1 + t) / (10 + t))``: early on the average forgets its beginning quickly, as in TensorFlow's
-    ExponentialMovingAverage; without it a `decay` of 0.999 would keep a third of the first weights for 1000 updates.
+    def __call__(self, taken: int, step: int, steps: int) -> float:
+        """Return it for update `step` (from 1) of `steps`, of which so many would be `taken` in with it; 0: it is not
+        taken in.
+        """  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Moving:
+    """``1 - min(decay, (1 + t) / (10 + t))`` at update t.
+
+    Early on the average forgets its beginning quickly, as in TensorFlow's ExponentialMovingAverage; without it a
+    `decay` of 0.999 would keep a third of the first weights for 1000 updates.
     """
 
-    def __init__(self, decay: float, model: torch.nn.Module) -> None:
-        self.decay = decay
+    decay: float
+
+    def __call__(self, taken: int, step: int, steps: int) -> float:
+        """Return it; all updates are taken in."""
+        return 1 - min(self.decay, (1 + taken) / (10 + taken))
+
+
+@dataclass(frozen=True)
+class Even:
+    """``1 / n`` of the n-th that is taken in: the plain mean of them (Izmailov et al. 2018, algorithm 1)."""
+
+    settings: SwaSettings
+
+    def __call__(self, taken: int, step: int, steps: int) -> float:
+        """Return it; 0 before the last share of the steps, and within a cycle."""
+        return 1 / taken if averaged_at(step, steps, self.settings) else 0.0
+
+
+class Average:
+    """``a <- (1 - s) a + s w`` over the weights w that move, in fp32, s being the `share` of an update.
+
+    It begins at the weights that are there. Before the first update that counts the model stands for itself.
+    """
+
+    def __init__(self, share: Share, model: torch.nn.Module) -> None:
+        self.share = share
         self._begin(model)
 
     def penalty(self, model: torch.nn.Module) -> torch.Tensor | None:
@@ -34,14 +71,13 @@ class Average:
         """Take in the weights as the update left them."""
         import torch
 
+        share = self.share(self.updates + 1, step, steps)
+        if not share:
+            return
         self.updates += 1
         moving = trainable(model)
         weights = [moving[name].detach().float() for name in self.weights]
-        torch._foreach_lerp_(list(self.weights.values()), weights, 1 - self.decay_at(self.updates))
-
-    def decay_at(self, update: int) -> float:
-        """The decay of an update, counted from 1."""
-        return min(self.decay, (1 + update) / (10 + update))
+        torch._foreach_lerp_(list(self.weights.values()), weights, share)
 
     def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
         """The averages, and how many updates are in them."""
@@ -62,6 +98,9 @@ class Average:
     @contextmanager
     def in_place(self, model: torch.nn.Module) -> Iterator[None]:
         """Have the model hold the average for as long as a `with` lasts."""
+        if not self.updates:
+            yield
+            return
         moving = trainable(model)
         own = {name: moving[name].detach().clone() for name in self.weights}
         self.put(model)
@@ -72,7 +111,8 @@ class Average:
 
     def put(self, model: torch.nn.Module) -> None:
         """Have the model hold the average for good."""
-        _copy(self.weights, trainable(model))
+        if self.updates:
+            _copy(self.weights, trainable(model))
 
     def _begin(self, model: torch.nn.Module) -> None:
         import torch

@@ -142,6 +142,16 @@ def restore_result(training: Training, checkpoint: Checkpoint) -> None:
             part.restore(training.model, _read(checkpoint, name, training.model))
 
 
+def weights_of(model: torch.nn.Module, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The weights that move as a checkpoint has them, held as the model holds its own; rows are settled."""
+    return _read(checkpoint, "weights", model)
+
+
+def put_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Have the model hold these weights, in its own precision."""
+    _put(weights, model)
+
+
 def _put(weights: Mapping[str, torch.Tensor], model: torch.nn.Module) -> None:
     import torch
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from weitiao.errors import Interrupted
@@ -17,6 +18,7 @@ from weitiao.models import memory_now, trim_memory
 from weitiao.records import Scores
 from weitiao.training.checkpoint import Checkpoints, restart, restore, restore_result
 from weitiao.training.loop import Training, diverged, train_steps
+from weitiao.training.soup import soup
 
 NEAR = 0.85  # of the memory that it may take
 
@@ -29,6 +31,7 @@ class Progress:
     best_score: float | None = None
     best_loss: float | None = None  # at the best step, where the task measures one
     not_better: int = 0  # evaluations since the score last rose
+    ranked: list[list[Any]] = field(default_factory=list)  # score, loss and step of the best evaluations, best first
     good_step: int = 0  # of the newest checkpoint that was due by plan: where a roll-back goes
 
     def take(self, scores: Scores, step: int) -> bool:
@@ -41,10 +44,16 @@ class Progress:
         better = self.best_score is None or sign * scores.main > sign * self.best_score
         tied = scores.main == self.best_score
         self.not_better = 0 if better else self.not_better + 1
+        self.ranked.append([scores.main, loss, step])
+        self.ranked.sort(key=lambda each: (-sign * each[0], math.inf if each[1] is None else each[1], -each[2]))
         if better or (tied and (loss is None or self.best_loss is None or loss <= self.best_loss)):
             self.best_step, self.best_score, self.best_loss = step, scores.main, loss
             return True
         return False
+
+    def best(self, count: int) -> list[int]:
+        """The steps of so many of the best evaluations, the best first."""
+        return [step for _, _, step in self.ranked[:count]]
 
 
 def _loss(scores: Scores) -> float | None:
@@ -53,11 +62,13 @@ def _loss(scores: Scores) -> float | None:
 
 
 def fit(
-    training: Training, checkpoints: Checkpoints, evaluate: Callable[[], Scores] | None, stop: threading.Event
-) -> Iterator[Event]:
+    training: Training, checkpoints: Checkpoints, evaluate: Callable[[], Scores] | None, stop: threading.Event,
+    watch: Callable[[], Scores | None] | None = None,
+) -> Iterator[Event]:  # fmt: skip
     """Train to the end, to the last improvement, or until `stop` is set; the model then holds the best weights.
 
-    Without `evaluate` (no validation split) the last weights are kept. Goes on from the newest checkpoint when there
+    Without `evaluate` (no validation split) the last weights are kept. After each evaluation, `watch` measures the
+    same on training examples; nothing is decided by it. Goes on from the newest checkpoint when there
     is one. Raises `Interrupted` after saving when `stop` was set.
     """
     progress = Progress()
@@ -79,7 +90,7 @@ def fit(
             continue
         due = _evaluation_due(event, training)
         if due and evaluate:
-            yield _evaluated(training, evaluate, progress)
+            yield _evaluated(training, evaluate, watch, progress)
         reason = _reason(training, progress, measured=due)
         planned = due or bool(reason) or _checkpoint_due(event, training)
         (stopping,) = training.parallel.anywhere([stop.is_set()])
@@ -95,6 +106,8 @@ def fit(
     best = _restore_best(training, checkpoints, progress) if evaluate else training.step
     for part in _standing_for(training):
         part.put(training.model)
+    if evaluate and training.settings.soup and best == progress.best_step:
+        yield soup(training, checkpoints, evaluate, progress.best(training.settings.soup.best))
     if evaluate and best != progress.best_step:
         reason += f"; the checkpoint of the best step {progress.best_step} is damaged, the last weights are kept"
     yield Stopped(step=training.step, reason=reason, best_step=best)
@@ -132,7 +145,9 @@ def _checkpoint_due(event: StepDone | StepSkipped, training: Training) -> bool:
     return event.step % int(training.settings.checkpoint_every) == 0
 
 
-def _evaluated(training: Training, evaluate: Callable[[], Scores], progress: Progress) -> Evaluated:
+def _evaluated(
+    training: Training, evaluate: Callable[[], Scores], watch: Callable[[], Scores | None] | None, progress: Progress
+) -> Evaluated:
     start = time.perf_counter()
     training.optimizer.settle_all()
     with ExitStack() as stack:
@@ -140,12 +155,17 @@ def _evaluated(training: Training, evaluate: Callable[[], Scores], progress: Pro
             stack.enter_context(part.in_place(training.model))
         trim_memory()  # steps leave blocks that no batch to measure fits into, and the other way round
         scores = evaluate()
+        seen = watch() if watch else None
         trim_memory()
     better = progress.take(scores, training.step)
     return Evaluated(
         split="validation", step=training.step, primary=scores.primary, best=better,
-        scores={name: score.value for name, score in scores.values.items()}, seconds=time.perf_counter() - start,
+        scores=_numbers(scores), seconds=time.perf_counter() - start, train=_numbers(seen) if seen else {},
     )  # fmt: skip
+
+
+def _numbers(scores: Scores) -> dict[str, float]:
+    return {name: score.value for name, score in scores.values.items()}
 
 
 def _standing_for(training: Training) -> list[StandsFor]:
@@ -158,7 +178,8 @@ def _saved(training: Training, checkpoints: Checkpoints, progress: Progress, *, 
     if planned:
         progress.good_step = training.step
     state = {"progress": asdict(progress), "recovery": training.recovery.state()}
-    path = checkpoints.save(training, state, keep={progress.best_step, progress.good_step})
+    kept = progress.best(training.settings.soup.best) if training.settings.soup else []
+    path = checkpoints.save(training, state, keep={progress.best_step, progress.good_step, *kept})
     return CheckpointSaved(step=training.step, path=path.name)
 
 

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from weitiao.errors import RunError
-from weitiao.recipe import TrainingSettings
+from weitiao.recipe import SwaSettings, TrainingSettings
 from weitiao.records import Pace
 
 if TYPE_CHECKING:
     import torch
 
     from weitiao.training.rows import RowAdamW
+
+
+LOWEST = 0.05  # of the learning rate of a cycle of SWA, at its end
 
 
 def trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
@@ -67,8 +70,16 @@ def is_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
 def rate_factor(step: float, steps: int, settings: TrainingSettings) -> float:
     """Share of the highest learning rate at update `step` (from 0) of `steps`.
 
-    Rises over the warmup to 1, then falls to 0 in a line or half a cosine (Loshchilov & Hutter 2017), or stays.
+    Rises over the warmup to 1, then falls to 0 in a line or half a cosine (Loshchilov & Hutter 2017), or stays. Where
+    the last steps are averaged (`training.swa`), it stays at what it was before them, or falls in each cycle anew.
     """
+    swa = settings.swa
+    if swa is not None and step >= (begin := _begin_of(swa, steps)):
+        reached = swa.rate or rate_factor(begin, steps, settings.model_copy(update={"swa": None}))
+        if swa.cycle is None:
+            return reached
+        done = ((step - begin) % swa.cycle + 1) / swa.cycle
+        return reached * (1 - done + LOWEST * done)
     warmup = round(settings.warmup * steps)
     if step < warmup:
         return (step + 1) / warmup
@@ -80,6 +91,17 @@ def rate_factor(step: float, steps: int, settings: TrainingSettings) -> float:
             return 0.5 * (1 - math.cos(math.pi * left))
         case "constant":
             return 1.0
+
+
+def _begin_of(swa: SwaSettings, steps: int) -> int:
+    """Updates before those that are averaged; at least one is."""
+    return min(round((1 - swa.share) * steps), steps - 1)
+
+
+def averaged_at(step: int, steps: int, swa: SwaSettings) -> bool:
+    """Whether the weights after update `step` (from 1) of `steps` are averaged: with cycles those at their ends."""
+    number = step - _begin_of(swa, steps)
+    return number > 0 and (swa.cycle is None or number % swa.cycle == 0)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> dict[str, torch.Tensor]:

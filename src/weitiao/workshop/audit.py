@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from weitiao.data.arrow import digest
+from weitiao.data.audited import Audited, Noticed
 from weitiao.data.labels import label_counts
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.records import Column, Pretrained
@@ -152,11 +154,15 @@ def audit(
         found.append(label_shift.found_shift(beside.labels, parts[0].name, AGAINST))
     steps.told("mismatch")
     order = ("error", "warning", "note")
+    found.sort(key=lambda each: (order.index(each.level), -each.share))
+    if against is None:
+        told = [Noticed(*(getattr(each, name.name) for name in fields(Noticed))) for each in found]
+        Audited(source, f"{datetime.now():%Y-%m-%d}", told).remember(base)
     return Audit(
         source=source, against=against, task=opened.task, columns=str(opened.columns),
         notes=tuple(map(str, opened.notes)),
         parts=tuple(_described(part, looked[part.name], keep) for part in parts),
-        found=tuple(sorted(found, key=lambda each: (order.index(each.level), -each.share))),
+        found=tuple(found),
         model=model, tokens=tuple(lengths), suspects=tuple(suspects), beside=beside,
     )  # fmt: skip
 
