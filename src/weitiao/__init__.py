@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from weitiao.comparison import compare
     from weitiao.composition import Adapters, average, stack
     from weitiao.recipe import Recipe
+    from weitiao.recommendation import known_models, recommend
     from weitiao.run import check, evaluate, inspect, load, resume, train
     from weitiao.workshop.audit import audit
     from weitiao.workshop.augmenting import augment
@@ -36,7 +37,9 @@ __all__ = [
     "compare",
     "evaluate",
     "inspect",
+    "known_models",
     "load",
+    "recommend",
     "resume",
     "select",
     "split",
@@ -48,6 +51,7 @@ _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the res
 _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
 _HOME |= {"select": "weitiao.workshop.select"}
+_HOME |= dict.fromkeys(("known_models", "recommend"), "weitiao.recommendation")
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

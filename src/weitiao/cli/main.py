@@ -22,7 +22,9 @@ from weitiao.cli import (
     evaluate,
     init,
     inspect,
+    models,
     predict,
+    recommend,
     runs,
     schema,
     select,
@@ -50,6 +52,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("init")(init.init)
+app.command("recommend")(recommend.recommend)
+app.add_typer(models.app, name="models")
 app.command("audit")(audit.audit)
 app.command("clean")(clean.clean)
 app.command("split")(split.split)
@@ -84,6 +88,7 @@ def weitiao(
     \b
     From a data file to a model you can use:
       weitiao init reviews.csv          look at the file, propose recipe.yaml
+      weitiao recommend reviews.csv     which model, by which method, in which time
       weitiao audit reviews.csv         is it fit to train on?
       weitiao clean reviews.csv --out reviews-clean
                                         mend it, into new data
