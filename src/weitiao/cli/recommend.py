@@ -120,4 +120,4 @@ def row(choice: Choice) -> tuple[str, ...]:
     found = choice.estimate
     ends = "tried out" if found.measured else f"{duration(found.low)} – {duration(found.high)}"
     return (mark + choice.source, choice.method, count(choice.entry.parameters), size(found.memory),
-            duration(found.seconds), ends, choice.reasons[0])  # fmt: skip
+            duration(found.seconds), ends, "; ".join(choice.reasons))  # fmt: skip

@@ -10,7 +10,7 @@ from weitiao.models.catalogue import Entry
 from weitiao.recommendation.cost import START, Estimate, Machine, Tokens, counted, estimate
 from weitiao.recommendation.need import Need
 from weitiao.recommendation.proposal import FEW_ROWS, LARGE_MODEL
-from weitiao.recommendation.rules import Weighed, ends_in_time, order_of, refused
+from weitiao.recommendation.rules import Weighed, is_in_reach, order_of, refused
 from weitiao.recommendation.suits import CUT, place_of
 from weitiao.trackers.units import duration, size
 
@@ -63,7 +63,7 @@ def weigh(entry: Entry, need: Need, machine: Machine) -> tuple[list[Fitted], Tok
         needed = estimate(entry, method, tokens, need.epochs, machine, need.memory)
         if needed.least <= need.memory:
             found.append(Fitted(Weighed(entry, need, tokens, method, needed), why))
-    return sorted(found, key=lambda fitted: ends_in_time(fitted.weighed)[0]), tokens  # stable: else as they came
+    return sorted(found, key=lambda fitted: is_in_reach(fitted.weighed)[0]), tokens  # stable: else as they came
 
 
 def too_slow(fitted: Fitted) -> bool:

@@ -34,6 +34,7 @@ class Machine:
     precision: str
     device: str
     free: int  # bytes
+    busy: float = 0.0  # share of the cores that others kept busy in the last minute
 
     def speed(self, width: int) -> float:
         """FLOP/s at the width measured that is nearest."""
@@ -176,17 +177,26 @@ def measure_machine() -> Machine:
 
     from weitiao.models import free_memory, resolve_device, resolve_precision
 
+    busy = _busy()
     device, _ = resolve_device("auto")
     precision, _ = resolve_precision("auto", device)
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
     speeds = {width: _speed(width, device, dtype) / 1e9 for width in (384, 768, 2048)}
-    free = free_memory(device)
-    return Machine(speeds, precision, str(device), free)
+    return Machine(speeds, precision, str(device), free_memory(device), busy)
 
 
-def _speed(width: int, device: object, dtype: object, rows: int = 1024, seconds: float = 0.15) -> float:
-    """FLOP/s of (rows, width) times (width, 4 width): the median."""
-    import statistics
+def _busy() -> float:
+    """The load of the last minute, a core; 0 where the system does not tell."""
+    import os
+
+    try:
+        return min(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
+    except (OSError, AttributeError):  # Windows
+        return 0.0
+
+
+def _speed(width: int, device: object, dtype: object, rows: int = 1024, seconds: float = 0.4) -> float:
+    """FLOP/s of (rows, width) times (width, 4 width): the best, for others may use the machine as well."""
     import time
     from typing import Any
 
@@ -195,9 +205,10 @@ def _speed(width: int, device: object, dtype: object, rows: int = 1024, seconds:
     here: Any = {"device": device, "dtype": dtype}
     left, right = torch.randn(rows, width, **here), torch.randn(width, 4 * width, **here)
     torch.mm(left, right).sum().item()
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         began = time.perf_counter()
         torch.mm(left, right)[0, 0].item()  # waits for a GPU
         times.append(time.perf_counter() - began)
-    return 2 * rows * width * 4 * width / statistics.median(times)
+    return 2 * rows * width * 4 * width / min(times)

@@ -8,7 +8,7 @@ from weitiao.models.catalogue import ANY_OPEN, Entry
 from weitiao.recommendation.looking import Texts
 from weitiao.records import Family, Modality
 
-USUAL_TIME = 2 * 3600.0  # seconds that a training may take where nobody says: what takes longer ranks behind
+USUAL_TIME = 3600.0  # seconds that a training may take where nobody says: what takes longer ranks behind
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _data(look: Look, most: int = 0) -> list[str]:
         else:
             lines.append(f"  {split}_size: 0.1  # no {split} file beside it: this share of the rows is held out")
     if most:
-        lines.append(f"  # max_examples: {most}  # take the # away for about two hours instead of much longer")
+        lines.append(f"  # max_examples: {most}  # take the # away for about an hour instead of much longer")
     elif look.rows >= MANY_ROWS:
         lines.append("  # max_examples: 20000  # take the # away for a first quick look")
     if look.separator:

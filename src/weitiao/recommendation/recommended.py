@@ -18,10 +18,11 @@ from weitiao.recommendation.languages import language_code, language_name
 from weitiao.recommendation.looking import Texts, look_closely, moved, seen_from
 from weitiao.recommendation.need import Need
 from weitiao.recommendation.proposal import Look, epochs_for, propose
-from weitiao.recommendation.rules import order_of, reasons_for
+from weitiao.recommendation.rules import learns_enough, order_of, reasons_for, suits_the_task
 from weitiao.records import FAMILIES, Family
 from weitiao.trackers.units import count, duration, size
 
+BUSY = 0.5  # of the cores: from here on the times are told with a note
 QUICKER = 4.0  # times as quick: worth telling of beside the first choice
 PATIENT = 12.0  # times the usual time: as much more is told of as "with more time"
 
@@ -185,7 +186,7 @@ def recommend(
     """Look at data and recommend models for it on this machine, with a recipe of the first.
 
     `memory` and `time` are the most that training may take (``8GB``, ``1h``); without them all that is free, and what
-    takes longer than two hours ranks behind. `models` are folders with models of your own. `context` is how many tokens
+    takes longer than an hour ranks behind. `models` are folders with models of your own. `context` is how many tokens
     a model must read at once; `here` leaves out what would have to be fetched; `out` is the folder that the recipe's
     paths count from. `machine` is what `measure_machine` found, measured when absent. Trains and writes nothing.
     Raises a `WeitiaoError` where data cannot be read, a name is unknown, or nothing fits.
@@ -202,6 +203,7 @@ def recommend(
     notes += [f"note: {each.folder} {each.problem}: left out" for each in unread]
     machine = machine or measure_machine()
     need = _need(look, texts, machine, budget, limit, spoken_here, licence, family, context, here)
+    notes += _busy(machine)
     if texts.unsure and not language:
         notes.append(
             "note: which language it is cannot be told from its letters; taken for English, --language says otherwise"
@@ -279,8 +281,17 @@ def _rows_in(need: Need, an_epoch: float) -> int:
     """How many rows can be learned from in the time, in one epoch, in two digits."""
     share = (need.limit - START) / max(an_epoch - START, 1.0)
     rows = int(need.rows * max(0.0, min(share, 1.0)))
-    digits = 10 ** max(len(str(rows)) - 2, 0)
+    digits = int(10 ** max(len(str(rows)) - 2, 0))
     return rows // digits * digits
+
+
+def _busy(machine: Machine) -> list[str]:
+    """A note where others use the machine while it is measured."""
+    if machine.busy < BUSY:
+        return []
+    return [
+        f"note: other programs keep {machine.busy:.0%} of this machine's cores busy: without them it is quicker than told"
+    ]
 
 
 def _shortlist(fitting: Sequence[Fitted], top: int) -> list[Fitted]:
@@ -298,15 +309,17 @@ def _choice(fitted: Fitted) -> Choice:
 
 def _advice(choices: Sequence[Choice], fitting: Sequence[Fitted], need: Need) -> list[str]:
     first = choices[0]
-    told = [f"Start with {_named(first)}: {_taking(first.estimate)}. It is {first.reasons[0]}."]
+    told = [f"Start with {_named(first)}: {_taking(first.estimate)}. Why: {first.reasons[0]}."]
     if first.estimate.epochs < need.epochs:
         told.append(f"Of {need.epochs} epochs {first.estimate.epochs} fit into {duration(need.limit)}.")
-    if first.estimate.seconds > need.limit:
+    if first.estimate.seconds > 2 * need.limit:
         told.append(_too_long(first, need))
     told += _beside(first, fitting, need)
     local = next((choice for choice in choices if choice.entry.here), None)
     if local and not first.entry.here:
-        told.append(f"On this machine already: {_named(local)}, {_taking(local.estimate)}. --here looks at no others.")
+        told.append(
+            f"On this machine already: {_named(local)}, {_taking(local.estimate)}. --at-hand looks at no others."
+        )
     if need.few and need.labels:
         each = need.rows / need.labels
         told.append(f"{need.rows:,} rows for {need.labels:,} labels, about {each:.0f} each, are few: which model is "
@@ -335,14 +348,16 @@ def _too_long(first: Choice, need: Need) -> str:
 def _beside(first: Choice, fitting: Sequence[Fitted], need: Need) -> list[str]:
     """A quicker model for trials, and a larger one for those who have time."""
     told = []
-    quicker = [f for f in fitting if f.weighed.estimate.seconds <= first.estimate.seconds / QUICKER]
+    most = first.estimate.seconds / QUICKER
+    quicker = [f for f in fitting if f.weighed.estimate.seconds <= most and _as_fit(f, fitting[0])]
     if quicker and first.estimate.seconds > 120:
         choice = _choice(quicker[0])
         told.append(f"For quick trials: {_named(choice)}, {_taking(choice.estimate)}.")
     if need.time is None:
         patient = [f for f in fitting if need.limit < f.weighed.estimate.seconds <= PATIENT * need.limit]
         patient.sort(key=lambda fitted: order_of(fitted.weighed)[1:])
-        better = [f for f in patient if f.weighed.entry.shape.read > first.entry.shape.read]
+        least = first.entry.shape.read
+        better = [f for f in patient if f.weighed.entry.shape.read > least and _as_fit(f, fitting[0])]
         if better:
             choice = _choice(better[0])
             told.append(
@@ -355,6 +370,11 @@ def recipe_of(found: Recommendation, choice: Choice, base: Path) -> str:
     """Return the recipe of a model of the shortlist, whose paths count from `base`."""
     seen = moved(found.look, found.base, base)
     return _recipe(seen, choice, found.need, found.budgets, base)
+
+
+def _as_fit(one: Fitted, other: Fitted) -> bool:
+    """Whether a model suits the task as well as another, and learns as much."""
+    return all(rule(one.weighed)[0] <= rule(other.weighed)[0] for rule in (suits_the_task, learns_enough))
 
 
 def _recipe(look: Look, first: Choice, need: Need, budgets: Mapping[str, str], base: Path) -> str:

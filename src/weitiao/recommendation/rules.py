@@ -14,7 +14,7 @@ from weitiao.recommendation.cost import Estimate, Tokens
 from weitiao.recommendation.languages import language_name
 from weitiao.recommendation.need import Need
 from weitiao.recommendation.suits import place_of
-from weitiao.trackers.units import count, duration, size
+from weitiao.trackers.units import count, duration
 
 # --- what rules a model out: told once for all that it is true of
 
@@ -90,17 +90,32 @@ class Weighed:
 Judged = tuple[float, str]  # lower is better; the reason in words, "" where there is nothing to say
 
 
+def is_in_reach(model: Weighed) -> Judged:
+    """What takes more than twice the time that it may ranks behind whatever it is; by each fourfold. Less than twice is
+    within what such an estimate is off, or a matter of fewer epochs.
+    """  # fmt: skip
+    times = model.estimate.seconds / model.need.limit
+    return (0 if times <= 2 else math.ceil(math.log2(times / 2) / 2)), ""
+
+
 def ends_in_time(model: Weighed) -> Judged:
-    """A training that takes longer than it may ranks behind, by each doubling."""
-    seconds, limit = model.estimate.seconds, model.need.limit
-    if seconds <= limit:
-        return 0, ""
-    return math.ceil(math.log2(seconds / limit)), f"takes longer than {duration(limit)}"
+    """Of what suits alike, what ends in the time that it may take."""
+    limit = model.need.limit
+    return (0, "") if model.estimate.seconds <= limit else (1, f"takes longer than {duration(limit)}")
 
 
 def suits_the_task(model: Weighed) -> Judged:
     """The kind of model for the task; see `suits.py`."""
     return place_of(model.entry, model.need) or (99, "")
+
+
+def learns_enough(model: Weighed) -> Judged:
+    """A new head on a frozen body is enough where the body's vectors tell meanings apart and rows are few; else all
+    that learns less does worse than a smaller model that learns whole.
+    """  # fmt: skip
+    if model.method != "head" or (model.need.few and "sentences" in model.entry.traits):
+        return 0, ""
+    return 1, "only a new head would learn: no more fits"
 
 
 def knows_the_language_well(model: Weighed) -> Judged:
@@ -152,7 +167,8 @@ def is_new(model: Weighed) -> Judged:
 
 Preference = Callable[[Weighed], Judged]
 PREFERENCES: tuple[Preference, ...] = (
-    ends_in_time, suits_the_task, knows_the_language_well, reads_it_whole, loads_as_it_is, is_large, is_here, is_new,
+    is_in_reach, suits_the_task, learns_enough, knows_the_language_well, reads_it_whole, loads_as_it_is, ends_in_time,
+    is_large, is_here, is_new,
 )  # fmt: skip
 
 
@@ -163,7 +179,7 @@ def order_of(model: Weighed) -> tuple[float | str, ...]:
 
 def reasons_for(model: Weighed) -> list[str]:
     """Return the reasons in words."""
-    told = [why for rule in (suits_the_task, knows_the_language_well, reads_it_whole, loads_as_it_is, is_here)
+    told = [why for rule in (suits_the_task, learns_enough, knows_the_language_well, reads_it_whole, loads_as_it_is, is_here)
             if (why := rule(model)[1])]  # fmt: skip
     return [*told, _about_size(model)]
 
@@ -171,8 +187,3 @@ def reasons_for(model: Weighed) -> list[str]:
 def _about_size(model: Weighed) -> str:
     shape = model.entry.shape
     return f"{count(model.entry.parameters)} parameters, {count(shape.read + shape.written)} of them in layers"
-
-
-def budget_told(model: Weighed) -> str:
-    """Return ``1.48 GB, 3 min 20 s``."""
-    return f"{size(model.estimate.memory)}, {duration(model.estimate.seconds)}"

@@ -44,7 +44,7 @@ POOLED = _set("sentences")
 TOLD = _set("instructions")
 SENTENCES = Kind("a sentence encoder: its vectors tell meanings apart before any training, which counts with few rows",
                  "encoder", POOLED, few=True)  # fmt: skip
-ENCODER = Kind("an encoder: it reads a text from both sides, at the least cost for labels", "encoder")
+ENCODER = Kind("an encoder: reads from both sides, the least cost for labels", "encoder")
 FIELD = Kind("made for the texts of one field: take it if these are of that", "encoder", _set("field"))
 LABELLED = (
     SENTENCES, ENCODER, FIELD,
