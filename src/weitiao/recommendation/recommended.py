@@ -289,9 +289,7 @@ def _busy(machine: Machine) -> list[str]:
     """A note where others use the machine while it is measured."""
     if machine.busy < BUSY:
         return []
-    return [
-        f"note: other programs keep {machine.busy:.0%} of this machine's cores busy: without them it is quicker than told"
-    ]
+    return [f"note: other programs keep {machine.busy:.0%} of the cores busy: without them it is quicker than told"]
 
 
 def _shortlist(fitting: Sequence[Fitted], top: int) -> list[Fitted]:

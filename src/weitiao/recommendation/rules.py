@@ -179,9 +179,10 @@ def order_of(model: Weighed) -> tuple[float | str, ...]:
 
 def reasons_for(model: Weighed) -> list[str]:
     """Return the reasons in words."""
-    told = [why for rule in (suits_the_task, learns_enough, knows_the_language_well, reads_it_whole, loads_as_it_is, is_here)
-            if (why := rule(model)[1])]  # fmt: skip
-    return [*told, _about_size(model)]
+    telling: tuple[Preference, ...] = (
+        suits_the_task, learns_enough, knows_the_language_well, reads_it_whole, loads_as_it_is, is_here,
+    )  # fmt: skip
+    return [*(why for rule in telling if (why := rule(model)[1])), _about_size(model)]
 
 
 def _about_size(model: Weighed) -> str:
