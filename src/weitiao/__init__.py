@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weitiao.comparison import compare
     from weitiao.composition import Adapters, average, stack
+    from weitiao.probing.curve import learning_curve
+    from weitiao.probing.probe import probe
     from weitiao.recipe import Recipe
     from weitiao.run import check, evaluate, inspect, load, resume, train
     from weitiao.workshop.audit import audit
@@ -36,7 +38,9 @@ __all__ = [
     "compare",
     "evaluate",
     "inspect",
+    "learning_curve",
     "load",
+    "probe",
     "resume",
     "select",
     "split",
@@ -48,6 +52,7 @@ _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the res
 _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
 _HOME |= {"select": "weitiao.workshop.select"}
+_HOME |= {"probe": "weitiao.probing.probe", "learning_curve": "weitiao.probing.curve"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

@@ -8,7 +8,7 @@ import pytest
 import weitiao
 
 PUBLIC = ["Adapters", "Recipe", "__version__", "audit", "augment", "average", "check", "clean", "compare", "evaluate",
-          "inspect", "load", "resume", "select", "split", "stack", "train"]  # fmt: skip
+          "inspect", "learning_curve", "load", "probe", "resume", "select", "split", "stack", "train"]  # fmt: skip
 
 
 def test_the_public_names_are_these() -> None:
