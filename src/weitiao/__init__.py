@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weitiao.comparison import compare
     from weitiao.composition import Adapters, average, stack
+    from weitiao.probing.curve import learning_curve
+    from weitiao.probing.probe import probe
     from weitiao.recipe import Recipe
     from weitiao.recommendation import known_models, recommend
     from weitiao.run import check, evaluate, inspect, load, resume, train
@@ -38,7 +40,9 @@ __all__ = [
     "evaluate",
     "inspect",
     "known_models",
+    "learning_curve",
     "load",
+    "probe",
     "recommend",
     "resume",
     "select",
@@ -52,6 +56,7 @@ _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmen
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
 _HOME |= {"select": "weitiao.workshop.select"}
 _HOME |= dict.fromkeys(("known_models", "recommend"), "weitiao.recommendation")
+_HOME |= {"probe": "weitiao.probing.probe", "learning_curve": "weitiao.probing.curve"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

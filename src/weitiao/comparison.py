@@ -13,9 +13,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
-import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,22 +25,24 @@ import numpy as np
 from weitiao import models
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import Run, find_run, holding
-from weitiao.candidates import Candidate, Named, as_candidates, digest_of, shortly
+from weitiao.candidates import Candidate, Named, as_candidates
+from weitiao.costs import attempt, kept
 from weitiao.errors import DataError, Interrupted, ModelError, RecipeError, RunError, WeitiaoError, WeitiaoWarning
 from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, beside_baseline, ranked, recommend
 from weitiao.evaluation.comparison_page import write_comparison
 from weitiao.evaluation.verdicts import DRAWN, Drawn, compare_pairs, compare_with, read_drawn
 from weitiao.facts import environment
 from weitiao.metrics.words import greater_is_better
+from weitiao.plans import check_disk, check_folder, keep_plan, own_folder, refuse_output, saying, silent
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
-from weitiao.trackers.jsonl import read_events
+from weitiao.records import SplitName
 from weitiao.training.fit import stop_on_signal
 from weitiao.trials import BASELINES, Say, Trial, carry_out
 
 COMPARISONS = Path("comparisons")
-PAGE, NUMBERS, PLAN = "comparison.html", "comparison.json", "plan.json"
-OURS = {PAGE, NUMBERS, PLAN, BASELINES, "runs", "recipes", "lock"}
+WHAT = "comparison"
+PAGE, NUMBERS = "comparison.html", "comparison.json"
 
 
 def compare(
@@ -66,24 +65,22 @@ def compare(
     Raises `WeitiaoError` before the first run where anything is wrong, and `Interrupted` after ctrl-C or SIGTERM.
     """
     recipe = as_recipe(recipe)
-    candidates, numbers = as_candidates(methods), _seeds(seeds, recipe.training.seed)
-    if recipe.output is not None:
-        raise RecipeError(f"'{recipe.output}' is the folder of one run, and there will be many",
-                          where=f"{recipe.origin('output')} (output)",
-                          fix="Take it out: --set output=null. --output says where the comparison goes.")  # fmt: skip
-    folder = Path(output) if output is not None else _own_folder(recipe)
-    _check_folder(folder, recipe)
+    candidates, numbers = as_candidates(methods), numbered(seeds, recipe.training.seed)
+    refuse_output(recipe, WHAT)
+    folder = Path(output) if output is not None else own_folder(COMPARISONS, recipe)
+    check_folder(folder, recipe, WHAT)
     notes = _warnings(recipe, numbers, candidates)
     ready, unfit = _checked(candidates, recipe, folder, skip_unfit)
-    _check_disk(folder, ready, len(numbers))
+    check_disk(folder, ready, len(numbers))
     folder.mkdir(parents=True, exist_ok=True)
     with holding(folder, "this comparison"), stop_on_signal() as stop:
-        _keep_plan(folder, recipe, next(iter(ready.values())).digest)
-        comparison = _Comparison(folder, recipe, candidates, numbers, ready, unfit, notes, stop, _say(show))
+        keep_plan(folder, recipe, next(iter(ready.values())).digest, WHAT)
+        comparison = _Comparison(folder, recipe, candidates, numbers, ready, unfit, notes, stop, saying(show))
         return comparison.carry_out()
 
 
-def _seeds(seeds: int | Sequence[int], first: int) -> list[int]:
+def numbered(seeds: int | Sequence[int], first: int) -> list[int]:
+    """Return the seeds: given themselves, or so many counted from `first`."""
     numbers = [first + i for i in range(seeds)] if isinstance(seeds, int) else list(seeds)
     if not numbers or len(set(numbers)) < len(numbers) or any(not isinstance(n, int) or n < 0 for n in numbers):
         raise RecipeError(f"found {seeds}", where="seeds", fix="Give a number from 1 up, or different seeds: 0,1,2.")
@@ -91,52 +88,6 @@ def _seeds(seeds: int | Sequence[int], first: int) -> list[int]:
 
 
 # --- before the first run
-
-
-def _own_folder(recipe: Recipe) -> Path:
-    """A folder named by model and recipe: the same command finds it again."""
-    model = re.sub(r"[^a-z0-9]+", "-", recipe.model.source.rpartition("/")[2].rpartition(":")[2].lower()).strip("-")
-    return COMPARISONS / f"{model}-{digest_of([recipe.to_dict(), str(recipe.base.resolve())])[:8]}"
-
-
-def _check_folder(folder: Path, recipe: Recipe) -> None:
-    """Raise `RunError` where the folder holds something else, or a comparison of another recipe."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    plan = _plan(folder)
-    if plan is None:
-        held = "a run" if (folder / "run.json").exists() else "other files"
-        raise RunError(f"holds {held}", where=str(folder), fix="Name another folder: --output.")
-    changed = _changed(plan["recipe"], recipe.to_dict())
-    if changed:
-        raise RunError(f"holds a comparison of another recipe: {changed}", where=str(folder),
-                       fix="Give the recipe as it was, or name another folder: --output.")  # fmt: skip
-
-
-def _plan(folder: Path) -> dict[str, Any] | None:
-    try:
-        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except FileNotFoundError:  # killed before there was one
-        return {"recipe": {}} if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"} else None
-    except (OSError, ValueError):
-        return None
-    return plan if isinstance(plan, dict) and "recipe" in plan else None
-
-
-def _keep_plan(folder: Path, recipe: Recipe, digest: str) -> None:
-    plan = _plan(folder) or {}
-    if plan.get("digest", digest) != digest:
-        raise RunError("its data or its model is not what it was", where=str(folder),
-                       fix="Put the files back as they were, or name another folder: --output.")  # fmt: skip
-    write_json(folder / PLAN, {"recipe": recipe.to_dict(), "digest": digest})
-
-
-def _changed(before: Any, now: Any, key: str = "") -> str:
-    """The first value that differs, in words; the method does not count, for all are compared."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        names = [name for name in before if key or name != "method"]
-        return next(filter(None, (_changed(before[n], now.get(n), f"{key}.{n}".lstrip(".")) for n in names)), "")
-    return "" if before == now else f"{key} was {shortly(before)} and is {shortly(now)}"
 
 
 def _warnings(recipe: Recipe, seeds: Sequence[int], candidates: Sequence[Candidate]) -> list[str]:
@@ -180,34 +131,31 @@ def _checked(
     if all(name == "train" for name in next(iter(ready.values())).features):
         raise DataError("there is neither a test nor a validation split to compare on", where="data",
                         fix="Set data.test_size, or give a file as data.test.")  # fmt: skip
-    _check_measured(ready)
+    check_measured(ready)
     return ready, unfit
 
 
-def _check_measured(ready: Mapping[str, Preparation]) -> None:
+def check_measured(ready: Mapping[str, Preparation]) -> None:
     """Raise a `DataError` where two methods would be measured on other examples."""
     (first, one), *others = ready.items()
     for name, other in others:
-        for split in ("validation", "test"):
-            ours, theirs = (each.splits.text_keys.get(split, np.empty(0)) for each in (one, other))
-            if not np.array_equal(ours, theirs):
-                raise DataError(f"{name} has other {split} examples than {first}", where="methods", fix="Name "
-                                "data.validation and data.test, or a folder of splits that are the same.")  # fmt: skip
+        if split := measured_apart(one, other):
+            raise DataError(f"{name} has other {split} examples than {first}", where="methods", fix="Name "
+                            "data.validation and data.test, or a folder of splits that are the same.")  # fmt: skip
 
 
-def _check_disk(folder: Path, ready: Mapping[str, Preparation], seeds: int) -> None:
-    """All runs keep their artifact; checkpoints are there of one run at a time."""
-    if (folder / PLAN).exists():
-        return  # some of it is written already
-    kept = sum(4 * (each.facts["parameters"] + each.facts["trainable"]) * seeds for each in ready.values())
-    needed = kept + max(each.facts["disk_needed"] for each in ready.values())
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    free = shutil.disk_usage(there).free
-    if needed > free:
-        said = f"the runs may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"
-        raise RunError(said, where=str(folder), fix="Compare fewer methods, or put --output on a larger disk.")
+def measured_apart(one: Preparation, other: Preparation) -> str:
+    """Return a split of which the two would be measured on other examples, those that a model cannot read left out; ""
+    where there is none.
+    """  # fmt: skip
+    names: tuple[SplitName, ...] = ("validation", "test")
+    for split in names:
+        ours, theirs = (each.splits.text_keys.get(split, np.empty(0)) for each in (one, other))
+        if not np.array_equal(ours, theirs):
+            return split
+        if split in one.features and not np.array_equal(one.labelled(split).rows, other.labelled(split).rows):
+            return split
+    return ""
 
 
 # --- the runs
@@ -240,7 +188,7 @@ class _Comparison:
                     self.say(f"error: {candidate.name}, seed {seed}: {problem}")
             self._measure_baselines([self._path(*each) for each in work])
         except (Interrupted, KeyboardInterrupt):
-            done = sum(_finished(self._path(*each)) is not None for each in work)
+            done = sum(finished(self._path(*each)) is not None for each in work)
             raise Interrupted(f"stopped with {done} of {len(work)} runs finished", where=str(self.folder),
                               fix="Give the same command again to go on.") from None  # fmt: skip
         if len(problems) == len(work):
@@ -254,15 +202,15 @@ class _Comparison:
         """Train, or go on, or nothing where it is finished; return why it failed."""
         stored = self.folder / "recipes" / f"{path.name}.json"
         trial = Trial(lambda: candidate.recipe(self.recipe, seed, path), path, stored, title)
-        return trial.to_its_end(say=self.say, stop=self.stop, show=self.say is not _silent)
+        return trial.to_its_end(say=self.say, stop=self.stop, show=self.say is not silent)
 
     def _measure_baselines(self, paths: Sequence[Path]) -> None:
         """Once, beside the first run that is finished: they do not hang on the method."""
-        first = next((path for path in paths if _finished(path)), None)
+        first = next((path for path in paths if finished(path)), None)
         if first is None or not self.recipe.evaluation.baselines or (self.folder / BASELINES).exists():
             return
         self.say("baselines")
-        problem = carry_out("baselines", first, show=self.say is not _silent, stop=self.stop)
+        problem = carry_out("baselines", first, show=self.say is not silent, stop=self.stop)
         if problem:
             self.notes.append(f"the baselines could not be measured: {problem}")
 
@@ -307,77 +255,56 @@ class _Comparison:
         attempts, drawn, runs = [], [], []
         for seed in self.seeds:
             path = self._path(candidate, seed)
-            run = _finished(path)
+            run = finished(path)
             if run is None:
                 problem = problems.get(path, "did not come to its end")
                 attempts.append(Attempt(seed, str(path.relative_to(self.folder)), problem=problem))
                 continue
             runs.append(run)
             drawn.append(read_drawn(path / DRAWN)[""])
-            attempts.append(_attempt(run, seed, drawn[-1], str(path.relative_to(self.folder))))
+            attempts.append(attempt(run, seed, str(path.relative_to(self.folder))))
         facts = self.ready[candidate.name].facts
         row = Row(
             candidate.name, attempts=attempts, trainable=facts["trainable"], parameters=facts["parameters"],
-            **known, **(_kept(runs[0]) if runs else {}),
+            **known, **(kept(runs[0]) if runs else {}),
         )  # fmt: skip
         return row, drawn
 
     def _references(self, recommended: str | None, drawn: Mapping[str, Sequence[Drawn]]) -> list[Reference]:
-        """The baselines, the best first, with how the recommended method compares with each."""
-        path = self.folder / BASELINES
-        if recommended is None or not path.exists():
+        if recommended is None:
             return []
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        self.notes.extend(stored["notes"])
-        found = []
-        for name, scores in stored["baselines"].items():
-            value = scores["values"].get(scores["primary"])
-            if value is None or name not in stored["drawn"]:
-                continue
-            other = Drawn(**stored["drawn"][name])
-            pair = compare_with(recommended, drawn[recommended], other, name, self._confidence)
-            found.append(Reference(name, value["value"], value["low"], value["high"], pair))
-        sign = -1 if greater_is_better(drawn[recommended][0].score) else 1
-        return sorted(found, key=lambda each: sign * each.score)
+        found, notes = references(self.folder / BASELINES, recommended, drawn[recommended], self._confidence)
+        self.notes.extend(notes)
+        return found
 
 
-def _finished(path: Path) -> Run | None:
+def references(path: Path, taken: str, ours: Sequence[Drawn], confidence: float) -> tuple[list[Reference], list[str]]:
+    """Return the baselines that stand in a file, the best first, with how what is taken compares with each, and what
+    was noted of them. Those that were measured on other examples are left out.
+    """  # fmt: skip
+    if not path.exists():
+        return [], []
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    found = []
+    for name, scores in stored["baselines"].items():
+        value = scores["values"].get(scores["primary"])
+        if value is None or stored["drawn"].get(name, {}).get("which") != ours[0].which:
+            continue
+        pair = compare_with(taken, ours, Drawn(**stored["drawn"][name]), name, confidence)
+        found.append(Reference(name, value["value"], value["low"], value["high"], pair))
+    sign = -1 if greater_is_better(ours[0].score) else 1
+    return sorted(found, key=lambda each: sign * each.score), list(stored["notes"])
+
+
+def finished(path: Path) -> Run | None:
+    """Return the run in a folder where it is finished and can be compared."""
     if not (path / "run.json").exists():
         return None
     run = find_run(path)
     return run if run.status == "finished" and (path / DRAWN).exists() else None
 
 
-def _attempt(run: Run, seed: int, drawn: Drawn, folder: str) -> Attempt:
-    steps, seconds = 0, 0.0
-    for event in read_events(run.folder):
-        if event["event"] == "StepDone" or (event["event"] == "Evaluated" and event["split"] == "validation"):
-            steps, seconds = max(steps, event["step"]), seconds + (event["seconds"] or 0.0)
-    return Attempt(seed, folder, drawn.value, run.low, run.high, seconds, run.peak_memory, steps)
-
-
-def _kept(run: Run) -> dict[str, Any]:
-    """The rate that was used, and what has to be kept on disk: the adapter where there is one, else the model."""
-    adapter = run.artifact / "adapter"
-    files = adapter.rglob("*") if adapter.is_dir() else run.artifact.rglob("*.safetensors")
-    saved = sum(path.stat().st_size for path in files if path.is_file())
-    rate = run.recipe.training.learning_rate
-    return {"saved": saved, "keeps": "adapter" if adapter.is_dir() else "model",
-            "learning_rate": rate if isinstance(rate, float) else None}  # fmt: skip
-
-
 def _split_note(split: str) -> list[str]:
     if split == "test":
         return []
     return ["compared on validation, which also chose the step that each run keeps: the scores are a little too good"]
-
-
-# --- small things
-
-
-def _say(show: bool) -> Say:
-    return (lambda line: print(line, file=sys.stderr, flush=True)) if show else _silent  # noqa: T201
-
-
-def _silent(_line: str) -> None:
-    pass

@@ -8,7 +8,8 @@ import pytest
 import weitiao
 
 PUBLIC = ["Adapters", "Recipe", "__version__", "audit", "augment", "average", "check", "clean", "compare", "evaluate",
-          "inspect", "known_models", "load", "recommend", "resume", "select", "split", "stack", "train"]  # fmt: skip
+          "inspect", "known_models", "learning_curve", "load", "probe", "recommend", "resume", "select", "split",
+          "stack", "train"]  # fmt: skip
 
 
 def test_the_public_names_are_these() -> None:

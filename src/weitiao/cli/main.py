@@ -19,11 +19,13 @@ from weitiao.cli import (
     check,
     clean,
     compare,
+    curve,
     evaluate,
     init,
     inspect,
     models,
     predict,
+    probe,
     recommend,
     runs,
     schema,
@@ -63,6 +65,8 @@ app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.command("probe")(probe.probe)
+app.command("curve")(curve.curve)
 app.add_typer(runs.app, name="runs")
 app.add_typer(adapters.app, name="adapters")
 app.command("evaluate")(evaluate.evaluate)

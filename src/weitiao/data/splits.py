@@ -50,6 +50,15 @@ class Splits(Mapping[SplitName, "Dataset"]):
     def __len__(self) -> int:
         return len(self.datasets)
 
+    def without(self, name: SplitName) -> Splits:
+        """Return the same without one of the splits."""
+        kept = {split: data for split, data in self.datasets.items() if split != name}
+        return replace(
+            self, datasets=kept, origin={split: self.origin[split] for split in kept},
+            text_keys={split: self.text_keys[split] for split in kept},
+            parts={part: splits.without(name) for part, splits in self.parts.items()},
+        )  # fmt: skip
+
     @property
     def digest(self) -> str:
         """Stands for the content, the columns and the cut."""
@@ -101,7 +110,8 @@ def open_splits(
     origin: dict[SplitName, str] = {split: part.name for split, part in parts.items()}
     findings += _keep_apart(parts, settings)
     findings += _cut_missing(parts, origin, settings, columns, seed, alike)
-    findings += _shorten(parts, origin, settings.max_examples, columns, seed)
+    sample_seed = seed if settings.sample_seed is None else settings.sample_seed
+    findings += _shorten(parts, origin, settings.max_examples, columns, sample_seed)
     ordered = [split for split in SPLITS if split in parts]
     return Splits(
         datasets={split: parts[split].dataset() for split in ordered},

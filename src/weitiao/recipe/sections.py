@@ -93,6 +93,8 @@ class DataSettings(Settings):
     """`together`: the same text never stands in two splits; `anywhere`: leave duplicates where they fall."""
     max_examples: int | None = Field(None, ge=1)
     """Use at most so many training examples, a seeded sample; for a quick look."""
+    sample_seed: int | None = Field(None, ge=0, lt=2**32)
+    """Seed of the sample of `max_examples`; `seed` when absent. Set it to draw others from the same split."""
     seed: int | None = Field(None, ge=0, lt=2**32)
     """Seed of splits and samples. `training.seed` when absent; set it to train with several seeds on one split."""
 
@@ -249,6 +251,9 @@ class EvaluationSettings(Settings):
     """Level of the confidence intervals and of the verdict against the baselines."""
     baselines: bool = True
     """Fit the task's simple baselines on the same split and compare."""
+    test: bool = True
+    """Measure on the test split at the end. Off: it is cut and kept out of training as ever, but not looked at, as long
+    as something is still being chosen by the scores."""
 
     @property
     def most(self) -> int | None:
