@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,6 +42,17 @@ def recommend(
     measure: Annotated[
         bool, typer.Option("--measure", help="Try out a few real steps of the models on this machine, as `check` does.")
     ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="Try the models on this machine on the data, by short runs; needs --out."),
+    ] = False,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--methods", metavar="LIST", help="Methods to try with --probe; each model's own when absent."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", metavar="TIME", help="Time for all of --probe: 20m, 1h.")
+    ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", help="How many models to tell.")] = 5,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Write the page, its numbers and recipe.yaml there.")
@@ -56,17 +67,20 @@ def recommend(
       weitiao recommend reviews.csv
       weitiao recommend reviews.csv --memory 8GB --time 1h --licence open --out choice
       weitiao recommend 评论.csv --language zh --models ~/models
+      weitiao recommend reviews.csv --models ~/models --probe --methods head,full --budget 30m --out choice
       weitiao recommend pairs.tsv --task translation --columns source=en,target=zh
 
-    Nothing is trained or fetched.
+    Nothing is fetched; nothing is trained but by --probe. Stopped then, the same command goes on.
     """
     from weitiao import recommendation
     from weitiao.cli import show
     from weitiao.recommendation.measuring import with_measured
-    from weitiao.recommendation.page import publish
+    from weitiao.recommendation.page import check_out, publish
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise WeitiaoError("is a file", where=f"--out {out}", fix="Name a folder.")
+    tried = options.parsed_list(methods or [], "--methods", "full,head,lora")
+    _check_probe(probe, tried, budget, out)
+    if out is not None:
+        check_out(out)
     with options.naming_columns():
         found = recommendation.recommend(
             data, task=task, columns=options.columns(columns), memory=memory, time=time, language=language,
@@ -74,12 +88,24 @@ def recommend(
         )  # fmt: skip
     if measure:
         found = with_measured(found, tell=None if quiet or json_ else lambda text: typer.echo(text, err=True))
+    if probe and out is not None:
+        from weitiao.recommendation.probed import with_probed
+
+        found = with_probed(found, out, tried, time=budget, show=not (quiet or json_))
     if out is not None:
         publish(found, out)
     if json_:
         show.as_json(found.to_dict())
         return
     tell(found, out)
+
+
+def _check_probe(probe: bool, methods: list[Any], budget: str | None, out: Path | None) -> None:
+    if probe and out is None:
+        raise WeitiaoError("its runs have to be kept", where="--probe", fix="Say where: --out FOLDER.")
+    for option, value in (("--methods", methods), ("--budget", budget)):
+        if value and not probe:
+            raise WeitiaoError("is for --probe alone", where=option, fix="Add --probe, or leave it out.")
 
 
 def tell(found: Recommendation, out: Path | None) -> None:

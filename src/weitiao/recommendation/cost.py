@@ -17,6 +17,7 @@ PROCESS = 0.8e9  # bytes of Python, PyTorch and what reading and measuring take;
 MICRO_TOKENS = 4096  # that go through at once on a CPU, where memory allows
 LETTERS = 4.2  # of Latin text a token, by a vocabulary of subwords
 RANK = 8  # of LoRA's two matrices, its default
+LAYERS_APART = 32_000_000  # bytes of weights that are taken in turns: more than a cache holds
 SOUND = 1500  # positions that a speech model hears, whatever is said
 START = 20.0  # seconds to import, load and tokenize; to fit baselines and write the report
 
@@ -64,7 +65,7 @@ class Estimate:
     """What a training of `epochs` takes, by formula."""
 
     memory: int  # bytes at most, as planned or in what may be taken
-    least: int  # bytes with one row at a time
+    least: int  # bytes with one row at a time, its activations computed again
     seconds: float
     low: float  # seconds, where 46% of the machine's speed is reached
     high: float  # and where 14% is
@@ -134,15 +135,19 @@ def _lora(shape: Shape) -> int:
     return RANK * ends
 
 
-def memory_needed(entry: Entry, method: str, precision: str, tokens: int) -> int:
+def memory_needed(entry: Entry, method: str, precision: str, tokens: int, *, again: bool = False) -> int:
     """Bytes at most with `tokens` at once: the process, weights, gradients and AdamW's two moments, activations.
 
-    Weights are fp32; frozen ones are held in bf16 beside, where that is what is computed in.
+    Weights are fp32; frozen ones are held in bf16 beside, where that is what is computed in. With `again`, activations
+    within a block are computed again in backward, as `training.checkpoint_activations` does where memory is short.
     """
     moving = trained(entry, method)
     frozen = 2 if method != "full" and precision == "bf16" else 0
     weights = (4 + frozen) * entry.parameters + 12 * moving
     kept = 0 if method == "head" else _activations(entry, tokens, precision)
+    if again:
+        blocks = max(entry.shape.layers + entry.shape.decoder_layers, 1)
+        kept = kept // blocks + tokens * entry.shape.width * blocks * (2 if precision == "bf16" else 4)
     return int(PROCESS + weights + kept)
 
 
@@ -164,7 +169,7 @@ def estimate(entry: Entry, method: str, tokens: Tokens, epochs: int, machine: Ma
     low, middle, high = (forward / (share * machine.speed(entry.shape.width)) for share in reversed(SHARES))
     passes = 1.0 if method == "head" else BACKWARD[method] * epochs  # a frozen body's outputs are computed once
     planned = memory_needed(entry, method, machine.precision, max(tokens.longest, MICRO_TOKENS))
-    least = memory_needed(entry, method, machine.precision, max(tokens.longest, 16))
+    least = memory_needed(entry, method, machine.precision, max(tokens.longest, 16), again=True)
     return Estimate(
         memory=max(least, min(planned, room)), least=least, seconds=START + passes * middle, low=START + passes * low,
         high=START + passes * high, epochs=epochs, epoch=START + BACKWARD[method] * middle,
@@ -195,19 +200,24 @@ def _busy() -> float:
         return 0.0
 
 
-def _speed(width: int, device: object, dtype: object, rows: int = 1024, seconds: float = 0.4) -> float:
-    """FLOP/s of (rows, width) times (width, 4 width): the best, for others may use the machine as well."""
+def _speed(width: int, device: object, dtype: object, rows: int = 256, seconds: float = 0.4) -> float:
+    """FLOP/s of (rows, width) times (width, 4 width): the best, for others may use the machine, too.
+
+    The weights are other ones each time, as in a model's layers: the same ones would stay in the processor's cache.
+    """
     import time
     from typing import Any
 
     import torch
 
     here: Any = {"device": device, "dtype": dtype}
-    left, right = torch.randn(rows, width, **here), torch.randn(width, 4 * width, **here)
-    torch.mm(left, right).sum().item()
+    left = torch.randn(rows, width, **here)
+    weights = [torch.randn(width, 4 * width, **here) for _ in range(max(2, LAYERS_APART // (8 * width * width)))]
+    torch.mm(left, weights[0]).sum().item()
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
+        right = weights[len(times) % len(weights)]
         began = time.perf_counter()
         torch.mm(left, right)[0, 0].item()  # waits for a GPU
         times.append(time.perf_counter() - began)

@@ -196,8 +196,8 @@ def moved(look: Look, old: Path, new: Path) -> Look:
     """Return what was seen for a recipe in another folder: local paths count from there."""
 
     def there(path: str) -> str:
-        local = old / path
-        return os.path.relpath(local.resolve(), new.resolve()) if local.exists() else path
+        local = Path(os.path.normpath((old / path).absolute()))  # `old` may not be there yet
+        return Path(os.path.relpath(local, new.resolve())).as_posix() if local.exists() else path
 
     return replace(look, train=there(look.train), neighbours={k: there(path) for k, path in look.neighbours.items()})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from weitiao.errors import WeitiaoError
 from weitiao.inspection import check
 from weitiao.recipe import Recipe
-from weitiao.recommendation.recommended import Choice, Recommendation, measured, recipe_of
+from weitiao.recommendation.recommended import Choice, Recommendation, measured, recipe_of, start_told
 
 
 def with_measured(found: Recommendation, tell: Callable[[str], None] | None = None) -> Recommendation:
@@ -30,7 +30,7 @@ def with_measured(found: Recommendation, tell: Callable[[str], None] | None = No
         except WeitiaoError as error:
             notes.append(f"note: {choice.source} could not be tried out: {error.problem}")
             choices.append(choice)
-    return replace(found, choices=choices, notes=notes)
+    return replace(found, choices=choices, notes=notes, advice=[start_told(choices[0]), *found.advice[1:]])
 
 
 def _tried(choice: Choice, found: Recommendation) -> Choice:

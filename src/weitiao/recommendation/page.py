@@ -8,20 +8,20 @@ from typing import Any
 from weitiao.artifacts.artifact import write_json
 from weitiao.errors import RunError
 from weitiao.evaluation.page import page, write
+from weitiao.metrics.words import written
+from weitiao.probing.probed import interval
 from weitiao.recommendation.languages import language_name
 from weitiao.recommendation.recommended import Choice, Recommendation
 from weitiao.trackers.units import count, duration, size
 
 PAGE, NUMBERS, RECIPE = "recommendation.html", "recommendation.json", "recipe.yaml"
-OURS = {PAGE, NUMBERS, RECIPE}
+RUNS = "probe"  # the folder of the runs of a probe
+OURS = {PAGE, NUMBERS, RECIPE, RUNS}
 
 
 def publish(found: Recommendation, folder: Path) -> None:
     """Write page, numbers and recipe to `folder`, each whole; a `RunError` where it holds something else."""
-    others = [path.name for path in folder.iterdir() if path.name not in OURS] if folder.is_dir() else []
-    if others and not (folder / NUMBERS).exists():
-        raise RunError(f"holds other files, such as {sorted(others)[0]}", where=f"--out {folder}",
-                       fix="Name a new folder.")  # fmt: skip
+    check_out(folder)
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".writing-{RECIPE}"
     beside.write_text(found.recipe, encoding="utf-8")
@@ -30,12 +30,22 @@ def publish(found: Recommendation, folder: Path) -> None:
     write(render(found), folder / PAGE)
 
 
+def check_out(folder: Path) -> None:
+    """Raise a `RunError` where the folder is a file, or holds what is not a recommendation's."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError("is a file", where=f"--out {folder}", fix="Name a folder.")
+    others = [path.name for path in folder.iterdir() if path.name not in OURS] if folder.is_dir() else []
+    if others and not (folder / NUMBERS).exists():
+        raise RunError(f"holds other files, such as {sorted(others)[0]}", where=f"--out {folder}",
+                       fix="Name a new folder.")  # fmt: skip
+
+
 def render(found: Recommendation) -> str:
     """Return the page as HTML."""
     return page(
         "recommendation.html.j2", found=found, first=_row(found.first, found),
         rows=[_row(choice, found) for choice in found.choices], seen=seen(found),
-        out=sum(len(group.models) for group in found.ruled_out), probed=found.probed,
+        measured=_measured(found.probed), out=sum(len(group.models) for group in found.ruled_out), probed=found.probed,
     )  # fmt: skip
 
 
@@ -68,6 +78,23 @@ def _lengths(found: Recommendation) -> str:
             half, most = sizes[len(sizes) // 2], sizes[int(0.95 * (len(sizes) - 1))]
             told.append(f"{what}: half have {half:,} characters or fewer, 95% {most:,}")
     return "; ".join(told)
+
+
+def _measured(probed: dict[str, Any]) -> list[dict[str, Any]]:
+    """The candidates of a probe, the best first."""
+    if not probed:
+        return []
+    score, rows = probed["score"], []
+    for each in probed["standings"]:
+        scores = [one["score"] for one in each["row"]["attempts"] if one["score"] is not None]
+        mean = sum(scores) / len(scores) if scores else None
+        rows.append({
+            "name": each["name"], "taken": each["name"] == probed["recommended"],
+            "score": written(score, mean) if mean is not None else "–",
+            "interval": interval(score, each["low"], each["high"]),
+            "rows": f"{each['rows']:,}" if each["rows"] else "–",
+        })  # fmt: skip
+    return rows
 
 
 def _row(choice: Choice, found: Recommendation) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Recommendation:
     recipe: str  # YAML
     base: Path  # the folder that paths in it count from
     budgets: dict[str, str] = field(default_factory=dict)  # as they were given
+    local: list[Choice] = field(default_factory=list)  # all on this machine that are not ruled out, in order
     probed: dict[str, Any] = field(default_factory=dict)  # what `probe` measured, where it was asked for
 
     @property
@@ -218,6 +219,7 @@ def recommend(
     return Recommendation(
         str(data), look, need, machine, choices, chosen.ruled_out, advice, notes,
         _recipe(look, choices[0], need, budgets, base), base, budgets,
+        [_choice(fitted) for fitted in chosen.fitting if fitted.weighed.entry.here],
     )  # fmt: skip
 
 
@@ -289,7 +291,7 @@ def _busy(machine: Machine) -> list[str]:
     """A note where others use the machine while it is measured."""
     if machine.busy < BUSY:
         return []
-    return [f"note: other programs keep {machine.busy:.0%} of the cores busy: without them it is quicker than told"]
+    return [f"note: other programs keep {machine.busy:.0%} of the cores busy: until they end it takes longer than told"]
 
 
 def _shortlist(fitting: Sequence[Fitted], top: int) -> list[Fitted]:
@@ -307,7 +309,7 @@ def _choice(fitted: Fitted) -> Choice:
 
 def _advice(choices: Sequence[Choice], fitting: Sequence[Fitted], need: Need) -> list[str]:
     first = choices[0]
-    told = [f"Start with {_named(first)}: {_taking(first.estimate)}. Why: {first.reasons[0]}."]
+    told = [start_told(first)]
     if first.estimate.epochs < need.epochs:
         told.append(f"Of {need.epochs} epochs {first.estimate.epochs} fit into {duration(need.limit)}.")
     if first.estimate.seconds > 2 * need.limit:
@@ -323,6 +325,11 @@ def _advice(choices: Sequence[Choice], fitting: Sequence[Fitted], need: Need) ->
         told.append(f"{need.rows:,} rows for {need.labels:,} labels, about {each:.0f} each, are few: which model is "
                     "best may hang on the seed. Compare two or three with `weitiao compare`.")  # fmt: skip
     return told
+
+
+def start_told(first: Choice) -> str:
+    """Return the recommendation in a sentence."""
+    return f"Start with {_named(first)}: {_taking(first.estimate)}. Why: {first.reasons[0]}."
 
 
 def _named(choice: Choice) -> str:

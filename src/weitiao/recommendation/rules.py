@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from weitiao.models.catalogue import Entry
-from weitiao.recommendation.cost import Estimate, Tokens
+from weitiao.recommendation.cost import START, Estimate, Tokens
 from weitiao.recommendation.languages import language_name
 from weitiao.recommendation.need import Need
 from weitiao.recommendation.suits import place_of
 from weitiao.trackers.units import count, duration
+
+ENOUGH = 3  # epochs that are worth a training
 
 # --- what rules a model out: told once for all that it is true of
 
@@ -94,7 +96,9 @@ def is_in_reach(model: Weighed) -> Judged:
     """What takes more than twice the time that it may ranks behind whatever it is; by each fourfold. Less than twice is
     within what such an estimate is off, or a matter of fewer epochs.
     """  # fmt: skip
-    times = model.estimate.seconds / model.need.limit
+    found = model.estimate
+    enough = START + (found.seconds - START) * min(1.0, ENOUGH / found.epochs)  # fewer epochs are run then
+    times = enough / model.need.limit
     return (0 if times <= 2 else math.ceil(math.log2(times / 2) / 2)), ""
 
 
