@@ -38,9 +38,9 @@ class Machine:
     busy: float = 0.0  # share of the cores that others kept busy in the last minute
 
     def speed(self, width: int) -> float:
-        """FLOP/s at the width measured that is nearest."""
+        """FLOP/s at the width measured that is nearest, or a smaller one: wider matrices are multiplied no slower."""
         nearest = min(self.gflops, key=lambda known: abs(math.log(known / width)))
-        return self.gflops[nearest] * 1e9
+        return max(speed for known, speed in self.gflops.items() if known <= nearest) * 1e9
 
 
 @dataclass(frozen=True)
@@ -91,21 +91,27 @@ def counted(entry: Entry, read: Sequence[Letters], written: Sequence[Letters], r
     if entry.reads == "speech":
         given = [float(SOUND)] * max(len(written), 1)
     else:
-        given = [min(2 + tokens_of(each, entry), most) for each in read]
+        window = _attention_window(entry)  # Longformer fills rows up to whole windows
+        given = [window * math.ceil(min(2 + tokens_of(each, entry), most) / window) for each in read]
     answers = [1 + tokens_of(each, entry) for each in written]
     usual = sorted(2 + tokens_of(each, entry) for each in read)
     if entry.family == "decoder":
         given = [a + b for a, b in zip(given, answers, strict=True)] if answers else given
         usual, answers = sorted(given), []
     scale = rows / max(len(given), 1)
-    window = float(entry.context if entry.reads == "text" else SOUND)
+    reach = float(entry.context if entry.reads == "text" else SOUND)
     both = [a + b for a, b in zip(given, answers, strict=True)] if answers else given
-    longest = max((min(each, 2 * window) for each in both), default=0.0)
+    longest = max((min(each, 2 * reach) for each in both), default=0.0)
     return Tokens(
-        rows=rows, read=scale * sum(given), pairs=scale * sum(each * min(each, window) for each in given),
-        written=scale * sum(answers), longest=math.ceil(min(longest, window if not answers else 2 * window)),
+        rows=rows, read=scale * sum(given), pairs=scale * sum(each * min(each, reach) for each in given),
+        written=scale * sum(answers), longest=math.ceil(min(longest, reach if not answers else 2 * reach)),
         usual=math.ceil(usual[int(0.95 * (len(usual) - 1))]) if usual else 0,
     )  # fmt: skip
+
+
+def _attention_window(entry: Entry) -> int:
+    windows = entry.config.get("attention_window")
+    return max(windows) if isinstance(windows, list) else 1
 
 
 def forward_flops(entry: Entry, tokens: Tokens) -> float:

@@ -13,7 +13,7 @@ from weitiao.models.catalogue import Entry
 from weitiao.recommendation.cost import START, Estimate, Tokens
 from weitiao.recommendation.languages import language_name
 from weitiao.recommendation.need import Need
-from weitiao.recommendation.suits import place_of
+from weitiao.recommendation.suits import IN_PIECES, place_of
 from weitiao.trackers.units import count, duration
 
 ENOUGH = 3  # epochs that are worth a training
@@ -138,8 +138,9 @@ def knows_the_language_well(model: Weighed) -> Judged:
 
 
 def reads_it_whole(model: Weighed) -> Judged:
-    """Texts that are longer than what it reads at once lose their end, or are read in pieces."""
-    if model.entry.reads == "speech" or model.tokens.usual <= model.entry.context:
+    """Texts that are longer than what it reads at once lose their end, or are left out."""
+    whole = model.entry.reads == "speech" or model.need.task in IN_PIECES
+    if whole or model.tokens.usual <= model.entry.context:
         return 0, ""
     return 1, f"one text in twenty is longer than the {model.entry.context:,} tokens it reads at once"
 

@@ -99,7 +99,8 @@ SUITS: dict[str, tuple[Kind, ...]] = {
     "speech-translation": HEARS,
 }  # fmt: skip
 CUT = frozenset({"text-classification", "text-regression", "token-classification"})  # what is too long loses its end
-NEW_HEAD = frozenset({"text-classification", "text-regression", "token-classification", "question-answering"})
+
+IN_PIECES = frozenset({"question-answering", "language-modeling"})  # what is too long is read piece by piece
 
 
 def kinds_for(need: Need) -> tuple[Kind, ...]:
