@@ -144,7 +144,8 @@ class Race:
         if run is not None:
             heat.drawn[name, seed] = read_drawn(path / DRAWN)[""]
             heat.attempts.setdefault(name, []).append(attempt(run, seed, str(path.relative_to(self.folder))))
-            shutil.rmtree(path / "checkpoints", ignore_errors=True)
+            if len(heat.drawn) > 1:  # one model is kept until baselines are measured beside it
+                shutil.rmtree(path / "artifact", ignore_errors=True)
         elif problem:
             heat.problems[name] = problem
             self.say(f"error: {title}: {problem}")

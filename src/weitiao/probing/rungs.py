@@ -98,11 +98,6 @@ def ordered(scores: Mapping[str, float], *, greater_is_better: bool, ties: Seque
     return sorted(scores, key=lambda name: (sign * scores[name], ties.index(name)))
 
 
-def without_repeats(rungs: Sequence[Rung], done: int) -> list[Rung]:
-    """Return the rungs that train on more rows than were `done`."""
-    return [rung for rung in rungs if rung.rows > done]
-
-
 def shrunk(rung: Rung, entrants: int) -> Rung:
     """Return the rung for no more than so many entrants."""
     return replace(rung, entrants=min(rung.entrants, entrants))

@@ -100,3 +100,8 @@ def as_columns(targets: np.ndarray) -> Floats:
     if targets.ndim == 2:
         return targets.astype(np.float64)
     return (targets[:, None] == np.unique(targets)).astype(np.float64)
+
+
+def is_numbers(targets: np.ndarray) -> bool:
+    """Whether targets are measured numbers rather than labels."""
+    return targets.ndim == 2 and not bool(np.isin(targets, (0, 1)).all())
