@@ -164,8 +164,8 @@ def _checked(
             raise next(iter(unfit.values()))
         raise ModelError("no candidate fits\n" + "\n".join(f"{name}: {error}" for name, error in unfit.items()),
                          where="models", fix="Take models and methods that fit the task and its data.")  # fmt: skip
-    for name, error in unfit.items():
-        warnings.warn(f"{name} is left out: {error}", WeitiaoWarning, stacklevel=3)
+    for name, problem in unfit.items():
+        warnings.warn(f"{name} is left out: {problem}", WeitiaoWarning, stacklevel=3)
     return ready, unfit
 
 

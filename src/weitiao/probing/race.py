@@ -195,6 +195,6 @@ def forecast(path: Path, clock: Clock) -> float | None:
     steps = [event for event in read_events(path) if event["event"] == "StepDone"]
     if not steps:
         return None
-    spent = sum(step["seconds"] for step in steps)
-    rest = spent / len(steps) * (steps[-1]["steps"] - len(steps))
+    spent = float(sum(step["seconds"] for step in steps))
+    rest = spent / len(steps) * (int(steps[-1]["steps"]) - len(steps))
     return clock.used + rest
