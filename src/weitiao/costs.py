@@ -9,13 +9,13 @@ from weitiao.evaluation.compared import Attempt
 from weitiao.trackers.jsonl import read_events
 
 
-def attempt(run: Run, seed: int, folder: str) -> Attempt:
+def attempt(run: Run, seed: int, folder: str, *, name: str = "") -> Attempt:
     """Return a run's score, steps, and what it took; `folder` is where it is said to lie."""
     steps, seconds = 0, 0.0
     for event in read_events(run.folder):
         if event["event"] == "StepDone" or (event["event"] == "Evaluated" and event["split"] == "validation"):
             steps, seconds = max(steps, event["step"]), seconds + (event["seconds"] or 0.0)
-    return Attempt(seed, folder, run.score, run.low, run.high, seconds, run.peak_memory, steps)
+    return Attempt(seed, folder, run.score, run.low, run.high, seconds, run.peak_memory, steps, name=name)
 
 
 def kept(run: Run) -> dict[str, Any]:

@@ -86,8 +86,9 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     device, device_why = models.resolve_device(recipe.training.device)
     precision, precision_why = models.resolve_precision(recipe.training.precision, device)
     splits, findings = open_examples(recipe, task, without)
+    if not recipe.evaluation.test:
+        splits = splits.without_test()
     refuse_errors(findings)
-    splits = splits if recipe.evaluation.test else splits.without("test")
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     check_family(pretrained, task, method, recipe)
     check_parallel(recipe, method)

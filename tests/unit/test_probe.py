@@ -122,7 +122,7 @@ def test_validation_is_made_large_enough_and_never_of_test(recipe: Values, tmp_p
     assert len(cut["validation"]) > len(ready["validation"])
     np.testing.assert_array_equal(np.sort(cut.text_keys["test"]), np.sort(ready.text_keys["test"]))
     given = tmp_path / "validation.csv"
-    given.write_text("text,label\n" + "".join(f'"{text} given",{label}\n' for text, label in reviews(12)))
+    given.write_text("review,stars\n" + "".join(f'"{text} given",{label}\n' for text, label in reviews(12)))
     assert _shared(as_recipe(recipe(data__validation=str(given)))).data.validation_size == 0.2
 
 

@@ -50,19 +50,20 @@ class Splits(Mapping[SplitName, "Dataset"]):
     def __len__(self) -> int:
         return len(self.datasets)
 
-    def without(self, name: SplitName) -> Splits:
-        """Return the same without one of the splits."""
-        kept = {split: data for split, data in self.datasets.items() if split != name}
-        return replace(
-            self, datasets=kept, origin={split: self.origin[split] for split in kept},
-            text_keys={split: self.text_keys[split] for split in kept},
-            parts={part: splits.without(name) for part, splits in self.parts.items()},
-        )  # fmt: skip
-
     @property
     def digest(self) -> str:
         """Stands for the content, the columns and the cut."""
         return digest(*(f"{name} {fingerprint(dataset)}" for name, dataset in self.datasets.items()))
+
+    def without_test(self) -> Splits:
+        """Return the others alone: train and validation are what they are beside the test split."""
+        kept: list[SplitName] = [name for name in self.datasets if name != "test"]
+        return replace(
+            self, datasets={name: self.datasets[name] for name in kept},
+            origin={name: self.origin[name] for name in kept},
+            text_keys={name: self.text_keys[name] for name in kept},
+            parts={name: part.without_test() for name, part in self.parts.items()},
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

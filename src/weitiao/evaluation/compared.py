@@ -28,6 +28,12 @@ class Attempt:
     peak_memory: int | None = None  # bytes, of the whole process
     steps: int | None = None  # trained
     problem: str = ""  # why there is no score
+    name: str = ""  # what it is called, where it is not told by its seed
+
+    @property
+    def called(self) -> str:
+        """What it is called among the others of its method."""
+        return self.name or f"seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Row:
     @property
     def why_not(self) -> str:
         """What went wrong, where anything did."""
-        problems = [f"seed {each.seed}: {each.problem}" for each in self.attempts if each.problem]
+        problems = [f"{each.called}: {each.problem}" for each in self.attempts if each.problem]
         return self.problem or "; ".join(problems)
 
     def to_dict(self) -> dict[str, Any]:

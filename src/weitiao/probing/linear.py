@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weitiao.evaluation.intervals import percentiles, samples
-from weitiao.probing.transferability import as_columns
+from weitiao.probing.transferability import as_columns, is_numbers
 
 FOLDS = 5
 PENALTIES = tuple(10.0**power for power in range(-1, 6))  # of ridge regression, on standardised features
@@ -110,7 +110,7 @@ def _samples(units: np.ndarray, seed: int) -> Iterator[np.ndarray]:
 def _measure(targets: np.ndarray, *, tokens: bool) -> tuple[str, Measure]:
     if targets.ndim == 1:
         return ("macro_f1", _macro_f1) if tokens else ("accuracy", lambda truth, said: float((truth == said).mean()))
-    return ("roc_auc", _roc_auc) if np.isin(targets, (0, 1)).all() else ("r2", _r2)
+    return ("r2", _r2) if is_numbers(targets) else ("roc_auc", _roc_auc)
 
 
 def _macro_f1(truth: np.ndarray, said: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from weitiao.evaluation.meanings import about
 from weitiao.evaluation.page import page, write
 from weitiao.metrics.words import figure, is_share, spoken, written
 from weitiao.probing.learned import LearningCurve
-from weitiao.probing.probed import Probed, Standing, Transfer, interval, listed, signed
+from weitiao.probing.probed import Probed, Round, Standing, Transfer, interval, listed, signed
 
 
 def write_probe(probed: Probed, path: Path) -> None:
@@ -97,7 +97,7 @@ def _ticks(score: str) -> charts.Form:
     return (lambda value: f"{round(100 * value, 2):g}%") if is_share(score) else charts.number
 
 
-def _round(number: int, each: Any) -> dict[str, Any]:
+def _round(number: int, each: Round) -> dict[str, Any]:
     return {
         "number": number, "rows": f"{each.rows:,}", "entrants": len(each.entrants), "names": listed(each.entrants),
         "epochs": f"× {each.stretch:g}" if each.stretch != 1 else "as in the recipe",

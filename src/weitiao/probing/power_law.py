@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-EXPONENTS = np.geomspace(0.03, 3.0, 80)
+EXPONENTS = np.geomspace(0.03, 3.0, 30)
+FINER = 4  # times that the best exponent is looked for
 USUAL, WIDTH = 0.5, 0.8  # c before any data: log-normal around this, of this standard deviation of its logarithm
-DRAWS = 2000
+DRAWS = 1000
 FEWEST = 3  # sizes that a fit needs
 PRIOR_FREEDOM = 4.0  # with which the spread of each size is drawn towards that of all
 
@@ -119,24 +120,32 @@ def spreads(scores: list[list[float]], means: Floats, x: Floats) -> tuple[Floats
 
 
 def _solved(x: Floats, ys: Floats, weights: Floats, *, bound: float | None, centres: Floats) -> Floats:
-    """Return (a, b, c) of each row of `ys`, shape (rows, 3): for each exponent of the grid the best a and b within
-    their bounds, then the exponent of the least loss. `ys` rise towards a.
+    """Return (a, b, c) of each row of `ys`, shape (rows, 3): for each exponent the best a and b within their bounds,
+    then the exponent of the least loss, looked for more and more closely. `ys` rise towards a.
     """  # fmt: skip
-    basis = x[None] ** -EXPONENTS[:, None]  # (exponents, sizes)
+    exponents, rows = np.broadcast_to(EXPONENTS, (len(ys), len(EXPONENTS))), np.arange(len(ys))
+    for _ in range(FINER):
+        a, b, loss = _by_exponent(exponents, x, ys, weights, bound, centres)
+        at = loss.argmin(axis=1)
+        below, above = (exponents[rows, np.clip(at + step, 0, exponents.shape[1] - 1)] for step in (-1, 1))
+        found = np.stack([a[rows, at], b[rows, at], exponents[rows, at]], axis=1)
+        exponents = np.geomspace(below, above, 9, axis=1)
+    return found
+
+
+def _by_exponent(
+    exponents: Floats, x: Floats, ys: Floats, weights: Floats, bound: float | None, centres: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return a, b and the loss of each row of `ys` for each of its exponents, of their shape."""
+    basis = x ** -exponents[..., None]  # (rows, exponents, sizes)
     w = weights / weights.sum()
-    mean_basis, mean_y = basis @ w, ys @ w
-    centred = basis - mean_basis[:, None]
-    power = (centred**2) @ w
-    slope = -((ys - mean_y[:, None]) @ (centred * w).T) / power  # (rows, exponents)
-    b = np.maximum(slope, 0.0)
-    a = mean_y[:, None] + b * mean_basis
+    mean_basis, mean_y = basis @ w, (ys @ w)[:, None]
+    centred = basis - mean_basis[..., None]
+    b = np.maximum(-((centred * w) @ ys[..., None])[..., 0] / ((centred**2) @ w), 0.0)
+    a = mean_y + b * mean_basis
     if bound is not None:
-        over = a > bound
-        fixed = np.maximum((((bound - ys) * w) @ basis.T) / ((basis**2) @ w), 0.0)
-        a, b = np.where(over, bound, a), np.where(over, fixed, b)
-    rest = ys[:, None, :] - a[..., None] + b[..., None] * basis[None]
-    loss = ((rest**2) * weights).sum(axis=-1)
-    loss += (np.log(EXPONENTS)[None] - np.log(centres)[:, None]) ** 2 / WIDTH**2
-    at = loss.argmin(axis=1)
-    rows = np.arange(len(ys))
-    return np.stack([a[rows, at], b[rows, at], EXPONENTS[at]], axis=1)
+        fixed = np.maximum(((basis * w) @ (bound - ys)[..., None])[..., 0] / ((basis**2) @ w), 0.0)
+        a, b = np.where(a > bound, bound, a), np.where(a > bound, fixed, b)
+    rest = ys[:, None, :] - a[..., None] + b[..., None] * basis
+    prior = (np.log(exponents) - np.log(centres)[:, None]) ** 2 / WIDTH**2
+    return a, b, (rest**2) @ weights + prior

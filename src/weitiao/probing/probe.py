@@ -51,12 +51,12 @@ from weitiao.preparation import Preparation, as_recipe, open_examples, prepare, 
 from weitiao.probing.clock import Clock
 from weitiao.probing.crossing import Entrant, Model, crossed
 from weitiao.probing.frozen_features import can_be_probed, frozen_features
-from weitiao.probing.linear import is_numbers, linear_probe
+from weitiao.probing.linear import linear_probe
 from weitiao.probing.pages import write_probe
 from weitiao.probing.probed import Probed, Round, Standing, Transfer, advise
 from weitiao.probing.race import WHY, Heat, Race
 from weitiao.probing.rungs import Ladder, ordered
-from weitiao.probing.transferability import h_score, log_me
+from weitiao.probing.transferability import h_score, is_numbers, log_me
 from weitiao.recipe import Recipe
 from weitiao.recipe.amounts import seconds_of
 from weitiao.training.fit import stop_on_signal
@@ -164,8 +164,8 @@ def _checked(
             raise next(iter(unfit.values()))
         raise ModelError("no candidate fits\n" + "\n".join(f"{name}: {error}" for name, error in unfit.items()),
                          where="models", fix="Take models and methods that fit the task and its data.")  # fmt: skip
-    for name, error in unfit.items():
-        warnings.warn(f"{name} is left out: {error}", WeitiaoWarning, stacklevel=3)
+    for name, problem in unfit.items():
+        warnings.warn(f"{name} is left out: {problem}", WeitiaoWarning, stacklevel=3)
     return ready, unfit
 
 

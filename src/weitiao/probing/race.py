@@ -144,7 +144,8 @@ class Race:
         if run is not None:
             heat.drawn[name, seed] = read_drawn(path / DRAWN)[""]
             heat.attempts.setdefault(name, []).append(attempt(run, seed, str(path.relative_to(self.folder))))
-            shutil.rmtree(path / "checkpoints", ignore_errors=True)
+            if len(heat.drawn) > 1:  # one model is kept until baselines are measured beside it
+                shutil.rmtree(path / "artifact", ignore_errors=True)
         elif problem:
             heat.problems[name] = problem
             self.say(f"error: {title}: {problem}")
@@ -194,6 +195,6 @@ def forecast(path: Path, clock: Clock) -> float | None:
     steps = [event for event in read_events(path) if event["event"] == "StepDone"]
     if not steps:
         return None
-    spent = sum(step["seconds"] for step in steps)
-    rest = spent / len(steps) * (steps[-1]["steps"] - len(steps))
+    spent = float(sum(step["seconds"] for step in steps))
+    rest = spent / len(steps) * (int(steps[-1]["steps"]) - len(steps))
     return clock.used + rest

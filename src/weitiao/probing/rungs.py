@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 FINAL = 3  # candidates that the last rung is planned for
 FEWEST = 2  # that go on: one alone could not be compared
 SHARES = {2: (4, 1), 3: (4, 2, 1), 4: (8, 4, 2, 1)}  # rungs -> what the training rows are divided by
-STEPS = 100  # that a run on few rows shall have: it gets more epochs
-MOST_EPOCHS = 4.0  # times those of the recipe
+STEPS = 60  # that a run on few rows shall have: it gets more epochs
+MOST_EPOCHS = 2.0  # times those of the recipe: with more, few rows would cost what all of them do
 SPARE = 0.9  # share of the time that is planned with
 SMALLER = ((1.0, 2), (0.7, 2), (0.5, 2), (1.0, 1), (0.7, 1), (0.5, 1), (0.35, 1), (0.25, 1))  # (share of rows, seeds)
 
@@ -96,11 +96,6 @@ def ordered(scores: Mapping[str, float], *, greater_is_better: bool, ties: Seque
     """Return names by their score, the best first; equal ones in the order of `ties`."""
     sign = -1 if greater_is_better else 1
     return sorted(scores, key=lambda name: (sign * scores[name], ties.index(name)))
-
-
-def without_repeats(rungs: Sequence[Rung], done: int) -> list[Rung]:
-    """Return the rungs that train on more rows than were `done`."""
-    return [rung for rung in rungs if rung.rows > done]
 
 
 def shrunk(rung: Rung, entrants: int) -> Rung:

@@ -74,7 +74,7 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([_between(x, group.astype(np.int64), inverse) for group in groups])) * (1 - share)
 
 
-def _between(centred: Floats, labels: np.ndarray, inverse: Floats) -> float:
+def _between(centred: Floats, labels: np.ndarray, inverse: np.ndarray) -> float:
     hot = np.eye(int(labels.max()) + 1)[labels]
     counts = hot.sum(axis=0)
     means = (hot.T @ centred)[counts > 0] / counts[counts > 0, None]
@@ -99,4 +99,10 @@ def as_columns(targets: np.ndarray) -> Floats:
     targets = np.asarray(targets)
     if targets.ndim == 2:
         return targets.astype(np.float64)
-    return (targets[:, None] == np.unique(targets)).astype(np.float64)
+    columns: Floats = (targets[:, None] == np.unique(targets)).astype(np.float64)
+    return columns
+
+
+def is_numbers(targets: np.ndarray) -> bool:
+    """Whether targets are measured numbers rather than labels."""
+    return targets.ndim == 2 and not bool(np.isin(targets, (0, 1)).all())

@@ -252,8 +252,8 @@ class EvaluationSettings(Settings):
     baselines: bool = True
     """Fit the task's simple baselines on the same split and compare."""
     test: bool = True
-    """Measure on the test split at the end. Off: it is cut and kept out of training as ever, but not looked at, as long
-    as something is still being chosen by the scores."""
+    """Measure on the test split. `false`: it is cut off as ever, and held back: nothing looks at it, as in the trials
+    of `weitiao search`."""
 
     @property
     def most(self) -> int | None:
