@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from weitiao.composition import Adapters, average, stack
     from weitiao.cross_validation import cross_validate
     from weitiao.leaderboard import compare_runs
+    from weitiao.probing.curve import learning_curve
+    from weitiao.probing.probe import probe
     from weitiao.recipe import Recipe
+    from weitiao.recommendation import known_models, recommend
     from weitiao.run import check, diagnose, evaluate, inspect, load, resume, train
     from weitiao.searching.search import search
     from weitiao.workshop.audit import audit
@@ -42,7 +45,11 @@ __all__ = [
     "diagnose",
     "evaluate",
     "inspect",
+    "known_models",
+    "learning_curve",
     "load",
+    "probe",
+    "recommend",
     "resume",
     "search",
     "select",
@@ -56,6 +63,8 @@ _HOME |= {"compare_runs": "weitiao.leaderboard", "cross_validate": "weitiao.cros
 _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
 _HOME |= {"select": "weitiao.workshop.select", "search": "weitiao.searching.search"}
+_HOME |= dict.fromkeys(("known_models", "recommend"), "weitiao.recommendation")
+_HOME |= {"probe": "weitiao.probing.probe", "learning_curve": "weitiao.probing.curve"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

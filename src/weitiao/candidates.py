@@ -15,7 +15,7 @@ from weitiao.errors import RecipeError
 from weitiao.recipe import Chosen, Recipe, choose
 
 WHY = "the comparison's"  # the origin of what it sets
-SECTIONS = ("training", "task", "data")  # of a recipe, in which a method may differ from the others
+SECTIONS = ("training", "task", "data", "model")  # of a recipe, in which a method may differ from the others
 CALLED = "as"  # what a method is called, where its name and options would not tell it
 
 Named = str | Mapping[str, Any]  # a method: its name, or its name with options, `SECTIONS` and `CALLED`
@@ -40,8 +40,11 @@ class Candidate:
     def slug(self) -> str:
         """Its name as part of a folder's."""
         apart = [self.called] if self.called else [f"{key}-{shortly(value)}" for key, value in self._apart.items()]
-        plain = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([self.method.name, *apart])).strip("-.")
-        return plain if len(plain) <= 60 else f"{plain[:50]}-{digest_of(self._apart)[:8]}"
+        named = [] if self.called.startswith(self.method.name) else [self.method.name]
+        whole = "-".join([*named, *apart])
+        plain = re.sub(r"[^A-Za-z0-9.]+", "-", whole).strip("-.")
+        told_apart = whole.isascii() and len(plain) <= 60
+        return plain if told_apart else f"{plain[:50]}-{digest_of(whole)[:8]}".strip("-.")
 
     @property
     def _apart(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from weitiao.metrics.words import greater_is_better
 from weitiao.plans import check_disk, check_folder, keep_plan, own_folder, refuse_output, saying, silent
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
+from weitiao.records import SplitName
 from weitiao.training.fit import stop_on_signal
 from weitiao.trials import BASELINES, Say, Trial, carry_out
 
@@ -64,7 +65,7 @@ def compare(
     Raises `WeitiaoError` before the first run where anything is wrong, and `Interrupted` after ctrl-C or SIGTERM.
     """
     recipe = as_recipe(recipe)
-    candidates, numbers = as_candidates(methods), _seeds(seeds, recipe.training.seed)
+    candidates, numbers = as_candidates(methods), numbered(seeds, recipe.training.seed)
     refuse_output(recipe, WHAT)
     folder = Path(output) if output is not None else own_folder(COMPARISONS, recipe)
     check_folder(folder, recipe, WHAT)
@@ -78,7 +79,8 @@ def compare(
         return comparison.carry_out()
 
 
-def _seeds(seeds: int | Sequence[int], first: int) -> list[int]:
+def numbered(seeds: int | Sequence[int], first: int) -> list[int]:
+    """Return the seeds: given themselves, or so many counted from `first`."""
     numbers = [first + i for i in range(seeds)] if isinstance(seeds, int) else list(seeds)
     if not numbers or len(set(numbers)) < len(numbers) or any(not isinstance(n, int) or n < 0 for n in numbers):
         raise RecipeError(f"found {seeds}", where="seeds", fix="Give a number from 1 up, or different seeds: 0,1,2.")
@@ -134,19 +136,31 @@ def checked(
     if all(name == "train" for name in next(iter(ready.values())).features):
         raise DataError("there is neither a test nor a validation split to compare on", where="data",
                         fix="Set data.test_size, or give a file as data.test.")  # fmt: skip
-    _check_measured(ready)
+    check_measured(ready)
     return ready, unfit
 
 
-def _check_measured(ready: Mapping[str, Preparation]) -> None:
+def check_measured(ready: Mapping[str, Preparation]) -> None:
     """Raise a `DataError` where two methods would be measured on other examples."""
     (first, one), *others = ready.items()
     for name, other in others:
-        for split in ("validation", "test"):
-            ours, theirs = (each.splits.text_keys.get(split, np.empty(0)) for each in (one, other))
-            if not np.array_equal(ours, theirs):
-                raise DataError(f"{name} has other {split} examples than {first}", where="methods", fix="Name "
-                                "data.validation and data.test, or a folder of splits that are the same.")  # fmt: skip
+        if split := measured_apart(one, other):
+            raise DataError(f"{name} has other {split} examples than {first}", where="methods", fix="Name "
+                            "data.validation and data.test, or a folder of splits that are the same.")  # fmt: skip
+
+
+def measured_apart(one: Preparation, other: Preparation) -> str:
+    """Return a split of which the two would be measured on other examples, those that a model cannot read left out; ""
+    where there is none.
+    """  # fmt: skip
+    names: tuple[SplitName, ...] = ("validation", "test")
+    for split in names:
+        ours, theirs = (each.splits.text_keys.get(split, np.empty(0)) for each in (one, other))
+        if not np.array_equal(ours, theirs):
+            return split
+        if split in one.features and not np.array_equal(one.labelled(split).rows, other.labelled(split).rows):
+            return split
+    return ""
 
 
 # --- the runs
@@ -179,7 +193,7 @@ class _Comparison:
                     self.say(f"error: {candidate.name}, seed {seed}: {problem}")
             self._measure_baselines([self._path(*each) for each in work])
         except (Interrupted, KeyboardInterrupt):
-            done = sum(_finished(self._path(*each)) is not None for each in work)
+            done = sum(finished(self._path(*each)) is not None for each in work)
             raise Interrupted(f"stopped with {done} of {len(work)} runs finished", where=str(self.folder),
                               fix="Give the same command again to go on.") from None  # fmt: skip
         if len(problems) == len(work):
@@ -197,7 +211,7 @@ class _Comparison:
 
     def _measure_baselines(self, paths: Sequence[Path]) -> None:
         """Once, beside the first run that is finished: they do not hang on the method."""
-        first = next((path for path in paths if _finished(path)), None)
+        first = next((path for path in paths if finished(path)), None)
         if first is None or not self.recipe.evaluation.baselines or (self.folder / BASELINES).exists():
             return
         self.say("baselines")
@@ -246,7 +260,7 @@ class _Comparison:
         attempts, drawn, runs = [], [], []
         for seed in self.seeds:
             path = self._path(candidate, seed)
-            run = _finished(path)
+            run = finished(path)
             if run is None:
                 problem = problems.get(path, "did not come to its end")
                 attempts.append(Attempt(seed, str(path.relative_to(self.folder)), problem=problem))
@@ -262,25 +276,33 @@ class _Comparison:
         return row, drawn
 
     def _references(self, recommended: str | None, drawn: Mapping[str, Sequence[Drawn]]) -> list[Reference]:
-        """The baselines, the best first, with how the recommended method compares with each."""
-        path = self.folder / BASELINES
-        if recommended is None or not path.exists():
+        if recommended is None:
             return []
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        self.notes.extend(stored["notes"])
-        found = []
-        for name, scores in stored["baselines"].items():
-            value = scores["values"].get(scores["primary"])
-            if value is None or name not in stored["drawn"]:
-                continue
-            other = Drawn(**stored["drawn"][name])
-            pair = compare_with(recommended, drawn[recommended], other, name, self._confidence)
-            found.append(Reference(name, value["value"], value["low"], value["high"], pair))
-        sign = -1 if greater_is_better(drawn[recommended][0].score) else 1
-        return sorted(found, key=lambda each: sign * each.score)
+        found, notes = references(self.folder / BASELINES, recommended, drawn[recommended], self._confidence)
+        self.notes.extend(notes)
+        return found
 
 
-def _finished(path: Path) -> Run | None:
+def references(path: Path, taken: str, ours: Sequence[Drawn], confidence: float) -> tuple[list[Reference], list[str]]:
+    """Return the baselines that stand in a file, the best first, with how what is taken compares with each, and what
+    was noted of them. Those that were measured on other examples are left out.
+    """  # fmt: skip
+    if not path.exists():
+        return [], []
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    found = []
+    for name, scores in stored["baselines"].items():
+        value = scores["values"].get(scores["primary"])
+        if value is None or stored["drawn"].get(name, {}).get("which") != ours[0].which:
+            continue
+        pair = compare_with(taken, ours, Drawn(**stored["drawn"][name]), name, confidence)
+        found.append(Reference(name, value["value"], value["low"], value["high"], pair))
+    sign = -1 if greater_is_better(ours[0].score) else 1
+    return sorted(found, key=lambda each: sign * each.score), list(stored["notes"])
+
+
+def finished(path: Path) -> Run | None:
+    """Return the run in a folder where it is finished and can be compared."""
     if not (path / "run.json").exists():
         return None
     run = find_run(path)

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 import weitiao
-from weitiao.cli import inputs, main, options, outputs, predict, proposal
+from weitiao.cli import inputs, main, options, outputs, predict
 from weitiao.errors import DataError, Interrupted, RunError, WeitiaoError, WeitiaoWarning
 from weitiao.events import Measuring, RunStarted, StepDone
 from weitiao.recipe import Recipe
+from weitiao.recommendation import proposal
 from weitiao.records import Column, Finding, Prediction, Score, Scores
 
 RECIPE = "task: text-classification\nmodel: some/model\ndata: reviews.csv\n"

@@ -76,7 +76,8 @@ def ran(folder: Path, model: Path, rows: Rows, settings: Mapping[str, Any], **da
                 **{key: value for key, value in settings.items() if key != "method"}}  # fmt: skip
     values = {
         "task": {"name": "text-classification"}, "model": {"source": str(model)},
-        "method": settings.get("method", "full"), "data": {name: str(file) for name, file in files.items()}, "training": training,
+        "method": settings.get("method", "full"), "data": {name: str(file) for name, file in files.items()},
+        "training": training,
         "evaluation": {"bootstrap": 0}, "output": str(folder / "run"),
     }  # fmt: skip
     with suppress(RunError):  # diverged

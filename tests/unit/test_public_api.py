@@ -8,28 +8,10 @@ import pytest
 import weitiao
 
 PUBLIC = [
-    "Adapters",
-    "Recipe",
-    "__version__",
-    "audit",
-    "augment",
-    "average",
-    "check",
-    "clean",
-    "compare",
-    "compare_runs",
-    "cross_validate",
-    "diagnose",
-    "evaluate",
-    "inspect",
-    "load",
-    "resume",
-    "search",
-    "select",
-    "split",
-    "stack",
-    "train",
-]
+    "Adapters", "Recipe", "__version__", "audit", "augment", "average", "check", "clean", "compare",
+    "compare_runs", "cross_validate", "diagnose", "evaluate", "inspect", "known_models", "learning_curve",
+    "load", "probe", "recommend", "resume", "search", "select", "split", "stack", "train",
+]  # fmt: skip
 
 
 def test_the_public_names_are_these() -> None:

@@ -19,12 +19,16 @@ from weitiao.cli import (
     check,
     clean,
     compare,
+    curve,
     cv,
     diagnose,
     evaluate,
     init,
     inspect,
+    models,
     predict,
+    probe,
+    recommend,
     runs,
     schema,
     search,
@@ -53,6 +57,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("init")(init.init)
+app.command("recommend")(recommend.recommend)
+app.add_typer(models.app, name="models")
 app.command("audit")(audit.audit)
 app.command("clean")(clean.clean)
 app.command("split")(split.split)
@@ -65,6 +71,8 @@ app.command("compare")(compare.compare)
 app.command("cv")(cv.cv)
 app.command("search")(search.search)
 app.command("diagnose")(diagnose.diagnose)
+app.command("probe")(probe.probe)
+app.command("curve")(curve.curve)
 app.add_typer(runs.app, name="runs")
 app.add_typer(adapters.app, name="adapters")
 app.command("evaluate")(evaluate.evaluate)
@@ -90,6 +98,7 @@ def weitiao(
     \b
     From a data file to a model you can use:
       weitiao init reviews.csv          look at the file, propose recipe.yaml
+      weitiao recommend reviews.csv     which model, by which method, in which time
       weitiao audit reviews.csv         is it fit to train on?
       weitiao clean reviews.csv --out reviews-clean
                                         mend it, into new data

@@ -34,6 +34,15 @@ Columns = Annotated[
 
 
 Task = Annotated[str | None, typer.Option("--task", help="Task; by the columns when absent.")]
+ModelTask = Annotated[str | None, typer.Option("--task", help="Task that the model is for.")]
+Language = Annotated[
+    str | None, typer.Option("--language", metavar="CODE", help="Language that a model must know: zh, or Chinese.")
+]
+Licence = Annotated[
+    str | None,
+    typer.Option("--licence", metavar="NAME", help="Licence: Apache-2.0, or open for any that allows all uses."),
+]
+Family = Annotated[str | None, typer.Option("--family", metavar="NAME", help="Family: encoder, decoder or seq2seq.")]
 LabelSeparator = Annotated[
     str | None, typer.Option("--label-separator", help="Cuts label cells such as joy|love; guessed when absent.")
 ]

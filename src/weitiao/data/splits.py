@@ -113,7 +113,8 @@ def open_splits(
     origin: dict[SplitName, str] = {split: part.name for split, part in parts.items()}
     findings += _keep_apart(parts, settings)
     findings += _cut_missing(parts, origin, settings, columns, seed, alike)
-    findings += _shorten(parts, origin, settings.max_examples, columns, seed)
+    sample_seed = seed if settings.sample_seed is None else settings.sample_seed
+    findings += _shorten(parts, origin, settings.max_examples, columns, sample_seed)
     ordered = [split for split in SPLITS if split in parts]
     return Splits(
         datasets={split: parts[split].dataset() for split in ordered},

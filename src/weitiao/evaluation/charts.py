@@ -436,6 +436,45 @@ def by_layer(layers: Sequence[str], steps: Sequence[int], rows: Sequence[Sequenc
     return _svg(WIDTH, base + 22, parts, "heat-map by layer and step")
 
 
+def growth(
+    points: Sequence[tuple[float, Sequence[float]]], band: Sequence[tuple[float, float, float, float]], *,
+    known_to: float, marks: Sequence[float], x_label: str, y_form: Form,
+) -> Markup:  # fmt: skip
+    """Draw scores by the size of the data, on a logarithmic scale: a dot a training, the curve through them with its
+    band, (size, value, low, high), dashed beyond `known_to`; `marks` are sizes to be written.
+    """  # fmt: skip
+    height = 260
+    ends = [value for _, values in points for value in values] + [end for _, *three in band for end in three]
+    logs = [math.log(size) for size in (*(size for size, _ in points), *(size for size, *_ in band))]
+    x = axis(min(logs), max(logs), 52, WIDTH - 14, margin=0.03)
+    y = axis(min(ends), max(ends), height - 40, 12, count=4, margin=0.06)
+    x = Axis(x.low, x.high, x.start, x.end, _apart([math.log(size) for size in marks], x))
+    parts = _grid(x, y, lambda value: number(round(math.exp(value))), y_form, x_label)
+    if band:
+        outline = [(math.log(size), high) for size, _, _, high in band]
+        outline += [(math.log(size), low) for size, _, low, _ in reversed(band)]
+        joined = "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in outline)
+        parts.append(_tag("path", kind="band", d=f"M{joined}Z"))
+        known = [(math.log(size), value) for size, value, *_ in band if size <= known_to]
+        ahead = [(math.log(size), value) for size, value, *_ in band if size >= known_to]
+        parts += [_path(known, x, y, "ours"), _path(ahead, x, y, "ahead")]
+    for size, values in points:
+        told = f"{size:,.0f}: {', '.join(map(y_form, values))}"
+        for value in values:
+            parts.append(_tag("circle", _tag("title", told), kind="dot ours", cx=x.at(math.log(size)), cy=y.at(value),
+                              r=3.5))  # fmt: skip
+    return _svg(WIDTH, height, parts, f"scores by {x_label}")
+
+
+def _apart(values: Sequence[float], x: Axis, least: float = 42) -> list[float]:
+    """Return values that stand so far apart that what is written below them does not touch, the largest ones first."""
+    kept: list[float] = []
+    for value in sorted(values, reverse=True):
+        if not kept or x.at(kept[-1]) - x.at(value) >= least:
+            kept.append(value)
+    return kept[::-1]
+
+
 def _label_room(labels: Sequence[str]) -> float:
     return 16 + 6.2 * min(max((columns(clean(label)) for label in labels), default=0), 25)
 

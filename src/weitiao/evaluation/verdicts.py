@@ -98,6 +98,26 @@ def compare_with(name: str, ours: Sequence[Drawn], other: Drawn, other_name: str
     return pair_of((name, other_name), other.score, test, test.p_value, confidence, words="over seeds and examples")
 
 
+def mean_interval(drawn: Sequence[Drawn], confidence: float) -> tuple[float, float] | None:
+    """Return the interval of the mean score over seeds, seeds and examples both drawn at random; None where it cannot
+    be told: the bootstrap is off, or there are too few examples.
+    """  # fmt: skip
+    if len(drawn[0].samples) < 2 or drawn[0].examples < FEWEST:
+        return None
+    samples = np.array([each.samples for each in drawn], dtype=float)
+    covariance = np.atleast_2d(np.cov(samples[:, ~np.isnan(samples).any(axis=0)]))
+    examples = max(_between(covariance), 0.0) + _least(drawn[0])
+    k, values = len(drawn), [each.value for each in drawn]
+    seeds = float(np.var(values, ddof=1)) / k if k > 1 else 0.0
+    spread = examples**2 / (drawn[0].examples - 1) + (seeds**2 / (k - 1) if k > 1 else 0.0)
+    variance = examples + seeds
+    test = student(float(np.mean(values)), variance, variance**2 / spread if spread else 1.0, confidence)
+    if test.low is None or test.high is None:
+        return None
+    inside = (0.0, 1.0) if is_share(drawn[0].score) and greater_is_better(drawn[0].score) else (-np.inf, np.inf)
+    return max(test.low, inside[0]), min(test.high, inside[1])
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Adjust p-values for all being looked at (Holm 1979); None stays None and does not count."""
     known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)

@@ -114,6 +114,8 @@ class DataSettings(Settings):
     """`together`: the same text never stands in two splits; `anywhere`: leave duplicates where they fall."""
     max_examples: int | None = Field(None, ge=1)
     """Use at most so many training examples, a seeded sample; for a quick look."""
+    sample_seed: int | None = Field(None, ge=0, lt=2**32)
+    """Seed of the sample of `max_examples`; `seed` when absent. Set it to draw others from the same split."""
     seed: int | None = Field(None, ge=0, lt=2**32)
     """Seed of splits and samples. `training.seed` when absent; set it to train with several seeds on one split."""
 

@@ -191,6 +191,14 @@ def _cached_snapshots(name: str, repo_type: str) -> list[Path]:
     return sorted(Path(constants.HF_HUB_CACHE).glob(f"{repo_type}s--{name.replace('/', '--')}/snapshots/*"))
 
 
+def cached_models() -> list[tuple[str, Path]]:
+    """Return the models in the cache of the Hub's client: owner/name, and the folder of the snapshot fetched last."""
+    newest: dict[str, Path] = {}
+    for path in sorted(_cached_snapshots("*", "model"), key=lambda each: each.stat().st_mtime):
+        newest["/".join(path.parent.parent.name.split("--")[1:])] = path
+    return sorted(newest.items())
+
+
 def _cached_advice(repository: Repository) -> str:
     repo_type = "dataset" if repository.kind == "data" else "model"
     folders = {path.parent.parent.name for path in _cached_snapshots("*", repo_type)}

@@ -1,9 +1,10 @@
-"""A commented recipe for data that was looked at: what `weitiao init` writes."""
+"""A commented recipe for data that was looked at: what `weitiao init` and `weitiao recommend` write."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,21 +51,34 @@ class Look:
         return bool(self.labels) and max(self.labels.values()) >= IMBALANCE * min(self.labels.values())
 
 
-def propose(look: Look, model: str | None = None, model_bytes: int = 0) -> str:
-    """Return the recipe as YAML with a comment on each choice. `model_bytes`: size of its weights, 0: not known."""
+def propose(
+    look: Look, model: str | None = None, model_bytes: int = 0, *, method: tuple[str, str] | None = None,
+    about: Sequence[str] = (), budgets: Mapping[str, str] | None = None, most: int = 0,
+) -> str:  # fmt: skip
+    """Return the recipe as YAML with a comment on each choice. `model_bytes`: size of its weights, 0: not known.
+
+    Of a recommended model come `method` and why, what is to be said `about` it, the `budgets` that were given, and how
+    many examples train in the usual time (`most`; 0: all).
+    """
     model = model or _usual_model(look)
+    by = "recommend" if method else "init"
     sections = [
         [
-            f"# Proposed by `weitiao init` after looking at {look.rows:,} rows. Change what you like:",
+            f"# Proposed by `weitiao {by}` after looking at {look.rows:,} rows. Change what you like:",
             "# `weitiao check` says what it means, `weitiao schema` lists everything there is.",
         ],
         _task(look),
-        [_about_model(look, model), f"model: {scalar(model)}"],
-        _data(look),
-        _method(look, model_bytes),
+        [*([f"# {line}" for line in about] or [_about_model(look, model)]), f"model: {scalar(model)}"],
+        _data(look, most),
+        [f"# {method[1][:1].upper()}{method[1][1:]}.", f"method: {method[0]}"]
+        if method
+        else _method(look, model_bytes),
         _training(look),
         _evaluation(),
     ]
+    if budgets:
+        amounts = [f"{name}: {amount}" for name, amount in budgets.items()]
+        sections.insert(5, ["# The most that training may take; what is open is chosen to fit.", *amounts])
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
@@ -111,14 +125,16 @@ def _about_model(look: Look, model: str) -> str:
     return f"# {look.language} text{share}: {said}.\n{others}"
 
 
-def _data(look: Look) -> list[str]:
+def _data(look: Look, most: int = 0) -> list[str]:
     lines = ["data:", f"  train: {scalar(look.train)}  # {look.rows:,} rows"]
     for split in ("validation", "test"):
         if split in look.neighbours:
             lines.append(f"  {split}: {scalar(look.neighbours[split])}  # found beside it")
         else:
             lines.append(f"  {split}_size: 0.1  # no {split} file beside it: this share of the rows is held out")
-    if look.rows >= MANY_ROWS:
+    if most:
+        lines.append(f"  # max_examples: {most}  # take the # away for about an hour instead of much longer")
+    elif look.rows >= MANY_ROWS:
         lines.append("  # max_examples: 20000  # take the # away for a first quick look")
     if look.separator:
         lines.append(f"  label_separator: {json.dumps(look.separator)}  # cells hold several labels")
@@ -144,8 +160,13 @@ def _method(look: Look, model_bytes: int) -> list[str]:
     return ["# All weights learn: best for a small model. For a large one: lora.", "method: full"]
 
 
+def epochs_for(rows: int) -> int:
+    """Return the passes over the data to begin with; few rows need more."""
+    return 10 if rows < 1_000 else 5 if rows < 10_000 else 3
+
+
 def _training(look: Look) -> list[str]:
-    epochs = 10 if look.rows < 1_000 else 5 if look.rows < 10_000 else 3
+    epochs = epochs_for(look.rows)
     few = "few rows need more passes" if epochs > 3 else "passes over the data"
     return [
         "# Stops earlier when validation gets no better, and keeps the best step.",

@@ -1,0 +1,138 @@
+"""A linear probe: how well a linear model on frozen features answers for rows that it was not fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from weitiao.evaluation.intervals import percentiles, samples
+from weitiao.probing.transferability import as_columns, is_numbers
+
+FOLDS = 5
+PENALTIES = tuple(10.0**power for power in range(-1, 6))  # of ridge regression, on standardised features
+ROUNDS = 500  # bootstrap samples
+
+Measure = Callable[[np.ndarray, np.ndarray], float]  # targets, answers
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a linear model on frozen features scores, out of fold, with the interval over examples."""
+
+    score: str  # accuracy; macro_f1 of tokens; roc_auc of several labels; r2 of numbers
+    value: float
+    low: float | None
+    high: float | None
+    rows: int  # that it was measured on
+    left_out: int = 0  # rows of labels that fewer than `FOLDS` examples have
+
+
+def linear_probe(
+    features: np.ndarray, targets: np.ndarray, groups: np.ndarray | None = None, *, confidence: float = 0.95,
+    seed: int = 0,
+) -> Probe:  # fmt: skip
+    """Cross-validate ridge regression on standardised features, of labels on a column each: the largest is the answer.
+
+    `targets` are labels of shape (rows,), several labels as zeros and ones of shape (rows, labels), or numbers of shape
+    (rows, targets). The penalty is chosen in each of 5 folds by the leave-one-out error of its own training rows. Rows
+    with the same number in `groups` (the tokens of one example) stay in one fold, and are drawn together for the
+    interval. Labels of fewer than 5 examples are left out. Raises `ValueError` where no two labels are left.
+    """
+    targets, units = np.asarray(targets), np.arange(len(features)) if groups is None else np.asarray(groups)
+    kept = _frequent(targets, units)
+    x, targets, units = (
+        np.asarray(features, np.float64)[kept],
+        targets[kept],
+        np.unique(units[kept], return_inverse=True)[1],
+    )
+    if targets.ndim == 1 and len(np.unique(targets)) < 2:
+        raise ValueError(f"there are no two labels of {FOLDS} examples or more")
+    if len(units) == 0 or units.max() < FOLDS:
+        raise ValueError(f"there are no {FOLDS} examples")
+    columns = as_columns(targets)
+    answers, folds = np.zeros_like(columns), _folds(targets, units, seed)
+    for number in range(FOLDS):
+        answers[folds == number] = _answers(x, columns, folds == number)
+    name, measure = _measure(targets, tokens=groups is not None)
+    truth = np.unique(targets, return_inverse=True)[1] if targets.ndim == 1 else columns
+    said = answers.argmax(axis=1) if targets.ndim == 1 else answers
+    drawn = [measure(truth[rows], said[rows]) for rows in _samples(units, seed)]
+    low, high = percentiles(np.array(drawn), confidence) or (None, None)
+    return Probe(name, measure(truth, said), low, high, len(x), int((~kept).sum()))
+
+
+def _frequent(targets: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Which rows have a label that `FOLDS` examples have, or none that could be too rare."""
+    if targets.ndim > 1:
+        return np.ones(len(targets), bool)
+    pairs = np.unique(np.stack([targets.astype(np.int64), units], axis=1), axis=0)
+    enough: np.ndarray = np.bincount(pairs[:, 0], minlength=int(targets.max(initial=0)) + 1)[targets] >= FOLDS
+    return enough
+
+
+def _folds(targets: np.ndarray, units: np.ndarray, seed: int) -> np.ndarray:
+    """The fold of each row; where each is an example of one label, each fold has its share of the label."""
+    from sklearn.model_selection import GroupKFold, StratifiedKFold
+
+    stratified = targets.ndim == 1 and int(units.max()) + 1 == len(units)
+    parts = (
+        StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(targets, targets) if stratified
+        else GroupKFold(FOLDS, shuffle=True, random_state=seed).split(targets, groups=units)
+    )  # fmt: skip
+    found = np.zeros(len(targets), np.int64)
+    for number, (_, held_out) in enumerate(parts):
+        found[held_out] = number
+    return found
+
+
+def _answers(x: np.ndarray, columns: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(x[~held_out], columns[~held_out])
+    return np.asarray(model.predict(x[held_out])).reshape(-1, columns.shape[1])
+
+
+def _samples(units: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Bootstrap samples of whole examples."""
+    order = np.argsort(units, kind="stable")
+    starts = np.searchsorted(units[order], np.arange(int(units.max()) + 2))
+    for drawn in samples(int(units.max()) + 1, ROUNDS, seed):
+        yield np.concatenate([order[starts[unit] : starts[unit + 1]] for unit in drawn])
+
+
+# --- scores
+
+
+def _measure(targets: np.ndarray, *, tokens: bool) -> tuple[str, Measure]:
+    if targets.ndim == 1:
+        return ("macro_f1", _macro_f1) if tokens else ("accuracy", lambda truth, said: float((truth == said).mean()))
+    return ("r2", _r2) if is_numbers(targets) else ("roc_auc", _roc_auc)
+
+
+def _macro_f1(truth: np.ndarray, said: np.ndarray) -> float:
+    size = int(max(truth.max(), said.max())) + 1
+    both, ours, theirs = (np.bincount(each, minlength=size) for each in (truth[truth == said], said, truth))
+    there = theirs > 0
+    return float((2 * both[there] / (ours + theirs)[there]).mean())
+
+
+def _roc_auc(truth: np.ndarray, said: np.ndarray) -> float:
+    """The mean over labels that some rows have and some have not."""
+    from scipy.stats import rankdata
+
+    some = (truth.any(axis=0)) & (~truth.all(axis=0))
+    positive, ranks = truth[:, some], rankdata(said[:, some], axis=0)
+    n = positive.sum(axis=0)
+    areas = ((ranks * positive).sum(axis=0) - n * (n + 1) / 2) / (n * (len(truth) - n))
+    return float(areas.mean()) if len(areas) else float("nan")
+
+
+def _r2(truth: np.ndarray, said: np.ndarray) -> float:
+    """The mean over targets that are not constant."""
+    whole = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    error = ((truth - said) ** 2).sum(axis=0)
+    return float((1 - error[whole > 0] / whole[whole > 0]).mean()) if (whole > 0).any() else float("nan")
