@@ -62,6 +62,9 @@ class ModelSettings(Settings):
     """Run Python code shipped inside the model folder. Only for models whose code you have read."""
     max_length: AutoCount = "auto"
     """Tokens an input is cut at, special tokens included. `auto`: as many as the model takes."""
+    layers: Annotated[list[int], Field(min_length=1)] | None = None
+    """Take only these of the model's blocks, numbered from 0: `[0, 2, 4]` makes a model of three. Of an encoder-decoder
+    those of the decoder. Embeddings and head stay. All when absent."""
     pad_token: str | None = None
     """Token to pad with, for a tokenizer that has none; added to the vocabulary when it is not in it."""
     new_tokens: list[str] = []
