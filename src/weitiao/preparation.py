@@ -15,7 +15,14 @@ import numpy as np
 
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
-from weitiao.combinations import check_family, check_heads, check_parallel, check_regularization, check_selection
+from weitiao.combinations import (
+    check_distillation,
+    check_family,
+    check_heads,
+    check_parallel,
+    check_regularization,
+    check_selection,
+)
 from weitiao.data.made import Made
 from weitiao.errors import RecipeError, RefusedError
 from weitiao.evaluation.evaluate import Labelled
@@ -55,6 +62,7 @@ class Preparation:
     facts: dict[str, Any]  # what `weitiao check` shows; JSON values
     also: Mapping[str, Labelled]  # other data to measure on at the end
     digest: str  # of examples and base model, so that a run is never resumed on others
+    taught: np.ndarray | None = None  # a teacher's logits of each training example, see `teaching.py`
 
     def labelled(self, name: SplitName) -> Labelled:
         """A split with its features."""
@@ -100,6 +108,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     shape = outline(pretrained, task, method)
     check_regularization(recipe, task, method, shape)
     check_selection(recipe, task)
+    check_distillation(recipe, task)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     averaged = recipe.training.ema is not None
     needed = disk_needed(**counts, models=max(1, len(task.head(pretrained.family).parts)), averaged=averaged)
