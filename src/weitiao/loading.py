@@ -17,11 +17,12 @@ from weitiao.parallel import SINGLE, Parallel
 from weitiao.preparation import Preparation
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
-from weitiao.tasks.base import Compares, Examines, LossByExample
+from weitiao.tasks.base import Compares, Examines, LearnsFromTeacher, LossByExample
 from weitiao.tasks.vocabulary import forward
 from weitiao.training.average import Average, Even, Moving
 from weitiao.training.checkpoint import restart
 from weitiao.training.curriculum import Curriculum, LossesAfter
+from weitiao.training.distil import Distilled
 from weitiao.training.loop import Training, planned_steps
 from weitiao.training.mixout import Mixout
 from weitiao.training.mixup import MixedLoss, Mixup
@@ -217,6 +218,10 @@ def _passes(
     remembered = parts.get("newest-losses")
     run: Run = forward
     loss: Loss = task.loss
+    distillation = ready.recipe.distillation
+    if distillation is not None and ready.taught is not None and isinstance(task, LearnsFromTeacher):
+        share, temperature = distillation.share, distillation.temperature
+        loss = Distilled(loss, task.divergence_from, ready.taught, share, temperature)
     if wanted.mixout:
         run = Mixout(wanted.mixout, model, pretrained, run)
     if wanted.r_drop and isinstance(task, Compares):

@@ -17,6 +17,7 @@ from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.combinations import (
     check_averages,
+    check_distillation,
     check_family,
     check_heads,
     check_parallel,
@@ -64,6 +65,7 @@ class Preparation:
     facts: dict[str, Any]  # what `weitiao check` shows; JSON values
     also: Mapping[str, Labelled]  # other data to measure on at the end
     digest: str  # of examples and base model, so that a run is never resumed on others
+    taught: np.ndarray | None = None  # a teacher's logits of each training example, see `teaching.py`
 
     def labelled(self, name: SplitName) -> Labelled:
         """A split with its features."""
@@ -112,6 +114,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     check_regularization(recipe, task, method, shape)
     check_averages(recipe, method, validated="validation" in splits)
     check_selection(recipe, task)
+    check_distillation(recipe, task)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     settings = recipe.training
     needed = disk_needed(

@@ -65,6 +65,7 @@ class Pretrained:
     trust_remote_code: bool = False
     new_tokens: tuple[int, ...] = ()  # ids of the tokens added by the recipe; embeddings grow by as many rows
     feature_extractor: Any | None = None  # of a speech model
+    layers: tuple[int, ...] = ()  # the blocks that are kept of it, which `config` has; all when empty
 
     @property
     def reads(self) -> Modality:

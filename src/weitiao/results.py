@@ -19,6 +19,7 @@ from weitiao.events import Event, Writing
 from weitiao.facts import gather
 from weitiao.preparation import Preparation
 from weitiao.records import SPLITS, SplitName
+from weitiao.teaching import teachers
 
 
 def publish(run: Run, ready: Preparation, inference: Inference, record: Callable[[Event], None]) -> dict[str, Any]:
@@ -87,9 +88,10 @@ def on_test(inference: Inference, ready: Preparation) -> Measured:
 
 
 def _rivals(inference: Inference, ready: Preparation) -> Rivals:
-    """The splits that baselines are fitted on, and the untouched model, loaded when it is first asked for."""
+    """The splits that baselines are fitted on, the untouched model, loaded when it is first asked for, and teachers."""
     fit_on: dict[SplitName, Labelled] = {name: ready.labelled(name) for name in ready.features if name != "test"}
-    return Rivals(fit_on, cache(lambda: untouched(ready.pretrained, inference, ready.recipe.training.seed)))
+    before = cache(lambda: untouched(ready.pretrained, inference, ready.recipe.training.seed))
+    return Rivals(fit_on, before, teachers(ready))
 
 
 def write_reports(facts: Facts, folder: Path) -> None:

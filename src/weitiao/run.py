@@ -23,6 +23,7 @@ from weitiao.parallel import Parallel, check_same, first_then_all, join, only_fi
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.results import publish
+from weitiao.teaching import with_teacher
 from weitiao.trackers import recording
 from weitiao.trackers.base import Tracker
 from weitiao.training.checkpoint import Checkpoints
@@ -57,7 +58,7 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
         recipe = as_recipe(recipe)
         parallel = _joined(recipe)
         parallel.once(lambda: check_output(recipe))
-        ready = first_then_all(parallel, lambda: _checked(recipe))
+        ready = first_then_all(parallel, lambda: with_teacher(_checked(recipe)))
         ready = with_usual_rate(_alike(ready, parallel))
         loaded = load_for_training(ready, parallel=parallel)  # whatever is wrong shows before the run has a folder
         ready, plan = with_frozen_part(ready, loaded[0])
@@ -75,7 +76,7 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
         raise RunError("is finished: there is nothing to resume", where=f"run {found.id}")
     with models.quiet(), watched():
         parallel = _joined(found.recipe)
-        ready = _alike(first_then_all(parallel, lambda: prepare(found.recipe)), parallel)
+        ready = _alike(first_then_all(parallel, lambda: with_teacher(prepare(found.recipe))), parallel)
         if ready.digest != found.digest:
             raise RunError("its data, model or recipe is not what it was", where=f"run {found.id}",
                            fix="Put the files back as they were, or train anew.")  # fmt: skip

@@ -47,7 +47,7 @@ def tiny_model() -> Path:
     words = [*TEXTS, *(text for texts in (*ENGLISH.values(), *CHINESE.values()) for text in texts)]
     folder = tempfile.TemporaryDirectory(prefix="weitiao-tiny-")
     tiny_model.keep = folder  # removed when the process ends
-    return tiny_bert(Path(folder.name), words)
+    return tiny_bert(Path(folder.name), words, num_hidden_layers=6)  # as many as MiniLM has
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,7 @@ class Rivals:
 
     fit_on: Mapping[SplitName, Labelled]
     untouched: Callable[[], Inference]
+    others: Sequence[Baseline] = ()  # measured beside the task's own, whether or not these are wanted
 
 
 def assess(
@@ -87,18 +88,23 @@ def assess(
         on.name, scores, mistakes=_placed(mistakes.top(), on), samples=_placed(samples.all(), on),
         notes=_sampled(there, on), drawn={"": drawn} if drawn else {}, warnings=alike.warnings() or never_said(scores),
     )  # fmt: skip
-    if rivals is not None and settings.baselines:
-        for name in inference.task.baselines:
-            _beside(measured, name, inference, on.only(np.array(order)), ours, rivals, settings, seed, record)
+    if rivals is not None:
+        names = inference.task.baselines if settings.baselines else ()
+        for baseline in _beside_it(names, inference, rivals, seed):
+            _beside(measured, baseline, inference, on.only(np.array(order)), ours, rivals, settings, seed, record)
     return measured
 
 
+def _beside_it(names: Sequence[str], inference: Inference, rivals: Rivals, seed: int) -> Iterator[Baseline]:
+    yield from (registry.get("baseline", name)(inference.task, seed=seed) for name in names)
+    yield from rivals.others
+
+
 def _beside(
-    measured: Measured, name: str, inference: Inference, on: Labelled, ours: Scorer, rivals: Rivals,
+    measured: Measured, baseline: Baseline, inference: Inference, on: Labelled, ours: Scorer, rivals: Rivals,
     settings: EvaluationSettings, seed: int, record: Callable[[Event], None],
 ) -> None:  # fmt: skip
     """Put a baseline's scores and how the model compares into `measured`; `on` is in the model's order, for pairs."""
-    baseline: Baseline = registry.get("baseline", name)(inference.task, seed=seed)
     record(Measuring(split=on.name, examples=len(on.rows), baseline=baseline.name))
     try:
         baseline.fit(rivals.fit_on, rivals.untouched)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import ModelError, WeitiaoWarning
+from weitiao.models.blocks import keep_blocks, with_blocks
 from weitiao.models.family import family_of
 from weitiao.models.fingerprint import fingerprint
 from weitiao.models.folder import check_weights, model_folder
@@ -38,12 +40,15 @@ def open_pretrained(settings: ModelSettings, *, base: Path, progress: Progress |
     folder = model_folder(fetched, settings.source, progress)
     with quiet():
         config = _read_config(folder, settings.trust_remote_code)
+        if settings.layers is not None:
+            config = with_blocks(config, settings.layers)
         check_weights(folder, config.to_dict())
         family = family_of(config)
         tokenizer = load_tokenizer(folder, trust_remote_code=settings.trust_remote_code)
         added = extend(tokenizer, settings, family)
         feature_extractor = _feature_extractor(folder)
     extra = [f"pad {settings.pad_token}"] if settings.pad_token else []
+    extra += [f"layers {settings.layers}"] if settings.layers is not None else []
     return Pretrained(
         source=settings.source,
         folder=folder,
@@ -55,6 +60,7 @@ def open_pretrained(settings: ModelSettings, *, base: Path, progress: Progress |
         trust_remote_code=settings.trust_remote_code,
         new_tokens=added,
         feature_extractor=feature_extractor,
+        layers=tuple(settings.layers or ()),
     )
 
 
@@ -183,13 +189,19 @@ def _auto_class(pretrained: Pretrained, head: Head) -> Any:
 
 
 def _loaded(pretrained: Pretrained, head: Head, **options: Any) -> tuple[PreTrainedModel, set[str]]:
-    """Load the model; return it with the names of its parameters that the files do not hold in the right shape."""
+    """Load the model; return it with the names of its parameters that the files do not hold in the right shape.
+
+    Where some of its blocks are kept, all are loaded and the others taken out.
+    """
     import torch
 
+    whole = pretrained
+    if pretrained.layers:
+        whole = replace(pretrained, config=_read_config(pretrained.folder, pretrained.trust_remote_code), layers=())
     try:
         model, info = _auto_class(pretrained, head).from_pretrained(
             pretrained.folder,
-            config=configured(pretrained, head),
+            config=configured(whole, head),
             dtype=torch.float32,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # a head for other labels is drawn anew; a body is refused below
@@ -209,6 +221,8 @@ def _loaded(pretrained: Pretrained, head: Head, **options: Any) -> tuple[PreTrai
     mismatched = {name for name, *_ in info["mismatched_keys"]}
     missing = set(info["missing_keys"]) | mismatched
     _check_body(model, missing, mismatched, pretrained)
+    if pretrained.layers:
+        keep_blocks(model, pretrained.layers)
     return model, missing
 
 

@@ -26,6 +26,7 @@ from weitiao.recipe.sections import (
     AutoCount,
     Chosen,
     DataSettings,
+    DistillationSettings,
     EvaluationSettings,
     FoldSettings,
     ModelSettings,
@@ -48,6 +49,7 @@ __all__ = [
     "CleanSettings",
     "DataSettings",
     "Dimension",
+    "DistillationSettings",
     "EvaluationSettings",
     "FoldSettings",
     "ModelSettings",
@@ -75,6 +77,8 @@ class Recipe(Settings):
         default="full", validate_default=True
     )
     training: TrainingSettings = TrainingSettings()
+    distillation: DistillationSettings | None = None
+    """A teacher to learn from beside the labels; none when absent."""
     evaluation: EvaluationSettings = EvaluationSettings()
     memory: MemoryAmount | None = None
     """Most memory that the run may take, such as `8GB`: of the process, on a GPU of the device. What is `auto` is

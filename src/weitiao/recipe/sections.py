@@ -62,6 +62,9 @@ class ModelSettings(Settings):
     """Run Python code shipped inside the model folder. Only for models whose code you have read."""
     max_length: AutoCount = "auto"
     """Tokens an input is cut at, special tokens included. `auto`: as many as the model takes."""
+    layers: Annotated[list[int], Field(min_length=1)] | None = None
+    """Take only these of the model's blocks, numbered from 0: `[0, 2, 4]` makes a model of three. Of an encoder-decoder
+    those of the decoder. Embeddings and head stay. All when absent."""
     pad_token: str | None = None
     """Token to pad with, for a tokenizer that has none; added to the vocabulary when it is not in it."""
     new_tokens: list[str] = []
@@ -284,6 +287,24 @@ class TrainingSettings(Settings):
     """Keep only what goes from block to block between forward and backward, and compute the rest again (Chen et al.
     2016): the same losses in less memory and a fifth to a third more time. `auto`: only where the recipe's `memory` is
     too small without."""
+
+
+class DistillationSettings(Settings):
+    """A teacher from whose probabilities a smaller model learns, beside the labels (Hinton et al. 2015)."""
+
+    teacher: str | Annotated[list[str], Field(min_length=1)]
+    """A run, or an artifact's folder, of the same task. Of several, the mean of their probabilities is learned."""
+    temperature: float = Field(2.0, gt=0)
+    """T, by which the logits of both are divided before they are compared: the higher, the more what the teacher thinks
+    of the wrong labels counts."""
+    share: float = Field(0.7, gt=0, le=1)
+    """Share of the loss that is the teacher's, `(1 - share) L + share T^2 KL(teacher, student)`. 1: labels are not
+    learned."""
+
+    @property
+    def teachers(self) -> list[str]:
+        """All of them."""
+        return [self.teacher] if isinstance(self.teacher, str) else list(self.teacher)
 
 
 class EvaluationSettings(Settings):

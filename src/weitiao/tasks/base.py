@@ -162,6 +162,22 @@ class Compares(Protocol):
 
 
 @runtime_checkable
+class LearnsFromTeacher(Protocol):
+    """A task of one feature an example whose students learn a teacher's probabilities."""
+
+    def taught(self, answers: Iterable[Sequence[Prediction]]) -> np.ndarray:
+        """Return the logits that teachers give together, fp32 of shape (examples, ...); `answers`: of each example one
+        prediction a teacher.
+        """  # fmt: skip
+
+    def divergence_from(self, outputs: Any, taught: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Return ``KL(teacher, student)`` at a temperature, summed over a batch, a scalar in fp32."""
+
+    def knows(self, other: Any) -> str:
+        """Return why a teacher of the task `other` cannot teach this one; "" where it can."""
+
+
+@runtime_checkable
 class LossByExample(Protocol):
     """A task of one feature an example, whose `loss` is a sum over them: of `outputs.logits` and `Batch.labels`, both
     of shape (examples, ...).

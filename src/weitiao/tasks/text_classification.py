@@ -31,8 +31,10 @@ from weitiao.tasks import base
 from weitiao.tasks.divergence import divergence
 from weitiao.tasks.imbalance import class_weights, focal
 from weitiao.tasks.inputs import check_text, padded, place, texts_of, token_count, tokenized
+from weitiao.tasks.soft_labels import divergence_from, mean_logits
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from datasets import Dataset
 
@@ -235,6 +237,23 @@ class TextClassification:
         assert batch.labels is not None
         p, q = (each.log_softmax(-1) for each in logits)
         return divergence(p, q, None if self.known.weights is None else p.new_tensor(self.known.weights)[batch.labels])
+
+    def taught(self, answers: Iterable[Sequence[Prediction]]) -> np.ndarray:
+        """Logits of the mean of what teachers say, shape (examples, labels)."""
+        return mean_logits(answers, self.known.labels, multi_label=self.known.multi_label)
+
+    def divergence_from(self, outputs: Any, taught: torch.Tensor, temperature: float) -> torch.Tensor:
+        """How far the student is from them; class weights do not count here."""
+        return divergence_from(taught, outputs.logits, temperature, multi_label=self.known.multi_label)
+
+    def knows(self, other: Any) -> str:
+        """A teacher has as many labels an example, and knows all labels."""
+        if not isinstance(other, TextClassification):
+            return f"it was trained for {other.name}"
+        if other.known.multi_label != self.known.multi_label:
+            return f"it gives {'any number of labels' if other.known.multi_label else 'one label'} to an example"
+        missing = [label for label in self.known.labels if label not in other.known.labels]
+        return f"it does not know the label '{missing[0]}'" if missing else ""
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

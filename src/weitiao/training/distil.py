@@ -1,0 +1,38 @@
+"""Learning from a teacher's probabilities beside the labels (Hinton et al. 2015, arXiv:1503.02531)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from weitiao.records import Batch
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """``(1 - share) L + share T² KL(teacher, student)``, both at temperature T, summed over a batch's examples.
+
+    T² keeps the gradient of the teacher's part as large as it is at a temperature of 1 (section 2 of the paper).
+    """
+
+    loss: Callable[[Any, Batch], torch.Tensor]  # of the labels, summed
+    divergence: Callable[[Any, torch.Tensor, float], torch.Tensor]  # outputs, the teacher's logits, T -> summed KL
+    taught: np.ndarray  # the teacher's logits of each training example, fp32 of shape (examples, ...)
+    share: float
+    temperature: float
+
+    def __call__(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """Return the loss of a batch, a scalar in fp32."""
+        import torch
+
+        taught = torch.from_numpy(self.taught[batch.rows]).to(outputs.logits.device)
+        softly = self.temperature**2 * self.divergence(outputs, taught, self.temperature)
+        if self.share == 1:
+            return softly
+        return (1 - self.share) * self.loss(outputs, batch) + self.share * softly

@@ -1,0 +1,262 @@
+"""A student that learns from a teacher: the loss, what is kept of the teacher, runs, and what does not go together."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from tests import tiny
+from weitiao import Recipe, check, evaluate, load, resume, teaching, train
+from weitiao.errors import Interrupted, RecipeError, RunError
+from weitiao.preparation import prepare
+from weitiao.records import Batch
+from weitiao.tasks.soft_labels import divergence_from, mean_logits
+from weitiao.teaching import with_teacher
+from weitiao.training.distil import Distilled
+
+WORDS = {"good": ("good", "great", "fine", "nice"), "bad": ("bad", "poor", "awful", "weak")}
+PLACES = ("room", "hotel", "film", "book", "service", "card")
+
+
+def write(path: Path, wrong: bool = False) -> Path:
+    rows = [
+        (f"the {place} was {word} {more}", label)
+        for label, words in WORDS.items() for word in words for place in PLACES for more in ("today", "again")
+    ]  # fmt: skip
+    rows = sorted(rows, key=lambda row: hash_of(row[0]))
+    if wrong:
+        rows = [(text, "good" if hash_of(f"{text}!") % 2 else "bad") for text, _ in rows]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path
+
+
+def hash_of(text: str) -> int:
+    import zlib
+
+    return zlib.crc32(text.encode())
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned which words are good."""
+    folder = tmp_path_factory.mktemp("teacher")
+    texts = [row[0] for row in csv.reader(write(folder / "right.csv").open())]
+    tiny.tiny_bert(folder / "model", texts, num_hidden_layers=3, hidden_size=64, intermediate_size=128)
+    run = train(Recipe(**values(folder, folder / "model", folder / "run", epochs=25)))
+    assert run.score is not None
+    assert run.score > 0.95
+    return run.folder
+
+
+def values(folder: Path, model: Path, output: Path, *, data: str = "right.csv", epochs: float = 4, **more: Any) -> Any:
+    return {
+        "task": "text-classification", "model": {"source": str(model)}, "output": str(output),
+        "data": {"train": str(folder / data), "test_size": 0.25},
+        "training": {"epochs": epochs, "learning_rate": 3e-3, "batch_size": 16, "precision": "fp32", "seed": 3,
+                     "patience": None},
+        "evaluation": {"bootstrap": 50}, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def student(teacher: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The recipe of a student of one of the teacher's blocks, whose labels are wrong unless said otherwise."""
+    write(tmp_path / "wrong.csv", wrong=True)
+    shutil.copy(teacher.parent / "right.csv", tmp_path / "right.csv")
+
+    def build(*, data: str = "wrong.csv", training: dict[str, Any] | None = None, **distillation: Any) -> Any:
+        wanted = {"teacher": str(teacher), "share": 1.0, **distillation}
+        found = values(tmp_path, teacher.parent / "model", tmp_path / "run", data=data, epochs=20, distillation=wanted)
+        found["model"]["layers"] = [0]
+        found["training"] |= training or {}
+        found["data"]["validation_size"] = 0.0  # which would have wrong labels, too
+        return found
+
+    return build
+
+
+# --- the loss
+
+
+def test_the_divergence_is_that_of_both_at_a_temperature() -> None:
+    random = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(5, 4, generator=random) for _ in range(2))
+    p, q = (one / 3).softmax(-1), (other / 3).softmax(-1)
+    assert divergence_from(one, other, 3.0, multi_label=False) == pytest.approx(
+        float((p * (p / q).log()).sum()), rel=1e-5
+    )
+    p, q = (one / 3).sigmoid(), (other / 3).sigmoid()
+    several = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).sum()
+    assert divergence_from(one, other, 3.0, multi_label=True) == pytest.approx(float(several), rel=1e-5)
+    assert divergence_from(one, one, 2.0, multi_label=False) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_gradient_is_as_large_at_any_temperature() -> None:
+    """At a high temperature it is that of half the squared distance of centred logits, over their number (2.1)."""
+    random = torch.Generator().manual_seed(0)
+    teacher, student = (torch.randn(6, 5, generator=random) for _ in range(2))
+
+    def gradient(temperature: float) -> torch.Tensor:
+        logits = student.clone().requires_grad_()
+        (temperature**2 * divergence_from(teacher, logits, temperature, multi_label=False)).backward()  # type: ignore[no-untyped-call]
+        assert logits.grad is not None
+        return logits.grad
+
+    centred = (student - student.mean(-1, keepdim=True)) - (teacher - teacher.mean(-1, keepdim=True))
+    assert torch.allclose(gradient(1000.0), centred / 5, atol=1e-3)
+    assert 0.2 < float(gradient(1.0).norm() / gradient(4.0).norm()) < 5
+
+
+def test_both_parts_have_their_share() -> None:
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
+    taught = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    batch = Batch({}, labels, 4.0, 4, [8, 0, 3, 3])
+    of_labels = functional.cross_entropy(logits, labels, reduction="sum")
+    softly = divergence_from(torch.from_numpy(taught[[8, 0, 3, 3]]), logits, 2.0, multi_label=False)
+    for share in (0.3, 1.0):
+        loss = Distilled(
+            lambda outputs, batch: functional.cross_entropy(outputs.logits, batch.labels, reduction="sum"),
+            lambda outputs, taught, t: divergence_from(taught, outputs.logits, t, multi_label=False),
+            taught, share, 2.0,
+        )  # fmt: skip
+        wanted = (1 - share) * of_labels + share * 4 * softly
+        assert float(loss(SimpleNamespace(logits=logits), batch)) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_several_teachers_have_their_mean_probabilities() -> None:
+    said = [[{"probabilities": {"a": 0.9, "b": 0.1}}, {"probabilities": {"b": 0.5, "a": 0.5, "c": 0.0}}],
+            [{"probabilities": {"a": 0.0, "b": 1.0}}, {"probabilities": {"a": 0.2, "b": 0.8}}]]  # fmt: skip
+    found = mean_logits(said, ["b", "a"], multi_label=False)
+    assert found.dtype == np.float32
+    assert np.allclose(np.exp(found), [[0.3, 0.7], [0.9, 0.1]], atol=1e-6)
+    odds = mean_logits(said, ["b", "a"], multi_label=True)
+    assert np.allclose(1 / (1 + np.exp(-odds)), [[0.3, 0.7], [0.9, 0.1]], atol=1e-6)
+
+
+# --- runs
+
+
+def test_a_student_learns_what_its_teacher_knows_and_not_its_labels(
+    student: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    run = train(Recipe(**student()))
+    right = evaluate(run.folder, str(tmp_path / "right.csv"))
+    assert right.scores.main > 0.9  # the labels are drawn: nothing is learned from them
+    assert load(run.folder).inference.model.config.num_hidden_layers == 1  # type: ignore[union-attr]
+    told = json.loads((run.folder / "report.json").read_text())
+    assert any("the teacher" in name for name in run.scores["test"]["baselines"])
+    assert any("the teacher" in each["name"] for each in run.scores["test"]["comparisons"])
+    assert "the teacher" in (run.folder / "report.html").read_text()
+    assert told
+    plain = train(Recipe(**student(share=0.05) | {"output": str(tmp_path / "plain")}))
+    assert evaluate(plain.folder, str(tmp_path / "right.csv")).scores.main < right.scores.main
+
+
+def test_what_the_teacher_says_is_computed_once(
+    student: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(teaching, "ROWS", 20)
+    ready = prepare(Recipe(**student()))
+    asked: list[int] = []
+    real = teaching._taught
+
+    def taught(*given: Any) -> np.ndarray:
+        if len(asked) == 2 and "stopped" not in asked:
+            asked.append("stopped")  # type: ignore[arg-type]
+            raise KeyboardInterrupt
+        asked.append(given[-2])
+        return real(*given)
+
+    monkeypatch.setattr(teaching, "_taught", taught)
+    with pytest.raises(KeyboardInterrupt):
+        with_teacher(ready)
+    first = with_teacher(ready)
+    assert asked[:2] == [0, 20]
+    assert asked[3:] == list(range(40, len(ready.splits["train"]), 20))
+    monkeypatch.setattr(teaching, "Predictor", lambda *_: pytest.fail("the teacher was loaded again"))
+    told: list[tuple[int, int]] = []
+    again = with_teacher(ready, lambda *done: told.append(done))
+    assert np.array_equal(again.taught, first.taught)
+    assert told[-1] == (len(ready.splits["train"]),) * 2
+    assert again.digest == first.digest != ready.digest
+    assert (
+        with_teacher(prepare(Recipe(**values(tmp_path, Path(ready.recipe.model.source), tmp_path / "x")))).taught
+        is None
+    )
+
+
+class Stop:
+    def record(self, event: Any) -> None:
+        import signal
+
+        if event.name == "StepDone" and event.step == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_teacher_alone(
+    student: Callable[..., dict[str, Any]], teacher: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "teacher"
+    shutil.copytree(teacher / "artifact", own)
+    whole = train(Recipe(**student(teacher=str(own), share=0.5)))
+    values = student(teacher=str(own), share=0.5) | {"output": str(tmp_path / "cut")}
+    with pytest.raises(Interrupted):
+        train(Recipe(**values), trackers=[Stop()])
+    kept = tmp_path / "kept"
+    shutil.copytree(tmp_path / "cut", kept)
+    again = resume(tmp_path / "cut")
+    assert again.score == whole.score
+    weights = [(run.artifact / "model.safetensors").read_bytes() for run in (whole, again)]
+    assert weights[0] == weights[1]
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(own / "model.safetensors")
+    name = next(iter(tensors))
+    tensors[name] = tensors[name] + 1
+    save_file(tensors, own / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunError, match="is not what it was"):
+        resume(kept)
+
+
+# --- what does not go together
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ({"teacher": "nowhere"}, r"nowhere.*distillation\.teacher|distillation\.teacher.*nowhere"),
+    ({"share": 0.0}, r"distillation\.share"),
+    ({"training": {"regularization": {"r_drop": 1.0}}}, "in one pass"),
+    ({"training": {"selection": {"prune": 0.5}}}, "by the loss of their labels"),
+])  # fmt: skip
+def test_what_does_not_go_together_is_told(
+    change: dict[str, Any], told: str, student: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=told):
+        check(Recipe(**student(**change)), forecast=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_knows_the_task_and_all_labels(student: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    path = tmp_path / "more.csv"
+    path.write_text((tmp_path / "right.csv").read_text() + "a text,neither\nother text,neither\nthird text,neither\n")
+    with pytest.raises(RecipeError, match="cannot teach this: it does not know the label 'neither'"):
+        check(Recipe(**student(data="more.csv")), forecast=False)
+    values = student() | {"task": "text-regression"}
+    path.write_text("text,label\n" + "".join(f"text {n},{n}\n" for n in range(40)))
+    values["data"]["train"] = str(path)
+    with pytest.raises(RecipeError, match="'text-regression' cannot learn from a teacher"):
+        check(Recipe(**values), forecast=False)
