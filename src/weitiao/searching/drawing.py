@@ -37,16 +37,12 @@ def require() -> None:
 # --- where trials are written
 
 
-def open_study(folder: Path, name: str, settings: SearchSettings, *, greater_is_better: bool, seed: int) -> Study:
-    """Open the study in the folder's journal or in a database, a new one where there is none of this name.
-
-    Raises a `RunError` where the storage cannot be opened.
-    """
+def open_study(storage: Any, name: str, settings: SearchSettings, *, greater_is_better: bool, seed: int) -> Study:
+    """Open the study of this name in a storage, a new one where there is none."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with _quietly():
-        storage = _database(settings.storage) if settings.storage else _journal(folder / JOURNAL)
         return optuna.create_study(
             storage=storage, study_name=name, load_if_exists=True, pruner=pruner_of(settings.pruning),
             direction="maximize" if greater_is_better else "minimize", sampler=sampler_of(settings, seed),
@@ -61,7 +57,8 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _database(url: str) -> Any:
+def database(url: str) -> Any:
+    """Open a database; a `RunError` where that cannot be done."""
     import optuna
 
     where = f"storage {without_password(url)}"
@@ -72,7 +69,7 @@ def _database(url: str) -> Any:
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
-        fix = "pip install psycopg2-binary" if url.startswith("postgresql") else "Install what it asks for."
+        fix = "pip install 'psycopg[binary]'" if url.startswith("postgresql") else "Install what it asks for."
         raise RunError(f"its driver is not installed ({_first_line(error)})", where=where, fix=fix) from None
     except Exception as error:  # of SQLAlchemy, the driver, or Optuna
         raise RunError(f"cannot be opened: {_first_line(error.__cause__ or error)}", where=where,
@@ -90,7 +87,8 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _journal(path: Path) -> Any:
+def journal(path: Path) -> Any:
+    """Open a file that trials are written to; a `RunError` where it cannot be read."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
