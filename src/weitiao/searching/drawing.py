@@ -6,6 +6,7 @@ import json
 import math
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 JOURNAL = "journal.log"
+TRIES = 3  # to open a database
 FIRST = 10  # trials that `tpe` and `gp` draw at random
 SURPLUS, SAME_AS, PROBLEM, SCORES, COST = "surplus", "same_as", "problem", "scores", "cost"  # notes of a trial
 
@@ -66,14 +68,19 @@ def database(url: str) -> Any:
         raise RunError("is not the address of a database", where=where,
                        fix="Write postgresql://USER@HOST/NAME, or leave it out: a file in the folder then holds the "
                        "trials.")  # fmt: skip
-    try:
-        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    except ImportError as error:
-        fix = "pip install 'psycopg[binary]'" if url.startswith("postgresql") else "Install what it asks for."
-        raise RunError(f"its driver is not installed ({_first_line(error)})", where=where, fix=fix) from None
-    except Exception as error:  # of SQLAlchemy, the driver, or Optuna
-        raise RunError(f"cannot be opened: {_first_line(error.__cause__ or error)}", where=where,
-                       fix="Is the server up, the database there, and may you write to it?") from None  # fmt: skip
+    for left in reversed(range(TRIES)):
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        except ImportError as error:
+            fix = "pip install 'psycopg[binary]'" if url.startswith("postgresql") else "Install what it asks for."
+            raise RunError(f"its driver is not installed ({_first_line(error)})", where=where, fix=fix) from None
+        except Exception as error:  # of SQLAlchemy, the driver, or Optuna
+            if left and ("duplicate" in str(error) or "already exists" in str(error)):
+                time.sleep(1.0)  # another worker makes the tables at this moment
+                continue
+            raise RunError(f"cannot be opened: {_first_line(error.__cause__ or error)}", where=where,
+                           fix="Is the server up, the database there, and may you write to it?") from None  # fmt: skip
+    raise AssertionError("the last try returns or raises")
 
 
 def without_password(url: str) -> str:
