@@ -35,7 +35,7 @@ def begun(command: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def until(what: Callable[[], bool], seconds: float = 200) -> None:
+def until(what: Callable[[], bool], seconds: float = 500) -> None:
     end = time.time() + seconds
     while not what():
         assert time.time() < end
@@ -69,6 +69,7 @@ def test_two_workers_of_which_one_is_killed(command: list[str], tmp_path: Path) 
     assert json.loads((killed / "run.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_killed_or_interrupted_it_goes_on_as_if_it_had_not_been(command: list[str], tmp_path: Path) -> None:
     alone = subprocess.run([*command[:-1], str(tmp_path / "whole")], capture_output=True, text=True, check=True)
     whole = json.loads(alone.stdout)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 JOURNAL = "journal.log"
+TRIES = 3  # to open a database
 FIRST = 10  # trials that `tpe` and `gp` draw at random
 SURPLUS, SAME_AS, PROBLEM, SCORES, COST = "surplus", "same_as", "problem", "scores", "cost"  # notes of a trial
 
@@ -37,16 +39,12 @@ def require() -> None:
 # --- where trials are written
 
 
-def open_study(folder: Path, name: str, settings: SearchSettings, *, greater_is_better: bool, seed: int) -> Study:
-    """Open the study in the folder's journal or in a database, a new one where there is none of this name.
-
-    Raises a `RunError` where the storage cannot be opened.
-    """
+def open_study(storage: Any, name: str, settings: SearchSettings, *, greater_is_better: bool, seed: int) -> Study:
+    """Open the study of this name in a storage, a new one where there is none."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with _quietly():
-        storage = _database(settings.storage) if settings.storage else _journal(folder / JOURNAL)
         return optuna.create_study(
             storage=storage, study_name=name, load_if_exists=True, pruner=pruner_of(settings.pruning),
             direction="maximize" if greater_is_better else "minimize", sampler=sampler_of(settings, seed),
@@ -61,7 +59,8 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _database(url: str) -> Any:
+def database(url: str) -> Any:
+    """Open a database; a `RunError` where that cannot be done."""
     import optuna
 
     where = f"storage {without_password(url)}"
@@ -69,14 +68,19 @@ def _database(url: str) -> Any:
         raise RunError("is not the address of a database", where=where,
                        fix="Write postgresql://USER@HOST/NAME, or leave it out: a file in the folder then holds the "
                        "trials.")  # fmt: skip
-    try:
-        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    except ImportError as error:
-        fix = "pip install psycopg2-binary" if url.startswith("postgresql") else "Install what it asks for."
-        raise RunError(f"its driver is not installed ({_first_line(error)})", where=where, fix=fix) from None
-    except Exception as error:  # of SQLAlchemy, the driver, or Optuna
-        raise RunError(f"cannot be opened: {_first_line(error.__cause__ or error)}", where=where,
-                       fix="Is the server up, the database there, and may you write to it?") from None  # fmt: skip
+    for left in reversed(range(TRIES)):
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        except ImportError as error:
+            fix = "pip install 'psycopg[binary]'" if url.startswith("postgresql") else "Install what it asks for."
+            raise RunError(f"its driver is not installed ({_first_line(error)})", where=where, fix=fix) from None
+        except Exception as error:  # of SQLAlchemy, the driver, or Optuna
+            if left and ("duplicate" in str(error) or "already exists" in str(error)):
+                time.sleep(1.0)  # another worker makes the tables at this moment
+                continue
+            raise RunError(f"cannot be opened: {_first_line(error.__cause__ or error)}", where=where,
+                           fix="Is the server up, the database there, and may you write to it?") from None  # fmt: skip
+    raise AssertionError("the last try returns or raises")
 
 
 def without_password(url: str) -> str:
@@ -90,7 +94,8 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _journal(path: Path) -> Any:
+def journal(path: Path) -> Any:
+    """Open a file that trials are written to; a `RunError` where it cannot be read."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 

@@ -145,8 +145,8 @@ def _parallel(searched: Searched) -> Markup | None:
         axis, found = _upright(key, searched, names_of(keys)[key])
         uprights.append(axis)
         places.append(found)
-    form = _form(searched.score)
-    uprights.append(charts.Upright(spoken(searched.score), [(0.0, form(low)), (1.0, form(high))]))
+    ends = [(0.0, written(searched.score, low)), (1.0, written(searched.score, high))]
+    uprights.append(charts.Upright(spoken(searched.score), ends))
     strands = []
     for trial in trials:
         share = ((trial.score or 0.0) - low) / (high - low) if high > low else 1.0

@@ -94,11 +94,13 @@ def search(
     _check_folder(folder, recipe, settings)
     ready = _checked(space, folder)
     objective = settings.objective or _primary(ready)
+    database = drawing.database(settings.storage) if settings.storage else None
     folder.mkdir(parents=True, exist_ok=True)
     plan = _keep_plan(folder, recipe, settings, ready.digest)
     with stop_on_signal() as stop:
+        name = plan["study"] if database else digest_of(plan["search"])[:8]  # the same name draws alike
         study = drawing.open_study(
-            folder, plan["study"] if settings.storage else digest_of(plan["search"])[:8], settings,
+            database or drawing.journal(folder / drawing.JOURNAL), name, settings,
             greater_is_better=greater_is_better(objective), seed=recipe.training.seed,
         )  # fmt: skip
         (folder / "runs").mkdir(exist_ok=True)

@@ -189,7 +189,12 @@ def table(searched: Searched) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
     order = {"finished": 0, "same": 1, "pruned": 2, "unfinished": 3, "failed": 4}
     ranked = sorted(
         searched.trials,
-        key=lambda t: (order[t.state], sign * t.score if t.score is not None else float("inf"), t.number),
+        key=lambda t: (
+            t.number != searched.best,
+            order[t.state],
+            sign * t.score if t.score is not None else float("inf"),
+            t.number,
+        ),
     )
     rows = [
         (
