@@ -168,6 +168,22 @@ def test_of_a_handful_of_rows_nothing_can_be_told() -> None:
     assert "58 points" in " ".join(found.troubles[0].evidence)
 
 
+def test_spikes_count_where_they_undo_something() -> None:
+    events, recipe = course(*SOUND)
+    low = [{"event": "LossSpiked", "step": step, "loss": 0.3, "usual": 0.01, "skipped": False} for step in (50, 60, 70)]
+    assert not judged(events + low, final(0.87, 0.86), recipe, usual_rate=USUAL).troubles
+    high = [{**event, "loss": 2.0} for event in low]
+    assert judged(events + high, final(0.87, 0.86), recipe, usual_rate=USUAL).clear == ["unstable"]
+
+
+def test_what_is_learned_by_heart_after_the_best_step_is_no_underfitting() -> None:
+    rows = [(0.55, 0.68, 0.55, 0.69), (0.8, 0.5, 0.54, 0.8), (0.95, 0.2, 0.54, 1.2), (1.0, 0.05, 0.54, 1.8)]
+    events, recipe = course([0.7, 0.5, 0.2, 0.05], rows, train=600)
+    found = judged(events, final(0.55, 0.54), recipe, usual_rate=USUAL)
+    assert "overfits" in found.clear
+    assert "underfits" not in found.verdict
+
+
 def test_older_runs_are_judged_by_the_loss_of_the_steps() -> None:
     losses = [0.7, 0.4, 0.1, 0.02, 0.01]
     rows = [(-1.0, 0.0, 0.7, 0.6), (-1.0, 0.0, 0.71, 0.7), (-1.0, 0.0, 0.7, 1.0), (-1.0, 0.0, 0.7, 1.3),

@@ -44,8 +44,10 @@ PLANTED: dict[str, tuple[set[str], Rows, dict[str, Any]]] = {
     "an epoch of the head": ({"underfits", "stopped too early"}, drawn(600, 10), {"method": "head", "epochs": 1}),
     "40% random labels": ({"noisy labels"}, mislabelled(drawn(1600), 0.4), {"epochs": 8}),
     "8 rows a label": ({"too little data"}, drawn(160, 20, clear=0.35), {"epochs": 60, "batch_size": 8}),
-    "dropout of 0.7": ({"underfits"}, drawn(600), {"regularization": {"dropout": 0.7, "attention_dropout": 0.7}}),
-    "weight decay of 100": ({"underfits"}, drawn(600), {"weight_decay": 100.0}),
+    "dropout of 0.7": (
+        {"underfits"}, drawn(800), {"epochs": 6, "regularization": {"dropout": 0.7, "attention_dropout": 0.7}},
+    ),
+    "weight decay of 100": ({"underfits"}, drawn(800), {"epochs": 6, "weight_decay": 100.0}),
     "a batch of one, a high rate": (
         {"unstable", "learning rate too high"}, drawn(200), {"batch_size": 1, "learning_rate": 60 * USUAL},
     ),

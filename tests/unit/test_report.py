@@ -9,7 +9,9 @@ import html
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -568,3 +570,25 @@ def test_labels_are_cut_by_columns():
     assert charts.shorten("short", 10) == "short"
     assert charts.columns("正面ab") == 6
     assert charts.shorten("一二三四五六", 7) == "一二三…"
+
+
+def test_what_an_audit_of_the_same_files_found_is_shown(recipe_values: Any, tmp_path: Path) -> None:
+    from weitiao import audit, train
+    from weitiao.data.audited import Audited
+
+    values = recipe_values("encoder", evaluation={"bootstrap": 0, "baselines": False})
+    file = Path(values["data"]["train"])
+    assert Audited.of(str(file)) is None
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines, lines[1], lines[2]]))
+    found = audit(str(file), search_labels=False)
+    kept = Audited.of(str(file))
+    assert kept is not None
+    assert [each.name for each in kept.found] == [each.name for each in found.found]
+    run = train(values)
+    page = run.report.read_text()
+    assert "weitiao audit</code> found" in page
+    assert found.found[0].problem[:20] in page
+    file.write_text("".join(lines))
+    assert Audited.of(str(file)) is None  # other content: not looked at
+    assert Audited.of("each task's own") is None

@@ -255,7 +255,8 @@ def _not_carried_over(seen: Signs, train: int) -> str:
 
 def _overfits(seen: Signs, found: Found) -> Trouble | None:
     """Training examples get better while validation gets worse. In sound fine-tuning the loss on validation rises by a
-    few percent after its lowest; a quarter is no accident. What early stopping cut off in time is mild.
+    few percent after its lowest; a quarter is no accident. What early stopping cut off in time is mild: where the
+    step that is kept has no large gap yet, and training did not go on for as long again.
     """
     if "learning rate too high" in found or len(seen.measures) < 2:
         return None
@@ -277,7 +278,8 @@ def _overfits(seen: Signs, found: Found) -> Trouble | None:
     if seen.risen > 0.02:
         evidence.append(f"The loss on validation rose by {seen.risen:.0%} after its lowest.")
     worse = seen.risen >= 0.25
-    level: Level = "clear" if worse and (at_kept is None or at_kept >= LARGE_GAP) else "mild"
+    on = bool(seen.kept) and int(seen.steps[-1]) >= 2 * (seen.kept or 0)  # as long again as it took to the best step
+    level: Level = "clear" if worse and (on or at_kept is None or at_kept >= LARGE_GAP) else "mild"
     if level == "mild" and seen.risen < 0.1 and (apart or 0) < 1.5 * LARGE_GAP:
         return None
     if seen.kept and seen.kept < int(seen.steps[-1]):
@@ -292,6 +294,9 @@ def _underfits(seen: Signs, found: Found) -> Trouble | None:
     """
     if {"learning rate too high", "learning rate too low", "noisy labels"} & set(found) or _is_known(seen):
         return None
+    last = seen.score(seen.measures[-1], "train") if seen.measures else None
+    if last is not None and seen.shares and seen.above_chance(last) >= KNOWN:
+        return None  # learned later, after the step that is kept
     gap, _ = _apart(seen)
     if gap is not None and gap >= 1:
         return None

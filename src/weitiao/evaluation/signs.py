@@ -63,7 +63,7 @@ class Signs:
     ahead: str  # a baseline that learned and did better than the model, in words
     usual: float | None  # the method's usual learning rate
     rate: float  # the highest learning rate
-    spikes: int
+    peaks: list[tuple[float, float]]  # of each spike of the loss: how high, and what was usual
     not_finite: int  # steps skipped for it
     rolled_back: int
     unwell: list[str]  # troubles of layers
@@ -177,6 +177,13 @@ class Signs:
         return int((np.diff(means) > np.maximum(noise, 0.05 * self.began)).sum())
 
     @property
+    def spikes(self) -> int:
+        """Spikes that rose by half of `began` or more: where next to nothing is left to learn, a single odd example is
+        a spike, and does no harm.
+        """  # fmt: skip
+        return sum(high - usual > 0.5 * self.began for high, usual in self.peaks) if len(self.losses) else 0
+
+    @property
     def peak(self) -> float:
         """The highest mean loss of a window, less its noise, as a multiple of `began`."""
         means, errors = self.windows()
@@ -245,7 +252,8 @@ def signs(
         seen=seen if isinstance(seen, int) else 0, final=[_final(name, scores[name]) for name in split],
         chance=_chance(last), ahead=_ahead(last), usual=usual,
         rate=float(training["learning_rate"]) if isinstance(training.get("learning_rate"), int | float) else 0.0,
-        spikes=len(told.get("LossSpiked", [])), rolled_back=len(told.get("RolledBack", [])),
+        peaks=[(float(event["loss"] or math.inf), float(event["usual"])) for event in told.get("LossSpiked", [])],
+        rolled_back=len(told.get("RolledBack", [])),
         not_finite=sum(event["trouble"] == "non-finite" for event in told.get("StepSkipped", [])),
         unwell=[str(event["trouble"]) for event in told.get("LayersUnwell", [])], options=recipe,
     )  # fmt: skip
