@@ -40,7 +40,8 @@ def with_probed(
     recipe = _shared(found, local[0], folder)
     told = probe(recipe, list(sources), tried, time=time, output=folder / RUNS, show=show)
     advice = [f"Measured: {sentence[:1].lower()}{sentence[1:]}" for sentence in told.advice[:1]] + told.advice[1:]
-    return replace(found, probed=told.to_dict(), advice=[*advice, *found.advice],
+    before = f"By the rules alone: {found.advice[0][:1].lower()}{found.advice[0][1:]}"
+    return replace(found, probed=told.to_dict(), advice=[*advice, before, *found.advice[1:]],
                    recipe=_best(found, told, sources, folder) or found.recipe)  # fmt: skip
 
 
