@@ -57,8 +57,8 @@ def _shared(found: Recommendation, first: Choice, folder: Path) -> Recipe:
 
 
 def _best(found: Recommendation, told: Probed, sources: dict[str, Choice], folder: Path) -> str:
-    """The recipe of the candidate that is recommended; "" where none is."""
-    if told.recommended is None:
+    """The recipe of the candidate that is recommended; "" where none is, or none that was compared with another."""
+    if told.recommended is None or len(told.ranking) < 2:
         return ""
     row = told[told.recommended].row
     choice = sources[row.differs["model"]["source"]]
