@@ -19,11 +19,12 @@ from weitiao.errors import DataError, ModelError, RecipeError, RunError, Weitiao
 from weitiao.evaluation.compared import Attempt, Row
 from weitiao.evaluation.verdicts import Pair
 from weitiao.preparation import as_recipe, prepare
+from weitiao.probing.crossing import crossed
 from weitiao.probing.frozen_features import can_be_probed, frozen_features
 from weitiao.probing.learned import Ahead, LearningCurve, Point
 from weitiao.probing.linear import Probe
 from weitiao.probing.pages import render_curve, render_probe
-from weitiao.probing.probe import _shared
+from weitiao.probing.probe import _ready, _shared
 from weitiao.probing.probed import Probed, Round, Standing, Transfer, advise
 
 Values = Callable[..., dict[str, Any]]
@@ -38,6 +39,10 @@ def recipe(recipe_values: Values) -> Values:
         return {**values, "output": None}
 
     return build
+
+
+def label_count(ready: Any, label: str) -> int:
+    return sum(each == label for each in ready.splits["train"]["label"])
 
 
 def wheres(folder: Path) -> dict[str, float]:
@@ -116,14 +121,27 @@ def test_a_time_too_short_says_what_is_needed_and_the_same_command_goes_on(recip
 
 def test_validation_is_made_large_enough_and_never_of_test(recipe: Values, tmp_path: Path) -> None:
     plain = as_recipe(recipe(data__validation_size=0.05))
-    larger = _shared(plain)
+    larger, own = _shared(plain)
+    assert own.data.validation_size == 0.05
     assert larger.data.validation_size == pytest.approx(0.3)
     cut, ready = prepare(larger.resolved({"evaluation.test": (True, "")})).splits, prepare(plain).splits
     assert len(cut["validation"]) > len(ready["validation"])
     np.testing.assert_array_equal(np.sort(cut.text_keys["test"]), np.sort(ready.text_keys["test"]))
     given = tmp_path / "validation.csv"
     given.write_text("review,stars\n" + "".join(f'"{text} given",{label}\n' for text, label in reviews(12)))
-    assert _shared(as_recipe(recipe(data__validation=str(given)))).data.validation_size == 0.2
+    assert [each.data.validation_size for each in _shared(as_recipe(recipe(data__validation=str(given))))] == [0.2]
+
+
+def test_a_class_keeps_its_examples_rather_than_go_to_validation(recipe: Values, tmp_path: Path) -> None:
+    file = tmp_path / "rare.csv"
+    rows = [*reviews(120), *((f"neither here nor there, {number}", "rare") for number in range(4))]
+    file.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows))
+    values = as_recipe(recipe(data__train=str(file), data__validation_size=0.05, data__test_size=0.0))
+    own = values.model.source
+    shared, ready, _ = _ready(crossed([own], ["full", "head"], values), values, tmp_path / "p")
+    assert len(ready) == 2
+    assert shared.data.validation_size in (0.05, 0.3)
+    assert label_count(ready["full"], "rare") > 1
 
 
 def test_test_is_cut_but_not_looked_at(recipe: Values) -> None:

@@ -343,7 +343,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (["--memory", "100MB"], "The least is about"), (["--time", "1s"], "The least is about"),
         (["--context", "9000000"], "reads fewer than 9,000,000 tokens at once"),
         (["--at-hand"], "not on this machine"), (["--columns", "label=lable"], "Did you mean 'label'?"),
-        (["--out", "a.csv"], "is a file"),
+        (["--out", "a.csv"], "is a file"), (["--probe"], "--out FOLDER"), (["--methods", "full"], "Add --probe"),
+        (["--budget", "5m"], "Add --probe"), (["--probe", "--out", "x"], "no model on this machine is left"),
     ],
 )  # fmt: skip
 def test_bad_input_is_told_and_writes_nothing(
@@ -418,6 +419,55 @@ def test_models_on_bad_input(command: Callable[..., tuple[int, str, str]], argum
     code, _, err = command("models", *arguments)
     assert code == 2
     assert said in err
+
+
+def standing(name: str, source: str, method: str, score: float) -> Any:
+    from weitiao.evaluation.compared import Attempt, Row
+    from weitiao.probing.probed import Standing
+
+    row = Row(name, {"name": method}, {"model": {"source": source}}, [Attempt(0, "x", score)])
+    return Standing(row, source, 100, low=score - 0.1, high=score + 0.1, in_final=True)
+
+
+def test_a_probe_of_the_models_at_hand_goes_before_the_rules(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weitiao.probing.probed import Probed
+    from weitiao.recommendation import probed
+
+    asked: dict[str, Any] = {}
+
+    def probe(recipe: Recipe, models: list[str], methods: list[Any], **more: Any) -> Probed:
+        asked.update(recipe=recipe, models=models, methods=methods, **more)
+        first, second = standing("head on b", "../b", "head", 0.9), standing("full on a", "../a", "full", 0.8)
+        return Probed("text-classification", "accuracy", True, 50, 0.95, 100, [], [first, second], [], [],
+                      recommended="head on b", advice=["Take head on b (90%).", "Train it."])  # fmt: skip
+
+    monkeypatch.setattr(probed, "probe", probe)
+    for name in ("a", "b"):
+        tiny_bert(tmp_path / name, TEXTS)
+    labelled(tmp_path / "d.csv", ENGLISH, 300)
+    code, out, err = command("recommend", "d.csv", "--models", "a", "--models", "b", "--probe", "--methods",
+                             "head,full", "--budget", "5m", "--out", "choice", "--time", "1h")  # fmt: skip
+    assert (code, err) == (0, "")
+    assert (asked["models"], asked["methods"], asked["time"]) == (["../a", "../b"], ["head", "full"], "5m")
+    assert asked["recipe"].time is None  # --time is for one run
+    assert asked["output"] == Path("choice/probe")
+    assert "Measured: take head on b (90%)." in out
+    recipe = Recipe.read(tmp_path / "choice" / "recipe.yaml")
+    assert (recipe.model.source, recipe.method.name, recipe.time) == ("../b", "head", "1h")
+    assert "head on b" in (tmp_path / "choice" / "recommendation.html").read_text("utf-8")
+    stored = json.loads((tmp_path / "choice" / "recommendation.json").read_text("utf-8"))
+    assert stored["probed"]["ranking"] == ["head on b", "full on a"]
+
+
+def test_one_candidate_alone_is_not_probed(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    tiny_bert(tmp_path / "a", TEXTS)
+    labelled(tmp_path / "d.csv", ENGLISH, 300)
+    code, _, err = command("recommend", "d.csv", "--models", "a", "--probe", "--out", "choice")
+    assert code == 2
+    assert "the only candidate" in err
+    assert not (tmp_path / "choice").exists()
 
 
 def test_what_was_tried_out_takes_the_place_of_the_formula(tmp_path: Path) -> None:

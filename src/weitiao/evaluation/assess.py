@@ -147,12 +147,12 @@ def _with_intervals(
     scorer: Scorer, settings: EvaluationSettings, seed: int, order: list[int]
 ) -> tuple[Scores, Drawn | None]:
     """The scores, and the primary one on each bootstrap sample of the examples `order`."""
-    drawn = resampled(scorer, rounds=settings.bootstrap, seed=seed)
+    drawn = resampled(scorer, rounds=settings.bootstrap, seed=seed, order=order)
     scores = with_intervals(scorer, rounds=settings.bootstrap, confidence=settings.confidence, seed=seed, drawn=drawn)
     if scores.primary not in scores.values:
         return scores, None
     values = [each.get(scores.primary, np.nan) for each in drawn]
-    return scores, Drawn.of(scores, values, order=order, seed=seed)
+    return scores, Drawn.of(scores, values, order=sorted(order), seed=seed)
 
 
 def _placed(answers: list[Answer], on: Labelled) -> list[Answer]:

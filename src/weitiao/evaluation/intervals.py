@@ -7,7 +7,7 @@ Percentile bootstrap over examples (Efron 1979, *Bootstrap Methods: Another Look
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,10 +39,15 @@ def samples(examples: int, rounds: int, seed: int) -> Iterator[NDArray[np.int64]
         yield random.integers(0, examples, examples)
 
 
-def resampled(scorer: Scorer, *, rounds: int, seed: int) -> list[dict[str, float]]:
-    """Return the scores on each bootstrap sample; the same samples for all that saw so many examples."""
+def resampled(scorer: Scorer, *, rounds: int, seed: int, order: Sequence[int] | None = None) -> list[dict[str, float]]:
+    """Return the scores on each bootstrap sample; the same samples for all that saw so many examples.
+
+    `order` are the numbers of the examples in the order in which the scorer saw them: then the samples are the same
+    for all that saw these examples in any order, as models whose tokenizers make texts of other lengths do.
+    """
     examples = len(scorer.outcomes())
-    return [scorer.compute(rows) for rows in samples(examples, affordable_rounds(rounds, examples), seed)]
+    places = np.arange(examples) if order is None else np.argsort(np.asarray(order), kind="stable")
+    return [scorer.compute(places[rows]) for rows in samples(examples, affordable_rounds(rounds, examples), seed)]
 
 
 def with_intervals(

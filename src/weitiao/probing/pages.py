@@ -144,6 +144,6 @@ def formula(curve: LearningCurve) -> str:
 
 def _growth(curve: LearningCurve) -> Markup:
     points = [(float(point.rows), point.scores) for point in curve.points]
-    marks = [float(rows) for rows in (*(p.rows for p in curve.points), *(a.rows for a in curve.ahead))]
+    marks = [*(float(point.rows) for point in curve.points), *(float(each.rows) for each in curve.ahead)]
     return charts.growth(points, curve.band, known_to=curve.law["N"], marks=marks, x_label="training rows",
                          y_form=_ticks(curve.score))  # fmt: skip

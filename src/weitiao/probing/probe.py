@@ -97,8 +97,7 @@ def probe(
     entrants = crossed(models, methods, recipe)
     folder = Path(output) if output is not None else own_folder(PROBES, recipe)
     check_folder(folder, recipe, WHAT)
-    shared = _shared(recipe)
-    ready, unfit = _checked(entrants, shared, folder)
+    shared, ready, unfit = _ready(entrants, recipe, folder)
     _check_disk(folder, ready)
     folder.mkdir(parents=True, exist_ok=True)
     with holding(folder, f"this {WHAT}"), stop_on_signal() as stop:
@@ -118,8 +117,25 @@ def _budget(time: str | None) -> float | None:
 # --- before the first run
 
 
-def _shared(recipe: Recipe) -> Recipe:
-    """The recipe of all runs: nothing looks at test, and validation is large enough to tell candidates apart by."""
+def _ready(
+    entrants: Sequence[Entrant], recipe: Recipe, folder: Path
+) -> tuple[Recipe, dict[str, Preparation], dict[str, WeitiaoError]]:
+    """The recipe of all runs with what is prepared by it. Where a larger validation split leaves too few examples of a
+    class, it stays as the recipe has it.
+    """  # fmt: skip
+    *larger, plain = _shared(recipe)
+    for shared in larger:
+        try:
+            return shared, *_checked(entrants, shared, folder)
+        except DataError:
+            continue
+    return plain, *_checked(entrants, plain, folder)
+
+
+def _shared(recipe: Recipe) -> list[Recipe]:
+    """What the recipe of all runs may be: nothing looks at test, and validation is large enough to tell candidates
+    apart by; else it is the recipe's own.
+    """  # fmt: skip
     task = registry.get("task", recipe.task.name)(recipe.task.options)
     plain, _ = open_examples(recipe, task)
     if "validation" not in plain:
@@ -129,12 +145,12 @@ def _shared(recipe: Recipe) -> Recipe:
     size, there = recipe.data.validation_size, len(plain["validation"])
     wanted = round(min(LARGEST, size * ENOUGH / max(there, 1)), 4)
     if task.parts or recipe.data.validation is not None or wanted <= size:
-        return shared
+        return [shared]
     larger = shared.changed({"data.validation_size": (wanted, WHY)})
     cut, _ = open_examples(larger, task)
     seen = np.concatenate([cut.text_keys[split] for split in cut if split != "test"])
     test = plain.text_keys.get("test", np.empty(0, seen.dtype))
-    return shared if len(cut["validation"]) <= there or np.isin(seen, test).any() else larger
+    return [shared] if len(cut["validation"]) <= there or np.isin(seen, test).any() else [larger, shared]
 
 
 def _checked(

@@ -90,6 +90,7 @@ class Chosen:
 
     fitting: list[Fitted]
     ruled_out: list[RuledOut]
+    local: list[Fitted]  # those on this machine, also such as have the same shape
     least_memory: tuple[int, str] | None = None  # bytes, and which model
     least_time: tuple[float, str] | None = None  # seconds of one epoch, and which model
 
@@ -119,7 +120,8 @@ def choose(entries: Iterable[Entry], need: Need, machine: Machine) -> Chosen:
             fitting.append(next(way for way in ways if not too_slow(way)))
     ruled_out = [RuledOut(why, tuple(names)) for why, names in sorted(out.items(), key=lambda each: -len(each[1]))]
     fitting.sort(key=lambda fitted: order_of(fitted.weighed))
-    return Chosen(without_twins(fitting), ruled_out, min(least, default=None), min(slow, default=None))
+    local = [fitted for fitted in fitting if fitted.weighed.entry.here]
+    return Chosen(without_twins(fitting), ruled_out, local, min(least, default=None), min(slow, default=None))
 
 
 def without_twins(fitting: Sequence[Fitted]) -> list[Fitted]:

@@ -45,7 +45,8 @@ def render(found: Recommendation) -> str:
     return page(
         "recommendation.html.j2", found=found, first=_row(found.first, found),
         rows=[_row(choice, found) for choice in found.choices], seen=seen(found),
-        measured=_measured(found.probed), out=sum(len(group.models) for group in found.ruled_out), probed=found.probed,
+        measured=_measured(found.probed), winner=_winner(found.probed), probed=found.probed,
+        out=sum(len(group.models) for group in found.ruled_out),
     )  # fmt: skip
 
 
@@ -80,6 +81,11 @@ def _lengths(found: Recommendation) -> str:
     return "; ".join(told)
 
 
+def _winner(probed: dict[str, Any]) -> str:
+    """The candidate of a probe to take, where it was compared with another."""
+    return str(probed["recommended"] or "") if len(probed.get("ranking", ())) > 1 else ""
+
+
 def _measured(probed: dict[str, Any]) -> list[dict[str, Any]]:
     """The candidates of a probe, the best first."""
     if not probed:
@@ -89,7 +95,7 @@ def _measured(probed: dict[str, Any]) -> list[dict[str, Any]]:
         scores = [one["score"] for one in each["row"]["attempts"] if one["score"] is not None]
         mean = sum(scores) / len(scores) if scores else None
         rows.append({
-            "name": each["name"], "taken": each["name"] == probed["recommended"],
+            "name": each["name"], "taken": each["name"] == _winner(probed),
             "score": written(score, mean) if mean is not None else "–",
             "interval": interval(score, each["low"], each["high"]),
             "rows": f"{each['rows']:,}" if each["rows"] else "–",
@@ -101,7 +107,8 @@ def _row(choice: Choice, found: Recommendation) -> dict[str, Any]:
     entry, estimate = choice.entry, choice.estimate
     many = len(entry.languages)
     return {
-        "name": choice.source, "id": entry.id, "here": bool(entry.here), "taken": choice is found.first,
+        "name": choice.source, "id": entry.id, "here": bool(entry.here),
+        "taken": choice is found.first and not _winner(found.probed),
         "family": entry.family, "method": choice.method, "why_method": choice.why_method,
         "parameters": count(entry.parameters), "context": f"{entry.context:,}",
         "languages": " ".join(entry.languages) if many <= 4 else f"{many} languages",

@@ -40,7 +40,8 @@ def with_probed(
     recipe = _shared(found, local[0], folder)
     told = probe(recipe, list(sources), tried, time=time, output=folder / RUNS, show=show)
     advice = [f"Measured: {sentence[:1].lower()}{sentence[1:]}" for sentence in told.advice[:1]] + told.advice[1:]
-    return replace(found, probed=told.to_dict(), advice=[*advice, *found.advice],
+    before = f"By the rules alone: {found.advice[0][:1].lower()}{found.advice[0][1:]}"
+    return replace(found, probed=told.to_dict(), advice=[*advice, before, *found.advice[1:]],
                    recipe=_best(found, told, sources, folder) or found.recipe)  # fmt: skip
 
 
@@ -56,8 +57,8 @@ def _shared(found: Recommendation, first: Choice, folder: Path) -> Recipe:
 
 
 def _best(found: Recommendation, told: Probed, sources: dict[str, Choice], folder: Path) -> str:
-    """The recipe of the candidate that is recommended; "" where none is."""
-    if told.recommended is None:
+    """The recipe of the candidate that is recommended; "" where none is, or none that was compared with another."""
+    if told.recommended is None or len(told.ranking) < 2:
         return ""
     row = told[told.recommended].row
     choice = sources[row.differs["model"]["source"]]

@@ -121,7 +121,7 @@ def _about_model(look: Look, model: str) -> str:
     }
     share = f", {look.chinese:.0%} of the letters Chinese" if look.chinese >= 0.01 else ""
     said = known.get(model, "as asked for")
-    others = "# A Hub id, a local folder or ms:owner/name (ModelScope) works as well."
+    others = "# A Hub id, a local folder or ms:owner/name (ModelScope) works as well; `weitiao recommend` compares."
     return f"# {look.language} text{share}: {said}.\n{others}"
 
 

@@ -219,7 +219,7 @@ def recommend(
     return Recommendation(
         str(data), look, need, machine, choices, chosen.ruled_out, advice, notes,
         _recipe(look, choices[0], need, budgets, base), base, budgets,
-        [_choice(fitted) for fitted in chosen.fitting if fitted.weighed.entry.here],
+        [_choice(fitted) for fitted in chosen.local],
     )  # fmt: skip
 
 

@@ -103,9 +103,9 @@ def is_in_reach(model: Weighed) -> Judged:
 
 
 def ends_in_time(model: Weighed) -> Judged:
-    """Of what suits alike, what ends in the time that it may take."""
-    limit = model.need.limit
-    return (0, "") if model.estimate.seconds <= limit else (1, f"takes longer than {duration(limit)}")
+    """Of what suits alike, what ends in the time that it may take; else what is less over it, by each doubling."""
+    times = model.estimate.seconds / model.need.limit
+    return (0, "") if times <= 1 else (math.ceil(math.log2(times)), f"takes longer than {duration(model.need.limit)}")
 
 
 def suits_the_task(model: Weighed) -> Judged:
