@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from weitiao.probing.learned import Point, advise, banded, looked_ahead
-from weitiao.probing.power_law import fit
+from weitiao.probing.power_law import fit, follow
 
 SIZES = [100.0, 200.0, 400.0, 800.0, 1600.0]
 
@@ -59,6 +59,9 @@ def test_what_is_on_no_power_law_is_noticed() -> None:
     random = np.random.default_rng(1)
     flat_first = noisy(np.array([0.1, 0.1, 0.1, 0.5, 0.8]), 0.01, 3, random)
     assert fit(SIZES, flat_first, greater_is_better=True, bound=1.0).likely < 0.01
+    followed, left_out = follow(SIZES, [[0.1], [0.1], *noisy(law(0.9, 0.1, 0.5, SIZES[2:]), 0.001, 3, random)],
+                                greater_is_better=True, bound=1.0)  # fmt: skip
+    assert (left_out, followed.likely < 0.05) == (1, True)  # four are kept, which tell that they are on no law
     good = noisy(law(0.9, 0.1, 0.5, SIZES), 0.01, 3, random)
     assert fit(SIZES, good, greater_is_better=True, bound=1.0).likely > 0.01
 
@@ -94,7 +97,9 @@ def test_what_more_data_would_bring_is_said_in_words() -> None:
     rising = told(noisy(law(0.95, 0.15, 0.5, SIZES), 0.002, 3, random))
     assert rising.startswith("More data is worth labelling: twice the training rows (3,200 in place of 1,600)")
     assert "points of accuracy (95% interval " in rising
-    assert told(noisy(law(0.9, 0.002, 0.5, SIZES), 0.002, 3, random)).startswith("More data would bring little")
+    assert told(noisy(law(0.9, 0.005, 0.7, SIZES), 0.001, 3, random)).startswith("More data would bring little")
+    flat = told([[0.5, 0.5]] * 5)
+    assert flat.startswith("It cannot be told whether more data would help, for the score does not rise")
     unclear = told(noisy(law(0.9, 0.04, 0.5, SIZES), 0.03, 3, random))
     assert unclear.startswith("It cannot be told whether")
     assert "1.0 point or more would be worth it" in unclear

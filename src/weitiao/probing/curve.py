@@ -27,12 +27,12 @@ from weitiao.comparison import finished, numbered
 from weitiao.errors import DataError, Interrupted, RunError
 from weitiao.evaluation.verdicts import DRAWN, Drawn, read_drawn
 from weitiao.facts import environment
-from weitiao.metrics.words import greater_is_better, kind
+from weitiao.metrics.words import greater_is_better, is_share, kind
 from weitiao.plans import check_folder, keep_plan, own_folder, refuse_output, saying, silent
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.probing.learned import LearningCurve, Point, advise, banded, looked_ahead
 from weitiao.probing.pages import write_curve
-from weitiao.probing.power_law import FEWEST, PowerLaw, fit
+from weitiao.probing.power_law import FEWEST, UNLIKELY, PowerLaw, follow
 from weitiao.recipe import Recipe
 from weitiao.training.fit import stop_on_signal
 from weitiao.trials import Say, Trial
@@ -43,7 +43,6 @@ PAGE, NUMBERS = "curve.html", "curve.json"
 WHY = "the curve's"  # the origin of what it sets
 HALVINGS = 4  # of all rows, without other sizes
 SMALLEST = 32  # rows of such a size
-UNLIKELY = 0.01  # a misfit of such a p-value is none of chance
 
 
 def learning_curve(
@@ -173,7 +172,7 @@ class _Curve:
             raise RunError(f"{len(points)} sizes were trained to the end, a curve needs {FEWEST}{told}",
                            where=str(self.folder))  # fmt: skip
         one = next(iter(drawn.values()))
-        law, points = self._followed(points, one.score)
+        law, points = self._followed(points, one.score, one.examples)
         confidence = self.recipe.evaluation.confidence
         ahead = looked_ahead(law, confidence)
         self._tell_rest(points)
@@ -194,23 +193,20 @@ class _Curve:
         seeds = [seed for seed in self.seeds if (size, seed) in drawn]
         return Point(size, seeds, [drawn[size, seed].value for seed in seeds])
 
-    def _followed(self, points: list[Point], score: str) -> tuple[PowerLaw, list[Point]]:
-        """Fit the law; the smallest sizes are left out as long as they do not lie on it, which is where a model has too
-        few steps to learn anything.
-        """  # fmt: skip
-        for first in range(len(points)):
-            rest = points[first:]
-            law = fit([point.rows for point in rest], [point.scores for point in rest],
-                      greater_is_better=greater_is_better(score), bound=bound(score))  # fmt: skip
-            if law.likely > UNLIKELY or len(rest) <= FEWEST + 1:
-                break
+    def _followed(self, points: list[Point], score: str, examples: int) -> tuple[PowerLaw, list[Point]]:
+        """Follow the points, and note which of them the curve does not go by."""
+        law, first = follow(
+            [float(point.rows) for point in points], [point.scores for point in points],
+            greater_is_better=greater_is_better(score), bound=bound(score),
+            least=1 / examples if is_share(score) else 0.0,
+        )  # fmt: skip
         if law.likely <= UNLIKELY:
             self.notes.append(
                 "the points do not lie on an inverse power law: take what it tells of more data as a guess"
             )
         if first:
-            self.notes.append(f"the curve goes by {rest[0].rows:,} rows and more: with fewer the model hardly learned, "
-                              "and their scores are on no power law with the others")  # fmt: skip
+            self.notes.append(f"the curve goes by {points[first].rows:,} rows and more: with fewer the model hardly "
+                              "learned, and their scores are on no power law with the others")  # fmt: skip
         return law, [replace(point, fitted=place >= first) for place, point in enumerate(points)]
 
     def _tell_rest(self, points: Sequence[Point]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from weitiao.metrics.words import distance, in_points, is_share, scale, spoken, written
+from weitiao.metrics.words import distance, greater_is_better, in_points, is_share, scale, spoken, written
 from weitiao.probing.power_law import PowerLaw
 
 TIMES = (2, 4)  # the largest size, at which the curve is told
@@ -99,6 +99,12 @@ def advise(score: str, points: Sequence[Point], ahead: Sequence[Ahead], confiden
     level = f"{100 * confidence:g}% interval"
     told = f"{_size(score, twice.gain, twice)} ({level} {_range(score, twice)})"
     more = f"twice the training rows ({twice.rows:,} in place of {largest.rows:,})"
+    rose = (1 if greater_is_better(score) else -1) * (largest.mean - points[0].mean)
+    if rose < worth:
+        return [f"It cannot be told whether more data would help, for the score does not rise with it here: "
+                f"{written(score, points[0].mean)} on {points[0].rows:,} rows, {written(score, largest.mean)} on "
+                f"{largest.rows:,}. Either there is nothing more to learn, or the recipe learns nothing: look at "
+                "one of the runs' reports."]  # fmt: skip
     if twice.gain_low >= worth:
         first = f"More data is worth labelling: {more} would bring about {told}."
     elif twice.gain_high < worth:

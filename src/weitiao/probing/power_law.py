@@ -20,6 +20,7 @@ FINER = 4  # times that the best exponent is looked for
 USUAL, WIDTH = 0.5, 0.8  # c before any data: log-normal around this, of this standard deviation of its logarithm
 DRAWS = 1000
 FEWEST = 3  # sizes that a fit needs
+UNLIKELY = 0.05  # a misfit of such a p-value is hardly one of chance
 PRIOR_FREEDOM = 4.0  # with which the spread of each size is drawn towards that of all
 
 
@@ -62,10 +63,11 @@ def _central(values: Floats, confidence: float) -> tuple[float, float]:
 
 
 def fit(
-    sizes: list[float], scores: list[list[float]], *, greater_is_better: bool, bound: float | None, seed: int = 0
-) -> PowerLaw:
+    sizes: list[float], scores: list[list[float]], *, greater_is_better: bool, bound: float | None, seed: int = 0,
+    least: float = 0.0,
+) -> PowerLaw:  # fmt: skip
     """Fit the law to scores, a list a size of at least one training each; `bound` is what the score cannot pass (1 for
-    a share, 0 for a loss), or None.
+    a share, 0 for a loss), or None; `least` the smallest standard deviation of a training that is believed.
 
     The means are weighted by their spread over trainings. c has the prior above, so that where the points do not carry
     three parameters, as three or four noisy ones hardly do, the fit is one of two and c stays open: the draws are
@@ -78,19 +80,41 @@ def fit(
     means = np.array([np.mean(each) for each in scores])
     counts = np.array([len(each) for each in scores])
     variances, freedom = spreads(scores, means, x)
+    variances = np.maximum(variances, least**2)
     weights = counts / variances
     [best] = _solved(x, sign * means[None], weights, bound=None if bound is None else sign * bound,
                      centres=np.array([USUAL]))  # fmt: skip
     curve = best[0] - best[1] * x ** -best[2]
+    misfit, left = float((weights * (sign * means - curve) ** 2).sum()), len(x) - 3
     random = np.random.default_rng(seed)
     scale = np.sqrt(freedom / random.chisquare(freedom, DRAWS))[:, None]
+    scale *= math.sqrt(max(1.0, misfit / left)) if left > 0 else 1.0  # points off the curve make it doubtful (Birge)
     again = curve + random.standard_normal((DRAWS, len(x))) * scale / np.sqrt(weights)
     centres = np.exp(math.log(USUAL) + WIDTH * random.standard_normal(DRAWS))
     draws = _solved(x, again, weights, bound=None if bound is None else sign * bound, centres=centres)
     draws[:, 0] *= sign
-    misfit = float((weights * (sign * means - curve) ** 2).sum())
-    likely = _likely(misfit, len(x) - 3, freedom)
+    likely = _likely(misfit, left, freedom)
     return PowerLaw(max(sizes), sign * float(best[0]), float(best[1]), float(best[2]), sign, draws, likely)
+
+
+def follow(
+    sizes: list[float],
+    scores: list[list[float]],
+    *,
+    greater_is_better: bool,
+    bound: float | None,
+    seed: int = 0,
+    least: float = 0.0,
+) -> tuple[PowerLaw, int]:
+    """Fit the law, without the smallest sizes as long as the points do not lie on it, which is where a model has too
+    few steps or examples to begin to learn; return it with how many sizes were left out.
+    """  # fmt: skip
+    for first in range(max(1, len(sizes) - FEWEST)):
+        law = fit(sizes[first:], scores[first:], greater_is_better=greater_is_better, bound=bound, seed=seed,
+                  least=least)  # fmt: skip
+        if law.likely > UNLIKELY:
+            break
+    return law, first
 
 
 def _likely(misfit: float, left: int, freedom: float) -> float:
