@@ -76,7 +76,7 @@ def test_killed_or_interrupted_it_goes_on_as_if_it_had_not_been(command: list[st
     runs = tmp_path / "s/runs"
     for how, trial in ((signal.SIGKILL, 1), (signal.SIGINT, 2)):
         process = begun(command)
-        until(lambda trial=trial: (runs / f"{trial}-seed7").exists() and steps(runs / f"{trial}-seed7") > 12)
+        until(lambda trial=trial: (runs / f"{trial}-seed0").exists() and steps(runs / f"{trial}-seed0") > 12)
         process.send_signal(how)
         _, errors = process.communicate(timeout=120)
         if how is signal.SIGINT:
@@ -89,4 +89,4 @@ def test_killed_or_interrupted_it_goes_on_as_if_it_had_not_been(command: list[st
         (each["point"], each["score"], each["curve"]) for each in whole["trials"]
     ]
     assert found["test"] == whole["test"]
-    assert '"Resumed"' in (runs / "1-seed7/events.jsonl").read_text()
+    assert '"Resumed"' in (runs / "1-seed0/events.jsonl").read_text()
