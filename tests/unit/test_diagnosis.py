@@ -173,7 +173,7 @@ def test_spikes_count_where_they_undo_something() -> None:
     low = [{"event": "LossSpiked", "step": step, "loss": 0.3, "usual": 0.01, "skipped": False} for step in (50, 60, 70)]
     assert not judged(events + low, final(0.87, 0.86), recipe, usual_rate=USUAL).troubles
     high = [{**event, "loss": 2.0} for event in low]
-    assert judged(events + high, final(0.87, 0.86), recipe, usual_rate=USUAL).clear == ["unstable"]
+    assert judged(events + high, final(0.87, 0.86), recipe, usual_rate=USUAL).verdict == "unstable (mildly)"
 
 
 def test_what_is_learned_by_heart_after_the_best_step_is_no_underfitting() -> None:

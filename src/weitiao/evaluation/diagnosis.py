@@ -337,7 +337,9 @@ def _too_early(seen: Signs, found: Found) -> Trouble | None:
 
 
 def _unstable(seen: Signs, _: Found) -> Trouble | None:
-    """Loss or score jump: by more than three standard errors, again and again; once is an accident."""
+    """Loss or score jump: by more than three standard errors, again and again; once is an accident. Spikes of single
+    steps that neither shows are mild.
+    """  # fmt: skip
     falls, evidence = seen.falls, []
     if seen.rises:
         evidence.append(f"The training loss rose by far more than noise {seen.rises} times, of 11 looked at.")
@@ -347,8 +349,8 @@ def _unstable(seen: Signs, _: Found) -> Trouble | None:
                         f"the next, by {100 * most[1]:.0f} points at step {most[0]:,}.")  # fmt: skip
     if seen.spikes:
         evidence.append(f"There were {seen.spikes} spikes of the loss.")
-    many = seen.rises >= 2 or len(falls) >= 2 or seen.spikes >= 3
-    if not many and bool(seen.rises) + bool(falls) + bool(seen.spikes) < 2:
+    many = seen.rises >= 2 or len(falls) >= 2
+    if not many and seen.spikes < 3 and bool(seen.rises) + bool(falls) + bool(seen.spikes) < 2:
         return None
     changes = [_lower(seen)]
     if seen.batch < 16:
