@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from tests.samples import gold_examples
-from weitiao.evaluation.intervals import FEWEST_ROUNDS, affordable_rounds, percentiles, with_intervals
+from weitiao.evaluation.intervals import FEWEST_ROUNDS, affordable_rounds, percentiles, resampled, with_intervals
 from weitiao.metrics.classification import SingleLabelScorer
 
 
@@ -71,3 +71,12 @@ def test_undefined_resamples_are_left_out():
     assert percentiles(np.array([np.nan, 0.5, 0.5]), 0.95) == (0.5, 0.5)
     assert percentiles(np.array([np.nan]), 0.95) is None
     assert with_intervals(SingleLabelScorer(["a", "b"]), rounds=10, confidence=0.95, seed=0).values == {}
+
+
+def test_samples_are_of_the_same_examples_in_whatever_order_they_were_seen():
+    right = np.random.default_rng(0).random(50) < 0.6
+    order = np.random.default_rng(1).permutation(50)  # as another tokenizer has them read
+    straight = resampled(scorer(right), rounds=20, seed=3, order=range(50))
+    turned = resampled(scorer(right[order]), rounds=20, seed=3, order=order.tolist())
+    assert [each["accuracy"] for each in turned] == pytest.approx([each["accuracy"] for each in straight])
+    assert straight == resampled(scorer(right), rounds=20, seed=3)
