@@ -343,8 +343,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (["--memory", "100MB"], "The least is about"), (["--time", "1s"], "The least is about"),
         (["--context", "9000000"], "reads fewer than 9,000,000 tokens at once"),
         (["--at-hand"], "not on this machine"), (["--columns", "label=lable"], "Did you mean 'label'?"),
-        (["--out", "a.csv"], "is a file"), (["--probe"], "--out FOLDER"), (["--methods", "full"], "Add --probe"),
-        (["--budget", "5m"], "Add --probe"), (["--probe", "--out", "x"], "no model on this machine is left"),
+        (["--output", "a.csv"], "is a file"), (["--probe"], "--output FOLDER"), (["--methods", "full"], "Add --probe"),
+        (["--budget", "5m"], "Add --probe"), (["--probe", "--output", "x"], "no model on this machine is left"),
     ],
 )  # fmt: skip
 def test_bad_input_is_told_and_writes_nothing(
@@ -382,7 +382,7 @@ def test_the_command_writes_page_numbers_and_a_recipe(
     command: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     labelled(tmp_path / "a.csv", ENGLISH, 300)
-    code, out, err = command("recommend", "a.csv", "--out", "choice", "--top", "3")
+    code, out, err = command("recommend", "a.csv", "--output", "choice", "--top", "3")
     assert (code, err) == (0, "")
     stored = json.loads((tmp_path / "choice" / "recommendation.json").read_text("utf-8"))
     assert stored["choices"][0]["source"] in out
@@ -391,7 +391,7 @@ def test_the_command_writes_page_numbers_and_a_recipe(
     page = (tmp_path / "choice" / "recommendation.html").read_text("utf-8")
     assert stored["choices"][0]["source"] in page
     assert "http://" not in page.replace("http://www.w3.org", "")
-    assert command("recommend", "a.csv", "--out", "choice", "--json")[0] == 0
+    assert command("recommend", "a.csv", "--output", "choice", "--json")[0] == 0
 
 
 def test_models_lists_filters_and_shows(command: Callable[..., tuple[int, str, str]]) -> None:
@@ -448,7 +448,7 @@ def test_a_probe_of_the_models_at_hand_goes_before_the_rules(
         tiny_bert(tmp_path / name, TEXTS)
     labelled(tmp_path / "d.csv", ENGLISH, 300)
     code, out, err = command("recommend", "d.csv", "--models", "a", "--models", "b", "--probe", "--methods",
-                             "head,full", "--budget", "5m", "--out", "choice", "--time", "1h")  # fmt: skip
+                             "head,full", "--budget", "5m", "--output", "choice", "--time", "1h")  # fmt: skip
     assert (code, err) == (0, "")
     assert (asked["models"], asked["methods"], asked["time"]) == (["../a", "../b"], ["head", "full"], "5m")
     assert asked["recipe"].time is None  # --time is for one run
@@ -464,7 +464,7 @@ def test_a_probe_of_the_models_at_hand_goes_before_the_rules(
 def test_one_candidate_alone_is_not_probed(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     tiny_bert(tmp_path / "a", TEXTS)
     labelled(tmp_path / "d.csv", ENGLISH, 300)
-    code, _, err = command("recommend", "d.csv", "--models", "a", "--probe", "--out", "choice")
+    code, _, err = command("recommend", "d.csv", "--models", "a", "--probe", "--output", "choice")
     assert code == 2
     assert "the only candidate" in err
     assert not (tmp_path / "choice").exists()

@@ -25,9 +25,7 @@ def curve(
     ] = "3",
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "--output", "-o", metavar="FOLDER", help="Folder of the curve; one under curves/ when absent."
-        ),
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the curve; one under curves/ when absent."),
     ] = None,
     set_: options.Set = None,
     quiet: options.Quiet = False,

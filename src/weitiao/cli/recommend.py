@@ -44,7 +44,7 @@ def recommend(
     ] = False,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Try the models on this machine on the data, by short runs; needs --out."),
+        typer.Option("--probe", help="Try the models on this machine on the data, by short runs; needs --output."),
     ] = False,
     methods: Annotated[
         list[str] | None,
@@ -55,7 +55,8 @@ def recommend(
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", help="How many models to tell.")] = 5,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Write the page, its numbers and recipe.yaml there.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Write the page, its numbers and recipe.yaml there."),
     ] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -65,9 +66,9 @@ def recommend(
     \b
     Example:
       weitiao recommend reviews.csv
-      weitiao recommend reviews.csv --memory 8GB --time 1h --licence open --out choice
+      weitiao recommend reviews.csv --memory 8GB --time 1h --licence open --output choice
       weitiao recommend 评论.csv --language zh --models ~/models
-      weitiao recommend reviews.csv --models ~/models --probe --methods head,full --budget 30m --out choice
+      weitiao recommend reviews.csv --models ~/models --probe --methods head,full --budget 30m --output choice
       weitiao recommend pairs.tsv --task translation --columns source=en,target=zh
 
     Nothing is fetched; nothing is trained but by --probe. Stopped then, the same command goes on.
@@ -102,7 +103,7 @@ def recommend(
 
 def _check_probe(probe: bool, methods: list[Any], budget: str | None, out: Path | None) -> None:
     if probe and out is None:
-        raise WeitiaoError("its runs have to be kept", where="--probe", fix="Say where: --out FOLDER.")
+        raise WeitiaoError("its runs have to be kept", where="--probe", fix="Say where: --output FOLDER.")
     for option, value in (("--methods", methods), ("--budget", budget)):
         if value and not probe:
             raise WeitiaoError("is for --probe alone", where=option, fix="Add --probe, or leave it out.")
@@ -133,7 +134,7 @@ def tell(found: Recommendation, out: Path | None) -> None:
         named = ", ".join(group.models[:NAMED]) + (", ..." if len(group.models) > NAMED else "")
         typer.echo(f"  {len(group.models):3} {group.reason}: {named}")
     if out is None:
-        typer.echo("\n--out FOLDER writes a page and a recipe of the first, to be trained as it is.")
+        typer.echo("\n--output FOLDER writes a page and a recipe of the first, to be trained as it is.")
         return
     typer.echo(f"\npage      {out / PAGE}\nrecipe    {out / RECIPE}; next: weitiao check {out / RECIPE}")
 

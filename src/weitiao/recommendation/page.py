@@ -33,10 +33,10 @@ def publish(found: Recommendation, folder: Path) -> None:
 def check_out(folder: Path) -> None:
     """Raise a `RunError` where the folder is a file, or holds what is not a recommendation's."""
     if folder.exists() and not folder.is_dir():
-        raise RunError("is a file", where=f"--out {folder}", fix="Name a folder.")
+        raise RunError("is a file", where=f"--output {folder}", fix="Name a folder.")
     others = [path.name for path in folder.iterdir() if path.name not in OURS] if folder.is_dir() else []
     if others and not (folder / NUMBERS).exists():
-        raise RunError(f"holds other files, such as {sorted(others)[0]}", where=f"--out {folder}",
+        raise RunError(f"holds other files, such as {sorted(others)[0]}", where=f"--output {folder}",
                        fix="Name a new folder.")  # fmt: skip
 
 
