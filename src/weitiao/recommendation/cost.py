@@ -21,8 +21,9 @@ LAYERS_APART = 32_000_000  # bytes of weights that are taken in turns: more than
 SOUND = 1500  # positions that a speech model hears, whatever is said
 START = 20.0  # seconds to import, load and tokenize; to fit baselines and write the report
 
-# Of the speed of matrix products alone real runs reach 40 and 46% on a CPU without matrix units (docs/benchmarks.md, jobs
-# A and B), less where products are quicker: a plain loop was measured at 14% with AMX. The middle is the geometric mean.
+# Of the speed of matrix products alone real runs reach 40 and 46% on a CPU without matrix units (docs/benchmarks.md,
+# jobs A and B), less where products are quicker: a plain loop was measured at 14% with AMX. The middle is the geometric
+# mean.
 SHARES = (0.14, 0.25, 0.46)
 BACKWARD = {"full": 3.0, "lora": 2.0, "head": 1.0}  # products of training to those of a forward pass alone
 
