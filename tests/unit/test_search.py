@@ -19,6 +19,7 @@ import weitiao
 from tests.samples import write_reviews
 from weitiao import trials
 from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
+from weitiao.preparation import prepare
 from weitiao.recipe import Recipe
 from weitiao.searching import search as searching
 from weitiao.searching.page import render
@@ -43,10 +44,10 @@ def searched(**changes: Any) -> Searched:
     test = OnTest(0.88, 0.84, 0.92, 200, [0.88])
     values: dict[str, Any] = {
         "task": "text-classification", "model": "m", "score": "accuracy", "strategy": "tpe",
-        "pruning": {"name": "halving"}, "seeds": [0], "trials": trials, "best": 1, "validation": 0.91,
+        "pruning": {"name": "halving"}, "seeds": [0], "folds": None, "trials": trials, "best": 1, "validation": 0.91,
         "values": points[1], "test": test, "baselines": {"TF-IDF": 0.70},
         "importance": {"training.learning_rate": 0.8, "method": 0.2}, "importance_note": "a hint",
-        "advice": advice_of("accuracy", trials[1], test, {"TF-IDF": 0.70}),
+        "advice": advice_of("accuracy", trials[1], test, {"TF-IDF": 0.70}, "on validation"),
         "space": {"training.learning_rate": {"log": [1e-5, 1e-2]}, "method": {"choices": ["full", "lora"]},
                   "method.rank": {"int": [4, 8], "when": {"method": "lora"}}}, "folder": "searches/x",
     }  # fmt: skip
@@ -61,12 +62,13 @@ def test_the_winners_score_is_that_on_test_and_what_it_lost_is_said() -> None:
         "accuracy worse, no more than the choice of test examples explains"
     )
     far = OnTest(0.80, 0.76, 0.84, 200, [0.8])
-    assert "chosen in part for its luck" in far.verdict("accuracy", 0.91)
-    assert "better, by the luck" in OnTest(0.93, 0.9, 0.95, 200, [0.93]).verdict("accuracy", 0.91)
-    assert "nothing was lost" in OnTest(0.91, 0.9, 0.95, 200, [0.91]).verdict("accuracy", 0.91)
-    assert "worse" in OnTest(0.9, None, None, 200, [0.9]).verdict("log_loss", 0.5)
-    assert "too good" in " ".join(advice_of("accuracy", found.winner, None, {}))
-    assert "But TF-IDF has 90.0% there" in advice_of("accuracy", found.winner, found.test, {"TF-IDF": 0.9})[-1]
+    assert "chosen in part for its luck" in far.verdict("accuracy", 0.91, "on validation")
+    assert "better, by the luck" in OnTest(0.93, 0.9, 0.95, 200, [0.93]).verdict("accuracy", 0.91, "on validation")
+    assert "nothing was lost" in OnTest(0.91, 0.9, 0.95, 200, [0.91]).verdict("accuracy", 0.91, "on validation")
+    assert "worse" in OnTest(0.9, None, None, 200, [0.9]).verdict("log_loss", 0.5, "on validation")
+    assert "too good" in " ".join(advice_of("accuracy", found.winner, None, {}, "over 5 folds"))
+    ahead = advice_of("accuracy", found.winner, found.test, {"TF-IDF": 0.9}, "on validation")
+    assert "But TF-IDF has 90.0% there" in ahead[-1]
 
 
 def test_costs_are_counted() -> None:
@@ -107,6 +109,7 @@ def test_the_page_shows_everything_and_is_whole() -> None:
     assert page.count("<svg") == 1 + 1 + 1 + 3  # history, importance, parallel, a slice a dimension
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
     assert "Not told" in render(searched(importance={}, importance_note="not told: 3 trials"))
+    assert "91.0% over 5 folds" in render(searched(folds=5))
     render(searched(test=None, baselines={}))
     render(searched(trials=searched().trials[1:2]))
 
@@ -233,6 +236,28 @@ def test_components_with_options_seeds_and_another_score(values: Values, tmp_pat
     assert found.test is not None
     assert len(found.test.values) == 2
     assert found.test.low is None  # the interval is over the primary score's samples alone
+
+
+def test_trials_can_be_cross_validated(values: Values, tmp_path: Path) -> None:
+    """Each on all training examples, none of which the winner is tested on."""
+    given = values({"training.learning_rate": [1e-9, 5e-3]}, strategy="grid", folds=3, workers=2)
+    given["data"]["test_size"] = 0.2
+    found = weitiao.search(given, output=tmp_path / "s")
+    assert [len(each.runs) for each in found.trials] == [3, 3]
+    assert found.winner.point["training.learning_rate"] == 5e-3
+    assert found.winner.score == pytest.approx(sum(found.winner.scores) / 3)
+    assert found.test is not None
+    assert len(found.test.values) == 3
+    runs = [weitiao.run.find_run(tmp_path / "s" / name) for name in found.winner.runs]
+    tested_on = [prepare(run.recipe).splits.text_keys["test"] for run in runs]
+    kept = prepare(Recipe(**{**given, "search": None})).splits.text_keys["test"]
+    assert len(set().union(*tested_on)) == sum(map(len, tested_on))
+    assert not set(kept) & set().union(*tested_on)
+    assert found.test.examples == len(kept)
+    assert "over 3 folds" in (tmp_path / "s" / "search.html").read_text()
+    given["data"]["fold"] = {"number": 1, "of": 3}
+    with pytest.raises(RecipeError, match="one fold is tested on already"):
+        weitiao.search(given, output=tmp_path / "x")
 
 
 def test_what_keeps_from_overfitting_can_be_searched(values: Values, tmp_path: Path) -> None:

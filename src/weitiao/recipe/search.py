@@ -143,6 +143,9 @@ class SearchSettings(Settings):
     """Longest time for all trials together, such as `2h`. A trial that is under way then goes on once there is more."""
     seeds: int = Field(1, ge=1)
     """Trainings of each trial, with other seeds; its score is their mean."""
+    folds: int | None = Field(None, ge=2)
+    """Cross-validate each trial in so many folds of the training examples, test held back, in place of one validation
+    split: so many times the trainings, for a score that hangs less on which examples were held out."""
     pruning: Annotated[Pruning, BeforeValidator(_named)] = Pruning()
     """Which trials are stopped early: a name, or `{name: halving, factor: 2}`. Of several seeds the first one tells."""
     objective: str | None = None

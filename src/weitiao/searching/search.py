@@ -44,12 +44,24 @@ from weitiao.metrics.words import greater_is_better, spoken, written
 from weitiao.preparation import Preparation, as_recipe, open_examples, prepare, refuse_errors
 from weitiao.recipe import Recipe, SearchSettings
 from weitiao.recipe.amounts import seconds_of
+from weitiao.records import SplitName
 from weitiao.searching import drawing
 from weitiao.searching.drawing import COST, PROBLEM, SAME_AS, SCORES, SURPLUS, Known
 from weitiao.searching.page import write_search
-from weitiao.searching.searched import FEWEST, ROUGH, OnTest, Searched, State, Tried, advice_of, best_of, tested_of
+from weitiao.searching.searched import (
+    FEWEST,
+    ROUGH,
+    OnTest,
+    Searched,
+    State,
+    Tried,
+    advice_of,
+    best_of,
+    chosen_on,
+    tested_of,
+)
 from weitiao.searching.space import WHY, Point, Space, grid_of, names_of, told
-from weitiao.searching.trying import Attempt, Ended, cost_of, run_folder, trial_recipe
+from weitiao.searching.trying import Attempt, Ended, Part, cost_of, run_folder, trial_recipe
 from weitiao.training.fit import stop_on_signal
 from weitiao.trials import TESTED, Say, carry_out
 
@@ -77,9 +89,9 @@ def search(
     """Look for better settings of a recipe, among those that its section `search` names, and return what was found.
 
     `trials`, `time`, `workers` and `storage` stand in for those of the section. Each trial is an ordinary run (several
-    with `search.seeds`) in a process of its own that never looks at the test split; the best one is measured there
-    once. Called again with the same `output` it goes on where it was stopped; several processes that are given the
-    same work together. `show` tells progress on standard error.
+    with `search.seeds` and `search.folds`) in a process of its own that never looks at the test split; the best one is
+    measured there once. Called again with the same `output` it goes on where it was stopped; several processes that
+    are given the same work together. `show` tells progress on standard error.
     Raises `WeitiaoError` before the first trial where anything is wrong, and `Interrupted` after ctrl-C or SIGTERM.
     """
     drawing.require()
@@ -87,6 +99,9 @@ def search(
     recipe = _with_section(as_recipe(recipe), {key: value for key, value in given.items() if value is not None})
     settings = recipe.search
     assert settings is not None
+    if settings.folds is not None and recipe.data.fold is not None:
+        raise RecipeError("one fold is tested on already", where=recipe.place("search.folds"),
+                          fix="Take it out: this search sees the other folds alone.")  # fmt: skip
     space = Space(recipe)
     space.check()
     notes = _notes(space, settings)
@@ -220,26 +235,38 @@ def _keep_plan(folder: Path, recipe: Recipe, settings: SearchSettings, digest: s
 def _checked(space: Space, folder: Path) -> Preparation:
     """Prepare a point with each choice of task, model, data and method as if to train; return the first.
 
-    Raises where one cannot be trained, has no validation split, or other examples in it than the others.
+    Raises where one cannot be trained, has nothing to choose by, or other examples in it than the others.
     """
     first: Preparation | None = None
+    part, *others = parts_of(space.recipe)
+    split: SplitName = "validation" if part.fold is None else "test"
     with models.quiet():
         for point in space.structures():
             try:
-                ready = prepare(trial_recipe(space, point, space.recipe.training.seed, folder / "runs" / "0"))
+                ready = prepare(trial_recipe(space, point, part, folder / "runs" / "0"))
                 refuse_errors(ready.findings)
             except RecipeError as error:
                 problem = f"with {told(point)}: {error.problem}" if first else error.problem
                 raise RecipeError(problem, where=error.where, fix=error.fix) from None
-            if "validation" not in ready.features:
+            if split not in ready.features:
                 raise DataError("there is no validation split to choose by", where="data.validation",
                                 fix="Set data.validation_size, or give a file as data.validation.")  # fmt: skip
             first = first or ready
-            if not np.array_equal(first.splits.text_keys["validation"], ready.splits.text_keys["validation"]):
-                raise DataError(f"with {told(point)} there are other validation examples", where="search.space",
-                                fix="Name data.validation, the same for all.")  # fmt: skip
+            if not np.array_equal(first.splits.text_keys[split], ready.splits.text_keys[split]):
+                raise DataError(f"with {told(point)} there are other {split} examples", where="search.space",
+                                fix=f"Name data.{split}, the same for all.")  # fmt: skip
+        for other in others if part.fold is not None else ():  # raises where a fold cannot be trained or tested on
+            open_examples(trial_recipe(space, point, other, folder / "runs" / "0"), ready.task)
     assert first is not None
     return first
+
+
+def parts_of(recipe: Recipe) -> list[Part]:
+    """The trainings that each trial of a recipe is made of: with each seed, each fold."""
+    settings, first = recipe.search, recipe.training.seed
+    assert settings is not None
+    folds = range(1, settings.folds + 1) if settings.folds else (None,)
+    return [Part(first + number, fold) for number in range(settings.seeds) for fold in folds]
 
 
 def _primary(ready: Preparation) -> str:
@@ -261,7 +288,7 @@ class _Search:
     settings: SearchSettings
     study: optuna.Study
     ready: Preparation  # of one point
-    objective: str  # a score on validation
+    objective: str  # a score on validation, or on folds
     notes: list[str]
     stop: threading.Event
     say: Say
@@ -286,10 +313,9 @@ class _Search:
         return TRIALS if asked is None and self.settings.time is None else asked
 
     @property
-    def seeds(self) -> list[int]:
-        """The seeds of each trial."""
-        first = self.recipe.training.seed
-        return [first + i for i in range(self.settings.seeds)]
+    def parts(self) -> list[Part]:
+        """The trainings of each trial."""
+        return parts_of(self.recipe)
 
     def _known(self) -> list[Known]:
         return [each for each in drawing.known(self.study, self.space) if each.counts]
@@ -401,7 +427,7 @@ class _Search:
         if self._answered(trial, point, others, held):
             return None
         reported = {number for number, _ in next(e.curve for e in self._known() if e.number == trial.number)}
-        return Attempt(trial.number, point, self.space, self.folder, trial, reported, self.objective, self.seeds)
+        return Attempt(trial.number, point, self.space, self.folder, trial, reported, self.objective, self.parts)
 
     def _answered(self, trial: optuna.Trial, point: Point, others: Sequence[Known], held: ExitStack) -> bool:
         """Whether the same point was tried before, or is being tried: the trial is then answered from that."""
@@ -447,7 +473,7 @@ class _Search:
         if ended.out_of_time:
             self.say(f"{number}: not finished, the time is up")
             return
-        cost = np.array([cost_of(attempt.run_folder(seed)) for seed in self.seeds]).sum(axis=0).tolist()
+        cost = np.array([cost_of(attempt.run_folder(part)) for part in self.parts]).sum(axis=0).tolist()
         trial.set_user_attr(COST, [*cost, seconds])
         trial.set_user_attr(SCORES, ended.scores)
         mean = float(np.mean(ended.scores)) if ended.scores else float("nan")
@@ -505,7 +531,7 @@ class _Search:
         return [self._one(each, by_number) for each in known if each.state != "failed" or each.notes]
 
     def _one(self, each: Known, known: Mapping[int, Known]) -> Tried:
-        folders = [run_folder(self.folder, each.number, seed) for seed in self.seeds]
+        folders = [run_folder(self.folder, each.number, part) for part in self.parts]
         runs = [str(path.relative_to(self.folder)) for path in folders if path.exists()]
         cost = each.notes.get(COST) or np.array([cost_of(path) for path in folders]).sum(axis=0).tolist()
         score, curve, scores = each.score, each.curve, each.notes.get(SCORES, [])
@@ -536,10 +562,11 @@ class _Search:
         recipe = self._best_recipe(best)
         searched = Searched(
             task=self.recipe.task.name, model=self.recipe.model.source, score=self.objective,
-            strategy=self.settings.strategy, pruning=self.settings.pruning.model_dump(), seeds=self.seeds,
+            strategy=self.settings.strategy, pruning=self.settings.pruning.model_dump(),
+            seeds=sorted({part.seed for part in self.parts}), folds=self.settings.folds,
             trials=tried, best=best.number, validation=best.score, values=best.point, test=tested,
             baselines=baselines, importance=shares, importance_note=note, notes=self.notes,
-            advice=advice_of(self.objective, best, tested, baselines),
+            advice=advice_of(self.objective, best, tested, baselines, chosen_on(self.settings.folds)),
             space={key: each.model_dump(mode="json", exclude_defaults=True)
                    for key, each in self.space.dimensions.items()},
             recipe_yaml=recipe.to_yaml(), environment=environment(self.ready.facts), folder=str(self.folder),
@@ -588,6 +615,7 @@ class _Search:
         own = self.recipe.evaluation
         values = {"evaluation.test": True, "evaluation.bootstrap": own.bootstrap,
                   "evaluation.baselines": own.baselines and baselines}  # fmt: skip
+        values |= {"data.fold": None} if self.settings.folds else {}  # the test split that all folds were kept from
         stored = self.folder / "recipes" / f"{run.name}-test.json"
         find_run(run).recipe.resolved({key: (value, WHY) for key, value in values.items()}).store(stored)
         return carry_out("test", stored, show=False, stop=self.stop)

@@ -24,10 +24,10 @@ class Tried:
     number: int
     point: dict[str, Any]  # key of the recipe -> value
     state: State
-    score: float | None = None  # on validation, mean over seeds; the last one of a trial that was stopped early
-    scores: list[float] = field(default_factory=list)  # of each seed
-    curve: list[tuple[int, float]] = field(default_factory=list)  # (evaluation, score) of the first seed
-    steps: int = 0  # done, of all seeds
+    score: float | None = None  # on validation or folds, the mean; the last one of a trial that was stopped early
+    scores: list[float] = field(default_factory=list)  # of each seed and fold
+    curve: list[tuple[int, float]] = field(default_factory=list)  # (evaluation, score on validation) of the first one
+    steps: int = 0  # done, of all seeds and folds
     planned: int = 0  # of the runs that were begun
     seconds: float = 0.0  # of training, evaluations on validation included
     runs: list[str] = field(default_factory=list)  # folders within the search's
@@ -43,14 +43,14 @@ class OnTest:
     low: float | None
     high: float | None
     examples: int
-    values: list[float]  # of each seed
+    values: list[float]  # of each seed and fold
     before: int = 0  # winners of this search that were tested before this one
 
-    def verdict(self, score: str, validation: float) -> str:
-        """How the score on validation, by which the winner was chosen, fared where it was not."""
+    def verdict(self, score: str, validation: float, on: str) -> str:
+        """How the score `on` validation or folds, by which the winner was chosen, fared where it was not."""
         sign = 1 if greater_is_better(score) else -1
         lost = sign * (validation - self.value)
-        head = f"Chosen by {written(score, validation)} on validation; on test, looked at once, it is " \
+        head = f"Chosen by {written(score, validation)} {on}; on test, looked at once, it is " \
                f"{written(score, self.value)}"  # fmt: skip
         ends = "" if self.low is None or self.high is None else (
             f" (interval {written(score, self.low, unit=False)} to {written(score, self.high)})")  # fmt: skip
@@ -71,10 +71,11 @@ class Searched:
 
     task: str
     model: str
-    score: str  # what was searched by, on validation
+    score: str  # what was searched by
     strategy: str
     pruning: dict[str, Any]
     seeds: list[int]
+    folds: int | None  # that each trial was cross-validated in; None: scored on validation
     trials: list[Tried]
     best: int  # number of the trial that won
     validation: float  # its score there: too good, as it was chosen by it
@@ -94,6 +95,11 @@ class Searched:
     def greater_is_better(self) -> bool:
         """Which way the score is better."""
         return greater_is_better(self.score)
+
+    @property
+    def chosen_on(self) -> str:
+        """Where the scores of trials are from: ``on validation``."""
+        return chosen_on(self.folds)
 
     @property
     def winner(self) -> Tried:
@@ -147,7 +153,7 @@ def best_of(trials: Sequence[Tried], score: str) -> Tried | None:
 
 
 def tested_of(runs: Sequence[Mapping[str, Any]], score: str, confidence: float, before: int) -> OnTest:
-    """The mean over seeds of what each run has on test, with an interval over the test examples.
+    """The mean over seeds and folds of what each run has on test, with an interval over the test examples.
 
     Each of `runs` is what the action `test` left. Where a search went by another than the primary score, the interval
     of several seeds is left out.
@@ -165,15 +171,22 @@ def tested_of(runs: Sequence[Mapping[str, Any]], score: str, confidence: float, 
     return OnTest(float(np.mean(values)), low, high, runs[0]["scores"]["examples"], values, before)
 
 
-def advice_of(searched_score: str, best: Tried, tested: OnTest | None, baselines: Mapping[str, float]) -> list[str]:
+def chosen_on(folds: int | None) -> str:
+    """Where the scores of trials are from, in words."""
+    return f"over {folds} folds" if folds else "on validation"
+
+
+def advice_of(
+    searched_score: str, best: Tried, tested: OnTest | None, baselines: Mapping[str, float], on: str
+) -> list[str]:
     """What to take, what it is worth, and whether a simple baseline does as well."""
     assert best.score is not None
     said = [f"Take {told(best.point)}."]
     if tested is None:
-        said.append(f"{written(searched_score, best.score)} {spoken(searched_score)} on validation, by which it was "
+        said.append(f"{written(searched_score, best.score)} {spoken(searched_score)} {on}, by which it was "
                     "chosen, is too good: there is no test split to say how much.")  # fmt: skip
         return said
-    said.append(tested.verdict(searched_score, best.score))
+    said.append(tested.verdict(searched_score, best.score, on))
     sign = 1 if greater_is_better(searched_score) else -1
     ahead = [name for name, value in baselines.items() if sign * value >= sign * tested.value]
     if ahead:

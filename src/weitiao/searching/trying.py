@@ -1,4 +1,4 @@
-"""One trial: its runs, one a seed, stopped early where its evaluations tell so."""
+"""One trial: its runs, one a seed and fold, stopped early where its evaluations tell so."""
 
 from __future__ import annotations
 
@@ -72,10 +72,28 @@ def score_in(scores: dict[str, Any], name: str) -> Any:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of the trainings that a trial is made of."""
+
+    seed: int
+    fold: int | None = None  # the part of the training examples that it is scored on; None: it is on validation
+
+    @property
+    def name(self) -> str:
+        """Its name as part of a folder's."""
+        return f"seed{self.seed}" + (f"-fold{self.fold}" if self.fold else "")
+
+    @property
+    def told(self) -> str:
+        """Its name for people."""
+        return f"seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
+
+
+@dataclass(frozen=True)
 class Ended:
     """How a trial ended: by its scores, stopped early, for lack of time, or by a problem."""
 
-    scores: list[float] = field(default_factory=list)  # of each seed that came to its end
+    scores: list[float] = field(default_factory=list)  # of each part that came to its end
     pruned: bool = False
     out_of_time: bool = False
     problem: str = ""
@@ -92,11 +110,11 @@ class Attempt:
     trial: optuna.Trial
     reported: set[int]  # evaluations that are written down already
     objective: str | None
-    seeds: list[int]
+    parts: list[Part]
 
-    def run_folder(self, seed: int) -> Path:
-        """Where the run with a seed is."""
-        return run_folder(self.folder, self.number, seed)
+    def run_folder(self, part: Part) -> Path:
+        """Where the run of a part is."""
+        return run_folder(self.folder, self.number, part)
 
     def carry_out(
         self, *, say: Say, title: str, stop: threading.Event, show: bool, threads: int | None,
@@ -108,15 +126,15 @@ class Attempt:
         except RecipeError as error:  # values that are sound by themselves and not together
             return Ended(problem=str(error))
         scores: list[float] = []
-        for number, seed in enumerate(self.seeds):
+        for number, part in enumerate(self.parts):
             if out_of_time():
                 return Ended(scores, out_of_time=True)
-            folder = self.run_folder(seed)
+            folder = self.run_folder(part)
             wait_for(folder, stop)
             watch = _Watch(self, Curve(folder, self.objective), first=number == 0, out_of_time=out_of_time)
-            told = title if len(self.seeds) == 1 else f"{title}, seed {seed}"
+            told = title if len(self.parts) == 1 else f"{title}, {part.told}"
             one = Trial(
-                lambda seed=seed, folder=folder: trial_recipe(self.space, self.point, seed, folder),  # type: ignore[misc]
+                lambda part=part, folder=folder: trial_recipe(self.space, self.point, part, folder),  # type: ignore[misc]
                 folder, self.folder / "recipes" / f"{folder.name}.json", told,
             )  # fmt: skip
             problem = one.to_its_end(say=say, stop=stop, show=show, enough=watch.enough, threads=threads)
@@ -125,7 +143,7 @@ class Attempt:
             if run is None:
                 stopped = watch.pruned or watch.late
                 return Ended(scores, watch.pruned, watch.late, "" if stopped else problem or "did not come to its end")
-            scores.append(validation_score(run, self.objective))
+            scores.append(score_of(run, self.objective, "test" if part.fold else "validation"))
         return Ended(scores)
 
 
@@ -135,7 +153,7 @@ class _Watch:
 
     attempt: Attempt
     curve: Curve
-    first: bool  # of the trial's seeds: the others are not stopped by their scores
+    first: bool  # of the trial's parts: the others are not stopped by their scores
     out_of_time: Callable[[], bool]
     pruned: bool = False
     late: bool = False
@@ -154,19 +172,21 @@ class _Watch:
         return self.pruned or self.late
 
 
-def run_folder(folder: Path, number: int, seed: int) -> Path:
-    """Where a search has a trial's run with a seed."""
-    return folder / "runs" / f"{number}-seed{seed}"
+def run_folder(folder: Path, number: int, part: Part) -> Path:
+    """Where a search has the run of a trial's part."""
+    return folder / "runs" / f"{number}-{part.name}"
 
 
-def trial_recipe(space: Space, point: Point, seed: int, folder: Path) -> Recipe:
-    """The recipe of a run: the point's, without anything that looks at the test split."""
+def trial_recipe(space: Space, point: Point, part: Part, folder: Path) -> Recipe:
+    """The recipe of a run: the point's, without anything that looks at the test split; with a fold in its place."""
     shared = space.recipe
     values: dict[str, Any] = {
-        "training.seed": seed, "data.seed": shared.data_seed, "search": None,
-        "evaluation.test": False, "evaluation.baselines": False, "evaluation.bootstrap": 0, "evaluation.also": {},
-        "output": os.path.relpath(folder, shared.base),
+        "training.seed": part.seed, "data.seed": shared.data_seed, "search": None,
+        "evaluation.test": part.fold is not None, "evaluation.baselines": False, "evaluation.bootstrap": 0,
+        "evaluation.also": {}, "output": os.path.relpath(folder, shared.base),
     }  # fmt: skip
+    if part.fold is not None and shared.search is not None:
+        values["data.fold"] = {"number": part.fold, "of": shared.search.folds, "keep_test": True}
     return space.at(point).resolved({key: (value, WHY) for key, value in values.items()})
 
 
@@ -183,9 +203,9 @@ def _finished(folder: Path) -> Run | None:
     return run if run and run.status == "finished" else None
 
 
-def validation_score(run: Run, objective: str | None) -> float:
-    """The score on validation of what a run kept."""
-    scores = run.scores["validation"]["scores"]
+def score_of(run: Run, objective: str | None, split: str) -> float:
+    """The score on a split of what a run kept."""
+    scores = run.scores[split]["scores"]
     return float(score_in(scores["values"], objective or scores["primary"])["value"])
 
 
