@@ -106,6 +106,9 @@ def check_averages(recipe: Recipe, method: Method, *, validated: bool) -> None:
     if "soup" in wanted and not validated:
         refused.append(("training.soup", "the best checkpoints are chosen on validation, and there is no such split",
                         "Set data.validation_size or data.validation, or take swa or ema."))  # fmt: skip
+    if "swa" in wanted and settings.selection.prune:
+        refused.append(("training.swa", "its share is of steps that are planned, and pruned epochs have fewer",
+                        "Take training.selection.prune out, or swa."))  # fmt: skip
     for key, problem, fix in refused[:1]:
         raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
 

@@ -67,8 +67,8 @@ def compare(
     recipe = as_recipe(recipe)
     candidates, numbers = as_candidates(methods), numbered(seeds, recipe.training.seed)
     refuse_output(recipe, WHAT)
-    folder = Path(output) if output is not None else own_folder(COMPARISONS, recipe)
-    check_folder(folder, recipe, WHAT)
+    folder = Path(output) if output is not None else own_folder(COMPARISONS, recipe, WHAT)
+    check_folder(folder, recipe, WHAT, free=("method",))
     notes = _warnings(recipe, numbers, candidates)
     ready, unfit = checked(candidates, recipe, folder, skip_unfit)
     check_disk(folder, ready, len(numbers))
@@ -238,7 +238,7 @@ class _Comparison:
             task=self.recipe.task.name, model=self.recipe.model.source, score=one.score, split=split,
             examples=one.examples, greater_is_better=greater_is_better(one.score), confidence=self._confidence,
             seeds=self.seeds, rows=rows, pairs=pairs, baselines=baselines, recommended=recommended, advice=advice,
-            notes=[*self.notes, *_split_note(split)], recipe_yaml=self.recipe.to_yaml(),
+            notes=[*self.notes, *split_note(split)], recipe_yaml=self.recipe.to_yaml(),
             environment=environment(self._any.facts), folder=str(self.folder),
         )  # fmt: skip
         write_json(self.folder / NUMBERS, compared.to_dict())
@@ -309,7 +309,8 @@ def finished(path: Path) -> Run | None:
     return run if run.status == "finished" and (path / DRAWN).exists() else None
 
 
-def _split_note(split: str) -> list[str]:
+def split_note(split: str) -> list[str]:
+    """Return what is to be known of scores on a split."""
     if split == "test":
         return []
     return ["compared on validation, which also chose the step that each run keeps: the scores are a little too good"]

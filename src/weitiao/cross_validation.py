@@ -36,8 +36,11 @@ from weitiao.metrics.words import greater_is_better
 from weitiao.plans import check_disk, check_folder, keep_plan, own_folder, refuse_output, saying, silent
 from weitiao.preparation import Preparation, as_recipe, open_examples
 from weitiao.recipe import Recipe
+from weitiao.searching import drawing
 from weitiao.searching.search import search
 from weitiao.searching.searched import Searched
+from weitiao.searching.space import Space
+from weitiao.teaching import TEACHER
 from weitiao.training.fit import stop_on_signal
 from weitiao.trials import Say, Trial, at_once, cores
 
@@ -77,12 +80,13 @@ def cross_validate(
     _check_numbers(folds, repeats, jobs, rope)
     refuse_output(recipe, WHAT)
     if nested:
-        _check_nested(recipe, methods)
+        _check_nested(recipe, methods, jobs)
     candidates = as_candidates(methods or [recipe.method.model_dump(mode="json")])
     planned = _folded(recipe, 1, folds, 0, keep_test)
     what = f"nested {WHAT}" if nested else WHAT
-    folder = Path(output) if output is not None else own_folder(FOLDS, planned)
-    check_folder(folder, planned, what)
+    fixed = recipe.search.fixed if nested and recipe.search else {}
+    folder = Path(output) if output is not None else own_folder(FOLDS, planned, what, fixed)
+    check_folder(folder, planned, what, fixed=fixed, free=("method",))
     notes = rate_notes(recipe, candidates)
     ready, unfit = checked(candidates, planned, folder, skip_unfit)
     first = next(iter(ready.values()))
@@ -91,20 +95,27 @@ def cross_validate(
         check_disk(folder, ready, len(parts))
     folder.mkdir(parents=True, exist_ok=True)
     with holding(folder, f"this {WHAT}"), stop_on_signal() as stop:
-        keep_plan(folder, planned, first.digest, what)
+        keep_plan(folder, planned, first.digest, what, fixed=fixed)
         plan = _Plan(folder, recipe, parts, folds, repeats, rope, keep_test, first, notes, stop, saying(show))
         if nested:
             return _Nested(plan, candidates[0]).carry_out()
         return _Plain(plan, candidates, ready, unfit).carry_out(jobs)
 
 
-def _check_nested(recipe: Recipe, methods: Sequence[Named] | None) -> None:
+def _check_nested(recipe: Recipe, methods: Sequence[Named] | None, jobs: Jobs) -> None:
     if recipe.search is None:
         raise RecipeError("there is nothing to search in each fold", where="--nested",
                           fix="Give the recipe a section `search`, as for `weitiao search`.")  # fmt: skip
     if methods:
         raise RecipeError("the search chooses in each fold, and methods are named beside it", where="--methods",
                           fix="Leave it out.")  # fmt: skip
+    if jobs != "auto":
+        raise RecipeError("a search has workers of its own", where="--jobs", fix="Set search.workers.")
+    if recipe.search.folds is not None:
+        raise RecipeError("one fold is tested on, the search sees the others alone", where=recipe.place("search.folds"),
+                          fix="Take it out.")  # fmt: skip
+    drawing.require()
+    Space(recipe).check()
 
 
 def _check_numbers(folds: int, repeats: int, jobs: Jobs, rope: float | None) -> None:
@@ -167,7 +178,8 @@ class _Plan:
         rope = practically_none(score, there[0].scores) if self.rope is None else self.rope
         how: dict[str, Any] = {"ratio": ratio, "confidence": confidence, "rope": rope, "examples": examples}
         pairs, chances = compare_folds(values, score, **how)
-        intervals = {row.name: interval(row.scores, ratio, confidence) for row in there}
+        measured: dict[str, Any] = {"score": score, "examples": examples}
+        intervals = {row.name: interval(row.scores, ratio, confidence, **measured) for row in there}
         recommended, advice = recommend(rows, pairs, score)
         if len(rows) == 1:
             advice = alone(there[0], score, intervals[there[0].name], confidence)
@@ -211,7 +223,8 @@ def _references(
     found = []
     for name, scores in baselines.items():
         (pair,), _ = compare_folds([taken, Folded(name, scores)], score, **how)
-        low, high = interval(scores, how["ratio"], how["confidence"]) or (None, None)
+        found_ends = interval(scores, how["ratio"], how["confidence"], score=score, examples=how["examples"])
+        low, high = found_ends or (None, None)
         found.append(Reference(name, float(np.mean(scores)), low, high, pair))
     return sorted(found, key=lambda each: -each.score if greater_is_better(score) else each.score)
 
@@ -335,7 +348,7 @@ def _finished(path: Path) -> Run | None:
 
 def _baselines(run: Run, score: str) -> dict[str, float | None]:
     """The score of each baseline that was measured beside a run."""
-    stored = run.scores["test"]["baselines"]
+    stored = {name: each for name, each in run.scores["test"]["baselines"].items() if not name.startswith(TEACHER)}
     return {name: each["values"].get(score, {}).get("value") for name, each in stored.items()}
 
 

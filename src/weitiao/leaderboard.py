@@ -220,7 +220,7 @@ def _answers(
 
 def _read(path: Path, which: Mapping[str, Any]) -> list[Prediction] | None:
     try:
-        head, *lines = path.read_text(encoding="utf-8").splitlines()
+        head, *lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         stored = json.loads(head)
         found = [json.loads(line) for line in lines]
     except (OSError, ValueError):
@@ -266,6 +266,8 @@ def _measured(sides: Sequence[_Side], folder: Path, notes: list[str], on: str | 
     recommended, advice = recommend(rows, pairs, primary, what="run")
     first = order[0]
     split = first.on.name if on is None else Path(on).name
+    if on is None and split == "validation":
+        notes.append("validation also chose the step that each run keeps: the scores are a little too good")
     notes += ["these tests are about these trainings alone: another seed may turn them round; `weitiao compare RECIPE` "
               "trains several"]  # fmt: skip
     compared = Compared(

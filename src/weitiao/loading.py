@@ -59,9 +59,10 @@ def with_rate(ready: Preparation, loaded: Loaded, asked: object) -> tuple[Prepar
     assert training.fresh is not None
     restart(training, training.fresh())
     found = suggested(rates, losses)
-    told = f"range test of {len(losses)} steps from {rates[0]:.1g} to {rates[-1]:.1g}; the usual rate is {usual:g}"
     if found is None:
         found, told = usual, f"the usual rate: the loss did not fall in a range test of {len(losses)} steps"
+    else:
+        told = f"range test of {len(losses)} steps from {rates[0]:.1g} to {rates[-1]:.1g}; the usual rate is {usual:g}"
     ready = _with_rate(ready, found, told)
     return ready, (settled(ready, training), inference)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +22,82 @@ from weitiao.trials import Say
 PLAN = "plan.json"
 
 
-def own_folder(parent: Path, recipe: Recipe) -> Path:
-    """A folder named by model and recipe: the same command finds it again."""
+def shared(recipe: Recipe) -> dict[str, Any]:
+    """What all runs share: the recipe without what `weitiao search` alone reads."""
+    return {key: value for key, value in recipe.to_dict().items() if key != "search"}
+
+
+def own_folder(parent: Path, recipe: Recipe, what: str, fixed: Mapping[str, Any] | None = None) -> Path:
+    """A folder named by model, recipe and what is done: the same command finds it again. `fixed`: what else must be the
+    same, such as the space of a search.
+    """  # fmt: skip
     model = re.sub(r"[^a-z0-9]+", "-", recipe.model.source.rpartition("/")[2].rpartition(":")[2].lower()).strip("-")
-    return parent / f"{model}-{digest_of([recipe.to_dict(), str(recipe.base.resolve())])[:8]}"
+    told = [shared(recipe), str(recipe.base.resolve()), what, dict(fixed or {})]
+    return parent / f"{model}-{digest_of(told)[:8]}"
 
 
 def refuse_output(recipe: Recipe, what: str) -> None:
     """Raise a `RecipeError` where the recipe says where its run goes: there will be many."""
     if recipe.output is not None:
         raise RecipeError(f"'{recipe.output}' is the folder of one run, and there will be many",
-                          where=f"{recipe.origin('output')} (output)",
+                          where=recipe.place("output"),
                           fix=f"Take it out: --set output=null. --output says where the {what} goes.")  # fmt: skip
 
 
-def check_folder(folder: Path, recipe: Recipe, what: str) -> None:
-    """Raise `RunError` where the folder holds something else than `what`, or the same of another recipe."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+def check_folder(
+    folder: Path, recipe: Recipe, what: str, *, fixed: Mapping[str, Any] | None = None, free: Collection[str] = ()
+) -> None:
+    """Raise `RunError` where the folder holds something else than `what`, or the same of another recipe; keys in `free`
+    may be others.
+    """  # fmt: skip
+    if not folder.exists() or (
+        folder.is_dir() and {each.name for each in folder.iterdir() if each.name[0] != "."} <= {"lock"}
+    ):
         return
-    plan = _plan(folder)
-    if plan is None:
-        held = "a run" if (folder / "run.json").exists() else "other files"
-        raise RunError(f"holds {held}", where=str(folder), fix="Name another folder: --output.")
-    if plan.get("what", what) != what:
-        raise RunError(f"holds a {plan['what']}", where=str(folder), fix="Name another folder: --output.")
-    changed = _changed(plan["recipe"], recipe.to_dict())
+    plan = read_plan(folder)
+    if plan is None or plan.get("what") != what:
+        held = f"a {plan['what']}" if plan and "what" in plan else "a run" if (folder / "run.json").exists() else None
+        raise RunError(f"holds {held or 'other files'}", where=str(folder), fix="Name another folder: --output.")
+    changed = _changed(plan["recipe"], shared(recipe), free) or _changed(plan.get("fixed", {}), dict(fixed or {}))
     if changed:
         raise RunError(f"holds a {what} of another recipe: {changed}", where=str(folder),
                        fix="Give the recipe as it was, or name another folder: --output.")  # fmt: skip
 
 
-def keep_plan(folder: Path, recipe: Recipe, digest: str, what: str) -> None:
-    """Write down what was asked for; `RunError` where the data or the model, told by `digest`, are others now."""
-    plan = _plan(folder) or {}
-    if plan.get("digest", digest) != digest:
+def keep_plan(
+    folder: Path, recipe: Recipe, digest: str, what: str, *, fixed: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write down what was asked for, and `more`, or read what another process wrote first; return what stands there.
+
+    Raises `RunError` where the data or the model, told by `digest`, are others now.
+    """
+    own = {"what": what, "recipe": shared(recipe), "fixed": dict(fixed or {}), "digest": digest, **(more or {})}
+    plan = read_plan(folder)
+    if plan is None:
+        _publish(folder / PLAN, own)
+        plan = read_plan(folder)
+    if plan is None:
+        raise RunError("cannot be read", where=str(folder / PLAN), fix="Name another folder: --output.")
+    if plan["digest"] != digest:
         raise RunError("its data or its model is not what it was", where=str(folder),
                        fix="Put the files back as they were, or name another folder: --output.")  # fmt: skip
-    write_json(folder / PLAN, {"what": what, "recipe": recipe.to_dict(), "digest": digest})
+    return plan
+
+
+def _publish(path: Path, plan: Mapping[str, Any]) -> None:
+    """Write it whole; of several processes by the first one alone."""
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    write_json(new, plan)
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not path.exists():
+            new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def check_disk(folder: Path, ready: Mapping[str, Preparation], each: int) -> None:
@@ -73,24 +114,24 @@ def check_disk(folder: Path, ready: Mapping[str, Preparation], each: int) -> Non
     free = shutil.disk_usage(there).free
     if needed > free:
         said = f"the runs may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"
-        raise RunError(said, where=str(folder), fix="Compare fewer methods, or put --output on a larger disk.")
+        raise RunError(said, where=str(folder), fix="Do fewer runs, or put --output on a larger disk.")
 
 
-def _plan(folder: Path) -> dict[str, Any] | None:
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """Return what was written down; None where there is nothing, or something else."""
     try:
         plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except FileNotFoundError:  # killed before there was one
-        return {"recipe": {}} if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"} else None
     except (OSError, ValueError):
         return None
-    return plan if isinstance(plan, dict) and "recipe" in plan else None
+    return plan if isinstance(plan, dict) and {"recipe", "digest"} <= set(plan) else None
 
 
-def _changed(before: Any, now: Any, key: str = "") -> str:
-    """The first value that differs, in words; the method does not count, for all are compared."""
+def _changed(before: Any, now: Any, free: Collection[str] = (), key: str = "") -> str:
+    """The first value that differs, in words."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        names = [name for name in before if key or name != "method"]
-        return next(filter(None, (_changed(before[n], now.get(n), f"{key}.{n}".lstrip(".")) for n in names)), "")
+        names = [name for name in dict.fromkeys([*before, *now]) if key or name not in free]
+        each = (_changed(before.get(n), now.get(n), free, f"{key}.{n}".lstrip(".")) for n in names)
+        return next(filter(None, each), "")
     return "" if before == now else f"{key} was {shortly(before)} and is {shortly(now)}"
 
 

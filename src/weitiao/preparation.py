@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,9 +23,10 @@ from weitiao.combinations import (
     check_parallel,
     check_regularization,
     check_selection,
+    open_teacher,
 )
 from weitiao.data.made import Made
-from weitiao.errors import RecipeError, RefusedError
+from weitiao.errors import RecipeError, RefusedError, WeitiaoError
 from weitiao.evaluation.evaluate import Labelled
 from weitiao.methods.base import TakesPositions
 from weitiao.outline import outline
@@ -97,8 +98,6 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     device, device_why = models.resolve_device(recipe.training.device)
     precision, precision_why = models.resolve_precision(recipe.training.precision, device)
     splits, findings = open_examples(recipe, task, without)
-    if not recipe.evaluation.test:
-        splits = splits.without_test()
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     check_family(pretrained, task, method, recipe)
@@ -147,6 +146,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         *_not_done(recipe),
         *_without_dropout(recipe, pretrained, method),
         *_averaged(recipe, planned_steps(an_epoch, recipe.training)),
+        *_seen_by_teachers(recipe, splits),
     ]
     facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts | {"disk_needed": needed}
     facts["usual_learning_rate"] = rate["training.learning_rate"][0]
@@ -157,7 +157,14 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
 
 
 def open_examples(recipe: Recipe, task: Task, without: Collection[str] = ()) -> tuple[data.Splits, list[Finding]]:
-    """Open the recipe's data, or that of each of the tasks that are learned together; return what is wrong with it."""
+    """Open the recipe's data, or that of each of the tasks that are learned together; return what is wrong with it.
+    Test is left out where the recipe holds it back.
+    """  # fmt: skip
+    splits, findings = _opened(recipe, task, without)
+    return splits if recipe.evaluation.test else splits.without_test(), findings
+
+
+def _opened(recipe: Recipe, task: Task, without: Collection[str]) -> tuple[data.Splits, list[Finding]]:
     if not task.parts:
         return _checked(recipe.data, task, recipe, without)
     if recipe.data.fold is not None:
@@ -168,6 +175,28 @@ def open_examples(recipe: Recipe, task: Task, without: Collection[str] = ()) -> 
         replace(finding, where=f"{name}: {finding.where}") for name, (_, found) in opened.items() for finding in found
     ]
     return data.join({name: splits for name, (splits, _) in opened.items()}), findings
+
+
+def _seen_by_teachers(recipe: Recipe, splits: data.Splits) -> list[Finding]:
+    """What teachers were trained on and a student is measured by: its scores would be too good."""
+    found: list[Finding] = []
+    measured: list[SplitName] = [name for name in ("validation", "test") if name in splits]
+    for teacher in recipe.distillation.teachers if recipe.distillation else ():
+        artifact = open_teacher(teacher, recipe)
+        try:
+            theirs, _ = open_examples(artifact.recipe, artifact.task)
+        except WeitiaoError:  # its data is not at hand
+            continue
+        for name in measured if theirs.digest == artifact.examples else ():
+            count = int(np.isin(splits.text_keys[name], theirs.text_keys["train"]).sum())
+            if count:
+                level: Literal["error", "warning"] = "error" if recipe.data.fold and name == "test" else "warning"
+                whole = len(splits.text_keys[name])
+                problem = f"{count:,} of {whole:,} texts of {name} were in the training data of {teacher}"
+                where = f"{recipe.origin('distillation.teacher')} (distillation.teacher)"
+                found.append(Finding(level, where, f"{problem}: the scores are too good",
+                                     "Train both on the same data with the same data.seed."))  # fmt: skip
+    return found
 
 
 def _checked(

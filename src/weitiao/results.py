@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def publish(run: Run, ready: Preparation, inference: Inference, record: Callable
     if "validation" in ready.features:
         inference = tuned(inference, ready.labelled("validation"))
     inference = settled(inference)
-    rivals = _rivals(inference, ready)
+    rivals = replace(_rivals(inference, ready), others=teachers(ready) if ready.recipe.evaluation.baselines else ())
     measured = _measured(inference, ready, rivals, record)
     evaluation, seed = ready.recipe.evaluation, ready.recipe.data_seed
     also = [assess(inference, on, evaluation, seed, rivals, record) for on in ready.also.values()]
@@ -88,10 +89,10 @@ def on_test(inference: Inference, ready: Preparation) -> Measured:
 
 
 def _rivals(inference: Inference, ready: Preparation) -> Rivals:
-    """The splits that baselines are fitted on, the untouched model, loaded when it is first asked for, and teachers."""
+    """The splits that baselines are fitted on, and the untouched model, loaded when it is first asked for."""
     fit_on: dict[SplitName, Labelled] = {name: ready.labelled(name) for name in ready.features if name != "test"}
     before = cache(lambda: untouched(ready.pretrained, inference, ready.recipe.training.seed))
-    return Rivals(fit_on, before, teachers(ready))
+    return Rivals(fit_on, before)
 
 
 def write_reports(facts: Facts, folder: Path) -> None:

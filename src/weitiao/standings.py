@@ -9,7 +9,7 @@ from typing import Literal
 
 from weitiao.artifacts.run_folder import Run
 from weitiao.evaluation.compare import Finding
-from weitiao.evaluation.verdicts import DRAWN, Drawn, compare_pairs, read_drawn
+from weitiao.evaluation.verdicts import DRAWN, Drawn, compare_with_first, read_drawn
 from weitiao.metrics.words import greater_is_better
 
 By = Literal["score", "time", "memory"]
@@ -17,7 +17,7 @@ By = Literal["score", "time", "memory"]
 
 @dataclass(frozen=True)
 class Standing:
-    """A run among those that were measured on the same test examples by the same score."""
+    """A run among those that were measured on the same examples of test, or validation, by the same score."""
 
     run: Run
     data: str  # stands for the examples, as they were split
@@ -57,8 +57,8 @@ def _judged(data: str, runs: Sequence[Run]) -> list[Standing]:
     alike = {
         name: [each] for name, each in drawn.items() if ours and (each.which, each.score) == (ours.which, ours.score)
     }
-    pairs = compare_pairs(alike, best.recipe.evaluation.confidence) if len(alike) > 1 else []
-    told = {pair.second: pair for pair in pairs if pair.first == str(best.folder)}
+    pairs = compare_with_first(alike, best.recipe.evaluation.confidence) if len(alike) > 1 else []
+    told = {pair.second: pair for pair in pairs}
     found = [Standing(best, data, best=True)]
     for run in others:
         pair = told.get(str(run.folder))

@@ -29,6 +29,7 @@ from weitiao.tasks.base import LearnsFromTeacher
 if TYPE_CHECKING:
     from datasets import Dataset
 
+TEACHER = "the teacher "  # begins its name among what is measured beside a student
 ROWS = 2000  # examples whose answers are kept at once: what was stopped goes on from there
 LOGITS = "logits.safetensors"
 
@@ -108,7 +109,7 @@ class TeacherBaseline:
     before_training: ClassVar[bool] = False
 
     def __init__(self, artifact: Artifact, name: str) -> None:
-        self.name = f"the teacher {name}"
+        self.name = f"{TEACHER}{name}"
         self.notes: list[str] = []
         self._artifact = artifact
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -178,10 +179,16 @@ def main(action: str, path: str, how: str) -> int:
 
 
 def _stop_at_end_of_input() -> None:
+    """Interrupt as ctrl-C does; again, until somebody listens: what is raised within an import may be swallowed."""
     import _thread
 
     sys.stdin.read()
-    _thread.interrupt_main()
+    while True:
+        listened = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        _thread.interrupt_main()
+        if listened:
+            return
+        time.sleep(1.0)
 
 
 def _do(action: str, path: Path, *, show: bool) -> None:

@@ -15,6 +15,7 @@ from tests import tiny
 from weitiao import Recipe, check, load, train
 from weitiao.errors import ModelError
 from weitiao.models import load_model, open_pretrained
+from weitiao.models.blocks import with_blocks
 from weitiao.recipe import ModelSettings
 from weitiao.records import Head
 
@@ -57,7 +58,7 @@ def test_the_blocks_that_are_kept_are_those_of_the_whole_model(kind: str, tmp_pa
 def test_texts_are_generated_with_a_cache_of_as_many_blocks(kind: str, tmp_path: Path) -> None:
     build, shape, auto_class, _ = DEEP[kind]
     pretrained = open_pretrained(
-        ModelSettings(source=str(build(tmp_path / kind, **shape)), layers=[3, 1]), base=tmp_path
+        ModelSettings(source=str(build(tmp_path / kind, **shape)), layers=[0, 3]), base=tmp_path
     )
     model: Any = load_model(pretrained, Head(auto_class), seed=0).eval()
     words = torch.arange(5, 11).view(1, 6)
@@ -75,6 +76,22 @@ def test_a_run_trains_and_ships_the_smaller_model(recipe_values: Callable[..., d
     loaded = load(run.folder)
     assert loaded.inference.model.config.num_hidden_layers == 2  # type: ignore[union-attr]
     assert len(loaded.predict(["a good film"])) == 1
+
+
+def test_a_block_that_is_made_otherwise_takes_no_others_place(tmp_path: Path) -> None:
+    """T5's first block alone has what all read of positions: without it the saved model would draw one."""
+    folder = tiny.tiny_t5(tmp_path / "t5", num_decoder_layers=3)
+    pretrained = open_pretrained(ModelSettings(source=str(folder), layers=[1, 2]), base=tmp_path)
+    with pytest.raises(ModelError, match="Keep block 0 as the first"):
+        load_model(pretrained, Head("AutoModelForSeq2SeqLM"), seed=0)
+
+
+def test_lists_about_something_else_are_left_alone() -> None:
+    from transformers import T5Config
+
+    config = T5Config(num_decoder_layers=2, eos_token_id=[1, 2])
+    assert with_blocks(config, [0]).eos_token_id == [1, 2]
+    assert with_blocks(config, [0]).num_decoder_layers == 1
 
 
 @pytest.mark.parametrize(("layers", "told"), [([0, 4], "there is no block 4"), ([1, 1], "named twice"),

@@ -20,6 +20,7 @@ import pytest
 import weitiao
 from weitiao.cli import inputs, main, options, outputs, predict
 from weitiao.errors import DataError, Interrupted, RunError, WeitiaoError, WeitiaoWarning
+from weitiao.evaluation.diagnosis import Diagnosis
 from weitiao.events import Measuring, RunStarted, StepDone
 from weitiao.recipe import Recipe
 from weitiao.recommendation import proposal
@@ -160,6 +161,9 @@ class Fake:
     def list_runs(self, folder: Path = Path("runs")) -> list[FakeRun]:
         self._asked("list_runs", folder)
         return self.known
+
+    def diagnose(self, name: Path) -> Diagnosis:
+        return Diagnosis()
 
     def find_run(self, name: str) -> FakeRun:
         self._asked("find_run", name)

@@ -17,7 +17,9 @@ from torch.nn import functional
 
 from tests import tiny
 from weitiao import Recipe, check, evaluate, load, resume, teaching, train
-from weitiao.errors import Interrupted, RecipeError, RunError
+from weitiao.artifacts.artifact import open_artifact
+from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
+from weitiao.inspection import trained_on
 from weitiao.preparation import prepare
 from weitiao.records import Batch
 from weitiao.tasks.soft_labels import divergence_from, mean_logits
@@ -260,3 +262,25 @@ def test_a_teacher_knows_the_task_and_all_labels(student: Callable[..., dict[str
     values["data"]["train"] = str(path)
     with pytest.raises(RecipeError, match="'text-regression' cannot learn from a teacher"):
         check(Recipe(**values), forecast=False)
+
+
+def test_a_teacher_that_has_seen_the_test_split_is_told(student: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    values = student(data="right.csv")
+    values["data"]["validation_size"] = 0.1
+    told = [each for each in check(Recipe(**values), forecast=False).findings if "teacher" in each.where]
+    assert told == []  # cut alike
+    values["data"]["seed"] = 11
+    [found] = [each for each in check(Recipe(**values), forecast=False).findings if "of test were" in each.problem]
+    assert found.level == "warning"
+    values["data"]["fold"] = {"number": 1, "of": 3}
+    with pytest.raises(WeitiaoError, match="the scores are too good"):
+        train(Recipe(**values))
+
+
+def test_a_run_without_its_test_split_is_recognised(recipe_values: Callable[..., dict[str, Any]]) -> None:
+    values = recipe_values(data__test_size=0.2, training__epochs=1)
+    values["evaluation"] |= {"test": False, "bootstrap": 0, "baselines": False}
+    run = train(Recipe(**values))
+    known = trained_on(open_artifact(run.artifact))
+    assert known is not None
+    assert set(known) == {"train", "validation"}

@@ -114,7 +114,11 @@ def test_what_is_given_stays_what_it_is(tmp_path):
     splits = opened(path, 1, test=test, validation=held)
     assert splits.origin["validation"] == "held.csv"
     assert splits.origin["test"].startswith("20% of a.csv")
-    assert len(splits["train"]) == 40
+    assert {name: len(splits[name]) for name in splits} == {"train": 32, "validation": 10, "test": 8}
+    given = {text for text, _ in reviews(10)}  # stand in the test file, and so nowhere else
+    assert not given & {row["text"] for name in ("train", "test") for row in splits[name]}
+    kept = opened(path, 1, test=test, validation=held, keep_test=True)
+    assert {name: len(kept[name]) for name in kept} == {name: len(splits[name]) for name in splits}
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("train", "validation", "test"):

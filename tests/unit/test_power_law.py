@@ -107,6 +107,11 @@ def test_what_more_data_would_bring_is_said_in_words() -> None:
     assert told(falling, "loss", 0.0, better=False).startswith("More data is worth labelling")
 
 
+def test_one_seed_does_not_tell_what_a_loss_is_worth() -> None:
+    falling = [[float(value)] for value in 0.3 + 0.4 * (np.array(SIZES) / 1600) ** -0.5]
+    assert "Take several seeds" in told(falling, "loss", 0.0, better=False)
+
+
 def test_the_band_goes_from_the_first_size_to_four_times_the_last() -> None:
     found = fit(SIZES, [[each] * 3 for each in law(0.9, 0.1, 0.6, SIZES)], greater_is_better=True, bound=1.0)
     band = banded(found, 100, 0.95)

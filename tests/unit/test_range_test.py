@@ -74,6 +74,14 @@ def test_a_run_takes_what_was_found(recipe_values: Callable[..., dict[str, Any]]
     assert f"learning_rate: {rate}" in (run.folder / "recipe.yaml").read_text()
 
 
+def test_a_test_that_breaks_at_once_leaves_the_usual_rate(
+    recipe_values: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "range_test", lambda *_: ([], []))
+    ready, _ = ranged(Recipe(**recipe_values(training__learning_rate="range-test")))
+    assert "did not fall in a range test of 0 steps" in ready.recipe.origin("training.learning_rate")
+
+
 def test_the_test_stays_within_the_memory_that_the_run_may_take(
     recipe_values: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,3 +218,12 @@ def test_folds_as_cut_are_even_and_whole():
         counts = np.bincount(found[strata == label], minlength=5)
         assert counts.max() - counts.min() <= 1
     assert all(a <= b for a, b in pairwise(sorted(found)))
+
+
+def test_no_share_is_above_all_and_folds_that_agree_are_no_certainty_of_it():
+    low, high = interval([0.98, 1.0, 0.97], 0.5, score="accuracy", examples=300)
+    assert low < 0.98 < high <= 1.0
+    low, high = interval([1.0, 1.0, 1.0], 0.5, score="accuracy", examples=300)
+    assert low < 1.0 == high
+    assert interval([1.1, 1.3], 1.0, score="perplexity", examples=300)[1] > 1.3
+    assert corrected_t([], 0.5).why_not == "no fold has both"

@@ -13,9 +13,10 @@ import pytest
 from weitiao.candidates import Candidate
 from weitiao.errors import RunError
 from weitiao.evaluation.verdicts import Drawn, compare_pairs, mean_interval
+from weitiao.probing import race as race_module
 from weitiao.probing.clock import Clock
 from weitiao.probing.crossing import Entrant, crossed, labels
-from weitiao.probing.race import Heat, Race
+from weitiao.probing.race import Heat, Plans, Race
 from weitiao.probing.rungs import Cost, Ladder, Rung, needed, ordered
 from weitiao.recipe import Recipe, choose
 from weitiao.records import Score, Scores
@@ -56,7 +57,7 @@ def test_what_is_planned_fits_into_the_time(left: float) -> None:
         assert found == rungs
     if found:
         assert all(rung.rows <= 1600 and rung.seeds >= 1 for rung in found)
-    assert (found == []) == (left < 400)
+    assert (found == []) == (left < 200)
 
 
 def test_equal_scores_keep_the_order_of_the_start() -> None:
@@ -162,8 +163,10 @@ class Simulated(Race):
 def simulated(tmp_path: Path, budget: float | None, scores: dict[str, float], failing: str = "") -> Simulated:
     entrants = {name: Entrant(Candidate(choose("method", "full"), called=name), name) for name in scores}
     clock = Ticking(budget, 0.0, tmp_path / "took.json")
-    return Simulated(tmp_path, recipe(), entrants, LADDER, [200, 400, 800], [0, 1, 2], clock, threading.Event(), str,
-                     scores=scores, failing=failing)  # fmt: skip
+    return Simulated(
+        tmp_path, recipe(), entrants, dict.fromkeys(scores, "x"), LADDER, [200, 400, 800], [0, 1, 2], clock,
+        threading.Event(), str, scores=scores, failing=failing,
+    )  # fmt: skip
 
 
 SCORES = {f"m{place}": 0.5 + 0.05 * place for place in range(8)}
@@ -187,6 +190,49 @@ def test_the_time_is_obeyed_and_what_was_done_in_it_counts(tmp_path: Path, budge
     assert best == "m7" or budget == 100.0  # then not all had their turn
     if budget >= 500:
         assert race.final.rung.rows > 400
+
+
+def test_the_same_command_goes_on_by_what_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is finished costs nothing more, and nothing is planned anew, so that nothing else is trained."""
+    first = simulated(tmp_path, 1000.0, SCORES)
+    first.run()
+    again = simulated(tmp_path, 1000.0, SCORES)
+    again.clock.now = first.clock.now  # type: ignore[attr-defined]
+    done = set(first.runs)
+    monkeypatch.setattr(race_module, "finished", lambda path: path if path.name in done_names(first) else None)
+    monkeypatch.setattr(Simulated, "_train", lambda race, heat, name, seed: known(race, heat, name, seed, done))
+    again.run()
+    assert [heat.rung for heat in again.heats] == [heat.rung for heat in first.heats]
+    assert again.runs == []
+    assert again.final.scored == first.final.scored
+    more = simulated(tmp_path, 2000.0, SCORES)  # with more time it is planned anew
+    assert Plans.read(tmp_path, 2000.0).known == {} != Plans.read(tmp_path, 1000.0).known
+    assert more.clock.budget == 2000.0
+
+
+def done_names(race: Simulated) -> set[str]:
+    return {race.path(name, heat.rung, seed).name for heat in race.heats for name, seed in heat.drawn}
+
+
+def known(race: Simulated, heat: Heat, name: str, seed: int, done: set[tuple[str, int, int]]) -> None:
+    if (name, heat.rung.rows, seed) in done:
+        heat.drawn[name, seed] = drawn(race.scores[name] * heat.rung.rows / 1600, seed)
+    else:
+        race.runs.append((name, heat.rung.rows, seed))
+
+
+def test_runs_of_another_model_or_other_options_lie_elsewhere(tmp_path: Path) -> None:
+    race = simulated(tmp_path, None, {"a": 0.5, "b": 0.6})
+    rung = LADDER.planned(2)[0]
+    place = race.path("a", rung, 0)
+    race.digests = {"a": "y", "b": "x"}
+    assert race.path("a", rung, 0) != place
+    race.digests = {"a": "x", "b": "x"}
+    assert race.path("a", rung, 0) == place
+    race.entrants = {"a": Entrant(Candidate(choose("method", {"name": "lora", "rank": 4}), called="a"), "a")}
+    other = race.path("a", rung, 0)
+    race.entrants = {"a": Entrant(Candidate(choose("method", {"name": "lora", "rank": 64}), called="a"), "a")}
+    assert race.path("a", rung, 0) != other
 
 
 def test_no_time_at_all_is_an_error_and_one_that_fails_is_left_behind(tmp_path: Path) -> None:

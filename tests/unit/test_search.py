@@ -19,11 +19,14 @@ import weitiao
 from tests.samples import write_reviews
 from weitiao import trials
 from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
+from weitiao.plans import check_folder, keep_plan, own_folder, read_plan
 from weitiao.preparation import prepare
-from weitiao.recipe import Recipe
+from weitiao.recipe import Pruning, Recipe
 from weitiao.searching import search as searching
+from weitiao.searching import searched as records
+from weitiao.searching.drawing import pruner_of
 from weitiao.searching.page import render
-from weitiao.searching.searched import OnTest, Searched, Tried, advice_of, best_of, table, tested_of
+from weitiao.searching.searched import OnTest, Searched, Tried, advice_of, best_of, table
 
 Values = Callable[..., dict[str, Any]]
 
@@ -71,6 +74,63 @@ def test_the_winners_score_is_that_on_test_and_what_it_lost_is_said() -> None:
     assert "But TF-IDF has 90.0% there" in ahead[-1]
 
 
+def test_a_second_winner_on_test_is_said() -> None:
+    assert "looked at 3 times" in OnTest(0.9, None, None, 200, [0.9], before=2).verdict(
+        "accuracy", 0.9, "on validation"
+    )
+
+
+def test_trials_that_are_all_alike_have_no_importance() -> None:
+    alike = [replace(searched().trials[0], number=number, score=1.0) for number in range(12)]
+    alike = [replace(each, point={"a": each.number, "b": -each.number}) for each in alike]
+    here: Any = SimpleNamespace(space=SimpleNamespace(dimensions={"a": None, "b": None}))
+    assert searching._Search._importance(here, alike) == ({}, "not told: all trials have the same score")
+
+
+def test_the_median_leaves_the_first_evaluations_alone() -> None:
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study(pruner=pruner_of(Pruning(name="median", first=3, free=2)), direction="maximize")
+    for _ in range(4):
+        trial = study.ask()
+        for evaluation in range(1, 6):
+            trial.report(0.9, evaluation)
+        study.tell(trial, 0.9)
+    bad, stopped = study.ask(), []
+    for evaluation in range(1, 6):
+        bad.report(0.1, evaluation)
+        stopped.append(bad.should_prune())
+    assert stopped.index(True) == 2  # after the third
+
+
+def test_the_folder_of_a_search_is_no_other_commands(tmp_path: Path) -> None:
+    recipe = Recipe(task="text-classification", model={"source": "m"}, data="x.csv",
+                    search={"space": {"training.epochs": [1, 2]}})  # fmt: skip
+    keep_plan(tmp_path, recipe, "d", "search", fixed=recipe.search.fixed, more={"study": "s"})
+    assert read_plan(tmp_path)["study"] == "s"
+    with pytest.raises(RunError, match="holds a search"):
+        check_folder(tmp_path, recipe, "comparison", free=("method",))
+    check_folder(tmp_path, recipe.changed({"search.trials": (9, "")}), "search", fixed=recipe.search.fixed)
+    other = recipe.changed({"method": ("lora", "")})
+    with pytest.raises(RunError, match=r"another recipe: method\.name was full and is lora"):
+        check_folder(tmp_path, other, "search", fixed=recipe.search.fixed)
+    with pytest.raises(RunError, match="is not what it was"):
+        keep_plan(tmp_path, recipe, "e", "search", fixed=recipe.search.fixed)
+    assert own_folder(tmp_path, recipe, "a") != own_folder(tmp_path, recipe, "b")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".writing-plan.json").touch()
+    check_folder(tmp_path / "killed", recipe, "search")
+
+
+def test_the_best_recipe_finds_its_teacher(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    recipe = Recipe(task="text-classification", model={"source": "m"}, data="x.csv",
+                    distillation={"teacher": ["first", "second"]})  # fmt: skip
+    recipe._base = tmp_path
+    moved = recipe.moved(tmp_path / "searches" / "x")
+    assert moved.distillation.teachers == ["../../first", "../../second"]
+
+
 def test_costs_are_counted() -> None:
     found = searched()
     assert (found.steps, round(found.spared, 3), found.seconds) == (50, round(10 / 60, 3), 7.5)
@@ -92,12 +152,12 @@ def test_several_seeds_have_one_interval_over_the_examples() -> None:
          "drawn": {"": {"score": "accuracy", "which": "x", "samples": [value - 0.1, value, value + 0.1, None]}}}
         for value in (0.5, 0.7)
     ]  # fmt: skip
-    found = tested_of(runs, "accuracy", 0.95, 0)
+    found = records.tested_of(runs, "accuracy", 0.95, 0)
     assert found.value == pytest.approx(0.6)
     assert 0.5 <= found.low < 0.51
     assert 0.69 < found.high <= 0.7
     runs[1]["drawn"][""]["which"] = "y"
-    assert tested_of(runs, "accuracy", 0.95, 0).low is None
+    assert records.tested_of(runs, "accuracy", 0.95, 0).low is None
 
 
 def test_the_page_shows_everything_and_is_whole() -> None:
@@ -290,6 +350,7 @@ def test_trials_tokenise_once(values: Values, tmp_path: Path, monkeypatch: pytes
 
 def test_a_budget_too_small_for_one_trial_and_more_time_goes_on(values: Values, tmp_path: Path) -> None:
     given = values({"training.learning_rate": [1e-3, 5e-3]}, trials=2)
+    given["training"] |= {"epochs": 60, "patience": None}  # more than a second, wherever
     with pytest.raises(RunError, match="1s is too little for one trial") as caught:
         weitiao.search(given, output=tmp_path / "s", time="1s")
     assert "goes on" in caught.value.fix

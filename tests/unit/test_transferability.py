@@ -136,3 +136,10 @@ def test_the_tokens_of_an_example_stay_together() -> None:
     assert together.score == "macro_f1"
     assert together.value < 0.72 < apart.value
     assert together.high - together.low > apart.high - apart.low
+
+
+def test_a_label_that_no_row_has_does_not_count() -> None:
+    x = features(60, 5)
+    some = (x[:, :2] > 0).astype(np.int64)
+    absent = np.concatenate([some, np.zeros((60, 1), np.int64)], axis=1)
+    assert log_me(x, absent) == pytest.approx(log_me(x, some))

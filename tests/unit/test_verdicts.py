@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from weitiao.artifacts.artifact import write_json
-from weitiao.evaluation.verdicts import Drawn, compare_pairs, compare_with, holm, read_drawn
+from weitiao.evaluation.verdicts import Drawn, compare_pairs, compare_with, compare_with_first, holm, read_drawn
 from weitiao.records import Score, Scores
 
 ROUNDS = 200
@@ -176,3 +176,15 @@ def test_what_is_kept_is_read_back(tmp_path: Path):
     assert read_drawn(tmp_path / "x.json") == kept
     other = Drawn.of(Scores("accuracy", {"accuracy": Score(1.0)}, 20), [1.0], order=range(19, -1, -1), seed=0)
     assert other.which != kept[""].which
+
+
+def test_against_the_first_alone_fewer_p_values_are_adjusted():
+    random = np.random.default_rng(5)
+    ease, rows = random.normal(size=200), samples(random, 200)
+    methods = {str(number): trained(random, ease, rows, skill=-0.02 * number) for number in range(5)}
+    pairs, against = compare_pairs(methods, 0.95), compare_with_first(methods, 0.95)
+    assert [(pair.first, pair.second) for pair in against] == [("0", str(number)) for number in range(1, 5)]
+    for pair in against:
+        same = next(each for each in pairs if (each.first, each.second) == (pair.first, pair.second))
+        assert pair.p_value == same.p_value
+        assert pair.adjusted <= same.adjusted

@@ -114,8 +114,11 @@ def holding(folder: Path, what: str) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         try:
             _take(lock)
-        except OSError:
+        except BlockingIOError:
             raise RunError(f"another process is working on {what}", where=str(folder)) from None
+        except OSError as error:
+            raise RunError(f"cannot be locked: {error.strerror or error}", where=str(folder),
+                           fix="Put it on a file system that has locks.") from None  # fmt: skip
         yield
 
 

@@ -90,7 +90,7 @@ def show_model(
 
     inside = [Path(model)] if Path(model).is_dir() else []
     entries, unread = known_models(folders=[*inside, *(folder or [])])
-    entry = find(model, entries)
+    entry = find(str(inside[0]) if inside else model, entries)
     if entry is None:
         problem = next((each.problem for each in unread if each.folder == model), "")
         if problem:

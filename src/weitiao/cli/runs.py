@@ -117,7 +117,9 @@ def _leaderboard(known: list[Run], by: Literal["score", "time", "memory"], best:
 
     groups = standings(known, by)
     if best:
-        groups = [[each for each in group if each.best or each.finding == "no difference"] for group in groups]
+        groups = [
+            [each for each in group if each.best or each.finding in ("no difference", "not tested")] for group in groups
+        ]
     if json_:
         told = ({**to_dict(each.run), "data": each.data, "best": each.best, "finding": each.finding,
                  "verdict": each.verdict} for group in groups for each in group)  # fmt: skip

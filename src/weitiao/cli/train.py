@@ -105,10 +105,14 @@ def summary(run: Run) -> list[str]:
 
 
 def _diagnosed(run: Run) -> list[str]:
-    """What went wrong, in three lines at most."""
+    """What went wrong, in three lines at most; nothing where the run's events are gone."""
+    from weitiao.errors import RunError
     from weitiao.run import diagnose
 
-    told = diagnose(run.folder).lines()
+    try:
+        told = diagnose(run.folder).lines()
+    except RunError:
+        return []
     return [f"diagnosis {told[0]}", *(f"          {line}" for line in told[1:])]
 
 

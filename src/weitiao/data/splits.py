@@ -102,8 +102,8 @@ def open_splits(
     A split that is not given as a file, or held by train's folder, is cut from train: seeded, stratified by label,
     whole groups, the same text never on both sides; which rows go where does not hang on the order of the file. Texts
     of train that stand in a given validation or test file are left out of train, with a warning. With `fold` the test
-    split is one of several parts of train, and no other test split is read. Rows at one of
-    `without` (``reviews.csv:12``) are not read. Rows of train with the same number in `alike` (shape (n,), 0 and above)
+    split is one of several parts of train; one that is given stays aside, its texts too. Rows at one of `without`
+    (``reviews.csv:12``) are not read. Rows of train with the same number in `alike` (shape (n,), 0 and above)
     stay together, too.
     """
     tables = _tables(settings, base, layout, without)
@@ -112,6 +112,9 @@ def open_splits(
     parts = {split: _part(split, table, chosen, columns, settings, base) for split, table in tables.items()}
     origin: dict[SplitName, str] = {split: part.name for split, part in parts.items()}
     findings += _keep_apart(parts, settings)
+    if settings.fold is not None and parts.pop("test", None) is not None:
+        settings = settings.model_copy(update={"test_size": 0.0})  # what is given is what would be kept
+        origin.pop("test")
     findings += _cut_missing(parts, origin, settings, columns, seed, alike)
     sample_seed = seed if settings.sample_seed is None else settings.sample_seed
     findings += _shorten(parts, origin, settings.max_examples, columns, sample_seed)
@@ -132,8 +135,6 @@ def _tables(
         return open_table(source, base=base, split=split, layout=layout, named=settings.columns, without=without)
 
     inside = _inside(settings.train, base, layout)
-    if settings.fold is not None:  # what is given as test stays aside
-        settings, inside = settings.model_copy(update={"test": None}), inside - {"test"}
     tables: dict[SplitName, Table] = {"train": opened(settings.train, "train" if "train" in inside else None)}
     given: dict[SplitName, str | None] = {"validation": settings.validation, "test": settings.test}
     for split, source in given.items():

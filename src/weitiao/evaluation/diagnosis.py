@@ -342,7 +342,10 @@ def _unstable(seen: Signs, _: Found) -> Trouble | None:
     """  # fmt: skip
     falls, evidence = seen.falls, []
     if seen.rises:
-        evidence.append(f"The training loss rose by far more than noise {seen.rises} times, of 11 looked at.")
+        evidence.append(
+            f"The training loss rose by far more than noise {seen.rises} times, of "
+            f"{len(seen.windows()[0]) - 1} looked at."
+        )
     if falls:
         most = max(falls, key=lambda each: each[1])
         evidence.append(f"{_score(seen)} on validation fell {len(falls)} times from an evaluation to "

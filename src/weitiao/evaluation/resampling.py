@@ -45,16 +45,26 @@ def corrected_t(differences: ArrayLike, ratio: float, confidence: float = 0.95, 
     The variance is taken to be `least` at least: a few folds may agree by chance.
     """
     array = np.asarray(differences, float)
+    if not len(array):
+        return Tested(0.0, why_not="no fold has both")
     if len(array) < 2:
         return Tested(float(array.mean()), why_not="one fold only")
     variance = max(corrected_variance(array, ratio), least)
     return student(float(array.mean()), variance, len(array) - 1, confidence)
 
 
-def interval(values: ArrayLike, ratio: float, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Return the interval of the mean score over J folds by the same corrected variance; None for one fold."""
-    found = corrected_t(values, ratio, confidence)
-    return None if found.low is None or found.high is None else (found.low, found.high)
+def interval(
+    values: ArrayLike, ratio: float, confidence: float = 0.95, *, score: str = "", examples: int = 0
+) -> tuple[float, float] | None:
+    """Return the interval of the mean score over J folds by the same corrected variance; None for one fold.
+
+    Of a share of so many `examples` it is within 0 and 1, and never without width.
+    """
+    share = bool(score) and is_share(score)
+    found = corrected_t(values, ratio, confidence, least=(examples + 2) ** -2 if share else 0.0)
+    if found.low is None or found.high is None:
+        return None
+    return (max(found.low, 0.0), min(found.high, 1.0)) if share else (found.low, found.high)
 
 
 @dataclass(frozen=True)

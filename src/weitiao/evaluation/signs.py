@@ -69,6 +69,12 @@ class Signs:
     unwell: list[str]  # troubles of layers
     options: Mapping[str, Any] = field(default_factory=dict)  # of the recipe
 
+    @property
+    def sampled(self) -> int:
+        """Examples of a split that are scored at most."""
+        most = self.options.get("evaluation", {}).get("examples")
+        return most if isinstance(most, int) else 1 << 62
+
     # --- scores
 
     @property
@@ -114,7 +120,7 @@ class Signs:
 
     def error_of(self, value: float, split: str) -> float:
         """Return the standard error of a share (binomial) or a correlation: what other examples would change."""
-        count = self.seen if split == "train" else self.examples.get(split, 0)
+        count = self.seen if split == "train" else min(self.examples.get(split, 0), self.sampled)
         if kind(self.primary) == "correlation":
             return (1 - value**2) / math.sqrt(max(count, 1))
         return math.sqrt(max(value * (1 - value), 0.25 / max(count, 1)) / max(count, 1))

@@ -92,6 +92,19 @@ def compare_pairs(drawn: Mapping[str, Sequence[Drawn]], confidence: float) -> li
     ]
 
 
+def compare_with_first(drawn: Mapping[str, Sequence[Drawn]], confidence: float) -> list[Pair]:
+    """Compare the first method with each of the others, as `compare_pairs` does with all pairs; p-values are adjusted
+    for these alone.
+    """  # fmt: skip
+    first, *others = drawn
+    tests = [_tested(drawn[first], drawn[other], confidence) for other in others]
+    adjusted = holm([test.p_value for test in tests])
+    return [
+        pair_of((first, other), drawn[first][0].score, test, p, confidence)
+        for other, test, p in zip(others, tests, adjusted, strict=True)
+    ]
+
+
 def compare_with(name: str, ours: Sequence[Drawn], other: Drawn, other_name: str, confidence: float) -> Pair:
     """Compare a method with one fixed model, such as a baseline, that no seed moves."""
     test = _tested(ours, [other], confidence, fixed=True)

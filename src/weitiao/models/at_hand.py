@@ -133,7 +133,7 @@ def _agrees(known: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Whether a config has all values that the catalogue knows and that it says anything about."""
     if config.get("model_type") != known["model_type"]:
         return False
-    said = {key: value for key, value in known.items() if key in config}
+    said = {key: value for key, value in known.items() if key in config and key != "max_position_embeddings"}
     return len(said) > len(known) / 2 and all(
         config[key] == value or key == "pos_att_type" for key, value in said.items()
     )

@@ -54,6 +54,12 @@ def keep_blocks(model: PreTrainedModel, layers: Sequence[int]) -> None:
         raise ModelError(f"the blocks of a '{model.config.model_type}' model are not one list", where="model.layers",
                          fix="Leave it out.")  # fmt: skip
     [(path, blocks)] = outer
+    for place, number in enumerate(layers):  # a first block may have what all others read, or lack what they have
+        if blocks[number].state_dict().keys() != blocks[place].state_dict().keys():
+            raise ModelError(
+                f"block {number} of a '{model.config.model_type}' model is made otherwise than block {place}, whose "
+                "place it would take", where="model.layers", fix="Keep block 0 as the first.",
+            )  # fmt: skip
     owner, _, last = path.rpartition(".")
     kept = nn.ModuleList([blocks[number] for number in layers])
     setattr(root.get_submodule(owner), last, kept)
@@ -76,7 +82,8 @@ def _counting(config: PreTrainedConfig) -> PreTrainedConfig:
 def _cut(config: PreTrainedConfig, name: str, layers: Sequence[int]) -> None:
     count = getattr(config, name)
     for key, value in config.to_dict().items():  # what is said of each block, such as its kind of attention
-        if isinstance(value, list | tuple) and len(value) == count and key != "architectures":
+        about_blocks = not key.endswith(("token_id", "tokens", "architectures"))
+        if isinstance(value, list | tuple) and len(value) == count and about_blocks:
             setattr(config, key, [value[number] for number in layers])
     setattr(config, name, len(layers))
 

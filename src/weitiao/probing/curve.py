@@ -64,7 +64,7 @@ def learning_curve(
     recipe = as_recipe(recipe)
     refuse_output(recipe, WHAT)
     numbers = numbered(seeds, recipe.training.seed)
-    folder = Path(output) if output is not None else own_folder(CURVES, recipe)
+    folder = Path(output) if output is not None else own_folder(CURVES, recipe, WHAT)
     check_folder(folder, recipe, WHAT)
     [candidate] = as_candidates([recipe.method.model_dump(mode="json")])
     notes: list[str] = []

@@ -95,10 +95,15 @@ def banded(law: PowerLaw, first: float, confidence: float, count: int = 40) -> l
 
 def advise(score: str, points: Sequence[Point], ahead: Sequence[Ahead], confidence: float) -> list[str]:
     """Return in sentences whether more data is worth labelling, and how much it would bring."""
-    worth, twice, largest = worth_it(score, points), ahead[0], points[-1]
+    found, twice, largest = worth_it(score, points), ahead[0], points[-1]
     level = f"{100 * confidence:g}% interval"
     told = f"{_size(score, twice.gain, twice)} ({level} {_range(score, twice)})"
     more = f"twice the training rows ({twice.rows:,} in place of {largest.rows:,})"
+    if found is None:
+        unknown = (f"It cannot be told whether more data would help: how much {spoken(score)} differs from training to "
+                "training is not known from one seed. Take several seeds.")  # fmt: skip
+        return [unknown, *_last_step(score, points)]
+    worth = found
     rose = (1 if greater_is_better(score) else -1) * (largest.mean - points[0].mean)
     if rose < worth:
         return [f"It cannot be told whether more data would help, for the score does not rise with it here: "
@@ -118,11 +123,13 @@ def advise(score: str, points: Sequence[Point], ahead: Sequence[Ahead], confiden
     return [*said, *_last_step(score, points)]
 
 
-def worth_it(score: str, points: Sequence[Point]) -> float:
-    """Return the gain from which on more data is said to be worth it: a point, or the spread of a training."""
+def worth_it(score: str, points: Sequence[Point]) -> float | None:
+    """Return the gain from which on more data is said to be worth it: a point, or the spread of a training; None where
+    that is not known.
+    """  # fmt: skip
     if is_share(score):
         return WORTH / 100
-    return WORTH if in_points(score) else max((point.sd or 0.0 for point in points[-2:]), default=0.0)
+    return WORTH if in_points(score) else max((point.sd or 0.0 for point in points[-2:]), default=0.0) or None
 
 
 def _last_step(score: str, points: Sequence[Point]) -> list[str]:

@@ -36,6 +36,7 @@ from weitiao.errors import (
     Interrupted,
     ModelError,
     RecipeError,
+    RefusedError,
     RunError,
     SourceError,
     WeitiaoError,
@@ -95,8 +96,8 @@ def probe(
     refuse_output(recipe, WHAT)
     budget, numbers = _budget(time), numbered(seeds, recipe.training.seed)
     entrants = crossed(models, methods, recipe)
-    folder = Path(output) if output is not None else own_folder(PROBES, recipe)
-    check_folder(folder, recipe, WHAT)
+    folder = Path(output) if output is not None else own_folder(PROBES, recipe, WHAT)
+    check_folder(folder, recipe, WHAT, free=("method",))
     shared, ready, unfit = _ready(entrants, recipe, folder)
     _check_disk(folder, ready)
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,10 +165,10 @@ def _checked(
             own = entrant.candidate.recipe(shared, shared.training.seed, folder / "runs" / entrant.candidate.slug)
             try:
                 prepared = prepare(own)
-            except (RecipeError, ModelError, SourceError) as error:
+                refuse_errors(prepared.findings)
+            except (RecipeError, ModelError, SourceError, RefusedError) as error:
                 unfit[entrant.name] = error
                 continue
-            refuse_errors(prepared.findings)
             first = next(iter(ready.values()), prepared)
             if split := measured_apart(first, prepared):
                 unfit[entrant.name] = DataError(f"has other {split} examples than {next(iter(ready))}, so that they "
@@ -290,7 +291,10 @@ class _Probing:
         ladder = Ladder(len(self._any.splits["train"]), training.epochs, training.batch_size, len(self.seeds))
         usable = [size for size in ladder.sizes(len(first)) if self._usable(size, ladder.rows)]
         entrants = {entrant.name: entrant for entrant in first}
-        return Race(self.folder, self.shared, entrants, ladder, usable, self.seeds, self.clock, self.stop, self.say)
+        digests = {name: self.ready[name].digest for name in entrants}
+        return Race(
+            self.folder, self.shared, entrants, digests, ladder, usable, self.seeds, self.clock, self.stop, self.say
+        )
 
     def _usable(self, size: int, rows: int) -> bool:
         """Whether so many rows can be trained on: each class has to be among them."""

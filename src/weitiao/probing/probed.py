@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -151,7 +152,7 @@ def _quoted(value: Any) -> str:
     if isinstance(value, dict):
         value = "{" + ", ".join(f"{key}: {_plain(each)}" for key, each in value.items()) + "}"
         return f'"{value}"'
-    return _plain(value)
+    return shlex.quote(_plain(value))
 
 
 def _plain(value: Any) -> str:

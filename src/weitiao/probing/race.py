@@ -6,14 +6,18 @@ is not kept.
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import Run, find_run
+from weitiao.candidates import digest_of
 from weitiao.comparison import finished
 from weitiao.costs import attempt
 from weitiao.errors import RunError
@@ -29,6 +33,7 @@ from weitiao.recipe import Recipe
 from weitiao.trackers.jsonl import read_events
 from weitiao.trials import Say, Trial
 
+RUNGS = "rungs.json"
 WHY = "the race's"  # the origin of what it sets
 
 
@@ -76,6 +81,7 @@ class Race:
     folder: Path
     recipe: Recipe  # that all share
     entrants: Mapping[str, Entrant]  # in the order in which they start
+    digests: Mapping[str, str]  # of each one's examples and model
     ladder: Ladder
     usable: Sequence[int]  # sizes below all rows that can be trained on
     seeds: list[int]
@@ -91,20 +97,27 @@ class Race:
         """
         names = list(self.entrants)
         rungs = self.ladder.planned(len(names), self.usable)
+        plans = Plans.read(self.folder, self.clock.budget)
         while rungs and names:
             heat = self._heat(shrunk(rungs[0], len(names)), names)
             self.heats.append(heat)
-            if self.clock.is_over:
-                break
             better = greater_is_better(self._score(heat)) if heat.means else True
             names = ordered(heat.means, greater_is_better=better, ties=list(self.entrants))
             rungs = rungs[1:]
             if self.clock.budget is not None and names:
                 costs = [self._cost(name, heat) for name in names]
-                rungs = self.ladder.fitted(rungs, costs, self.clock.left)
+                rungs = plans.after(len(self.heats), lambda: self.ladder.fitted(rungs, costs, self.clock.left))  # noqa: B023
+            if self.clock.is_over and not (rungs and names and self._begun(rungs[0], names)):
+                break
         if not any(heat.drawn for heat in self.heats):
             raise self._nothing_done()
         return self.heats
+
+    def _begun(self, rung: Rung, names: Sequence[str]) -> bool:
+        """Whether any run of a rung came to its end before this command was given."""
+        there = shrunk(rung, len(names))
+        return any(finished(self.path(name, there, seed)) for name in names[: there.entrants]
+                   for seed in self.seeds[: there.seeds])  # fmt: skip
 
     @property
     def final(self) -> Heat:
@@ -113,8 +126,11 @@ class Race:
         return there[-1]
 
     def path(self, name: str, rung: Rung, seed: int) -> Path:
-        """Where a run lies."""
-        return self.folder / "runs" / f"{self.entrants[name].candidate.slug}-{rung.rows}rows-seed{seed}"
+        """Where a run lies: named by all that makes it another one, the model's files among that."""
+        entrant = self.entrants[name]
+        whole = [entrant.candidate.method.model_dump(mode="json"), entrant.candidate.differs, self.digests[name]]
+        own = f"{entrant.candidate.slug}-{digest_of(whole)[:8]}"
+        return self.folder / "runs" / f"{own}-{rung.rows}rows-seed{seed}"
 
     # --- one rung
 
@@ -180,6 +196,32 @@ class Race:
         told = f"one run ({name} on {heat.rung.rows:,} rows) takes about {duration(need)}" if need else "no run ended"
         fix = "Give more time, fewer training.epochs, or smaller models; the same command goes on."
         return RunError(f"{duration(self.clock.budget)} is too little: {told}", where="time", fix=fix)
+
+
+@dataclass
+class Plans:
+    """The rungs that were planned after each heat, kept: the same command, given again, goes on by them."""
+
+    path: Path
+    budget: float | None
+    known: dict[str, list[dict[str, Any]]]  # after how many heats -> rungs
+
+    @classmethod
+    def read(cls, folder: Path, budget: float | None) -> Plans:
+        """Read what was planned for the same budget."""
+        path = folder / RUNGS
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            stored = {}
+        return cls(path, budget, stored["after"] if stored.get("budget", -1) == budget else {})
+
+    def after(self, heats: int, plan: Callable[[], list[Rung]]) -> list[Rung]:
+        """Return the rungs to come after so many heats."""
+        if str(heats) not in self.known:
+            self.known[str(heats)] = [asdict(rung) for rung in plan()]
+            write_json(self.path, {"budget": self.budget, "after": self.known})
+        return [Rung(**rung) for rung in self.known[str(heats)]]
 
 
 def trained(run: Run) -> tuple[float, int]:

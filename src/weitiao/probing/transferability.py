@@ -25,6 +25,7 @@ def log_me(features: np.ndarray, targets: np.ndarray) -> float:
     singular value decomposition. It is the same for features that are rotated or multiplied by a number.
     """
     x, columns = np.asarray(features, np.float64), as_columns(targets)
+    columns = columns[:, columns.any(axis=0)]  # a label that no row has is no target
     left, singular, _ = np.linalg.svd(x, full_matrices=False)
     known = singular > singular.max(initial=0.0) * max(x.shape) * np.finfo(np.float64).eps
     left, squares = left[:, known], singular[known] ** 2

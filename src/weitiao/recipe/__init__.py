@@ -204,7 +204,9 @@ class Recipe(Settings):
         def again(value: Any, key: Key) -> Any:
             if isinstance(value, Mapping):
                 return {k: again(v, (*key, k)) for k, v in value.items()}
-            names_data = key[-1] in ("train", "validation", "test", "label_names", "source") or "also" in key
+            if isinstance(value, list):
+                return [again(each, key) for each in value]
+            names_data = key[-1] in ("train", "validation", "test", "label_names", "source", "teacher") or "also" in key
             if (
                 isinstance(value, str)
                 and names_data

@@ -12,6 +12,7 @@ from weitiao.recipe.amounts import TimeAmount
 from weitiao.recipe.sections import Settings
 
 Whole = int  # a field below is called `int`
+FREE = ("trials", "time", "workers", "storage")  # of a search, may be others when it goes on
 KINDS = ("choices", "log", "uniform", "int")
 
 
@@ -155,3 +156,8 @@ class SearchSettings(Settings):
     storage: str | None = None
     """Database where trials are written, for workers on several machines: `postgresql://user@host/name`. A file in the
     search's folder when absent."""
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What must be the same when a search goes on."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in FREE}

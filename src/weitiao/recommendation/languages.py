@@ -62,7 +62,7 @@ def language_code(given: str, known: Iterable[str]) -> str:
     """Return the code of a language given by code or name; a `WeitiaoError` with the nearest for an unknown one."""
     wanted, codes = given.strip().casefold(), set(known)
     named = {name.casefold(): code for code, name in NAMES.items()} | OWN_NAMES
-    wanted = named.get(wanted, wanted).partition("-")[0]
+    wanted = named.get(wanted, wanted).replace("_", "-").partition("-")[0]
     if wanted in codes:
         return wanted
     close = nearest(wanted, [*named])

@@ -16,7 +16,7 @@ from weitiao.trackers.units import count, duration, size
 
 PAGE, NUMBERS, RECIPE = "recommendation.html", "recommendation.json", "recipe.yaml"
 RUNS = "probe"  # the folder of the runs of a probe
-OURS = {PAGE, NUMBERS, RECIPE, RUNS}
+OURS = {PAGE, NUMBERS, RECIPE, RUNS, ".probing-recipe.yaml"}
 
 
 def publish(found: Recommendation, folder: Path) -> None:

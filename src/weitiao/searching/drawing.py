@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
@@ -205,7 +204,9 @@ def pruner_of(pruning: Pruning) -> Any:
     if pruning.name == "hyperband":
         return pruners.HyperbandPruner(min_resource=pruning.first, reduction_factor=pruning.factor)
     if pruning.name == "median":
-        return pruners.MedianPruner(n_startup_trials=pruning.free, n_warmup_steps=pruning.first - 1)
+        return pruners.MedianPruner(
+            n_startup_trials=pruning.free, n_warmup_steps=pruning.first
+        )  # evaluations count from 1
     return pruners.NopPruner()
 
 
@@ -296,11 +297,6 @@ def _point(params: Mapping[str, Any], space: Space) -> Point:
                 value = rounded(value, *dimension.ends)
             found[key] = value
     return found
-
-
-def digest_text(point: Mapping[str, Any]) -> str:
-    """What is the same for the same point."""
-    return json.dumps(dict(point), sort_keys=True, ensure_ascii=False)
 
 
 def importance(study: Study, keys: Sequence[str], seed: int) -> dict[str, float]:

@@ -18,10 +18,7 @@ ends. A trial that nobody holds is gone on with by whoever looks next.
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import sys
 import threading
 import time
 import uuid
@@ -37,10 +34,12 @@ import numpy as np
 from weitiao import models
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import find_run, holding
-from weitiao.candidates import digest_of, shortly
+from weitiao.candidates import digest_of
 from weitiao.errors import DataError, Interrupted, RecipeError, RunError
+from weitiao.evaluation.page import write
 from weitiao.facts import environment
 from weitiao.metrics.words import greater_is_better, spoken, written
+from weitiao.plans import check_folder, keep_plan, own_folder, read_plan, refuse_output, saying
 from weitiao.preparation import Preparation, as_recipe, open_examples, prepare, refuse_errors
 from weitiao.recipe import Recipe, SearchSettings
 from weitiao.recipe.amounts import seconds_of
@@ -63,17 +62,17 @@ from weitiao.searching.searched import (
 from weitiao.searching.space import WHY, Point, Space, grid_of, names_of, told
 from weitiao.searching.trying import Attempt, Ended, Part, cost_of, run_folder, trial_recipe
 from weitiao.training.fit import stop_on_signal
-from weitiao.trials import TESTED, Say, carry_out
+from weitiao.trials import TESTED, Say, carry_out, cores
 
 if TYPE_CHECKING:
     import optuna
 
 SEARCHES = Path("searches")
-PAGE, NUMBERS, PLAN, BEST = "search.html", "search.json", "plan.json", "best.yaml"
+WHAT = "search"
+PAGE, NUMBERS, BEST = "search.html", "search.json", "best.yaml"
 TRIALS = 20  # where neither trials nor time are given
 HOPELESS = 3  # trials that fail before any comes to its end
 PAUSE = 1.0  # seconds between two looks at what other workers do
-FREE = ("trials", "time", "workers", "storage")  # of the section `search`: may be others when it goes on
 
 
 def search(
@@ -105,21 +104,23 @@ def search(
     space = Space(recipe)
     space.check()
     notes = _notes(space, settings)
-    folder = Path(output) if output is not None else _own_folder(recipe, settings)
-    _check_folder(folder, recipe, settings)
+    folder = Path(output) if output is not None else own_folder(SEARCHES, recipe, WHAT, settings.fixed)
+    check_folder(folder, recipe, WHAT, fixed=settings.fixed)
+    _check_storage(folder, settings)
     ready = _checked(space, folder)
     objective = settings.objective or _primary(ready)
     database = drawing.database(settings.storage) if settings.storage else None
     folder.mkdir(parents=True, exist_ok=True)
-    plan = _keep_plan(folder, recipe, settings, ready.digest)
+    plan = keep_plan(folder, recipe, ready.digest, WHAT, fixed=settings.fixed, more=_apart(settings))
+    _check_storage(folder, settings)
     with stop_on_signal() as stop:
-        name = plan["study"] if database else digest_of(plan["search"])[:8]  # the same name draws alike
+        name = plan["study"] if database else digest_of(plan["fixed"])[:8]  # the same name draws alike
         study = drawing.open_study(
             database or drawing.journal(folder / drawing.JOURNAL), name, settings,
             greater_is_better=greater_is_better(objective), seed=recipe.training.seed,
         )  # fmt: skip
         (folder / "runs").mkdir(exist_ok=True)
-        ours = _Search(folder, recipe, space, settings, study, ready, objective, notes, stop, _say(show), show)
+        ours = _Search(folder, recipe, space, settings, study, ready, objective, notes, stop, saying(show), show)
         return ours.carry_out()
 
 
@@ -130,10 +131,7 @@ def _with_section(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     if recipe.search is None:
         raise RecipeError("the recipe does not say what to search", where="search", fix="For example\n  search:\n    "
                           "space: {training.learning_rate: {log: [1e-5, 1e-3]}}")  # fmt: skip
-    if recipe.output is not None:
-        raise RecipeError(f"'{recipe.output}' is the folder of one run, and there will be many",
-                          where=recipe.place("output"),
-                          fix="Take it out: --set output=null. --output says where the search goes.")  # fmt: skip
+    refuse_output(recipe, WHAT)
     return recipe.changed({f"search.{key}": (value, "given") for key, value in given.items()}) if given else recipe
 
 
@@ -152,84 +150,19 @@ def _notes(space: Space, settings: SearchSettings) -> list[str]:
     return []
 
 
-def _own_folder(recipe: Recipe, settings: SearchSettings) -> Path:
-    """A folder named by model and recipe: the same command finds it again."""
-    model = re.sub(r"[^a-z0-9]+", "-", recipe.model.source.rpartition("/")[2].rpartition(":")[2].lower()).strip("-")
-    told = [_shared(recipe), _fixed(settings), str(recipe.base.resolve())]
-    return SEARCHES / f"{model}-{digest_of(told)[:8]}"
+def _apart(settings: SearchSettings) -> dict[str, Any]:
+    """Where the trials are, and what they are called there."""
+    storage = drawing.without_password(settings.storage) if settings.storage else None
+    return {"study": f"weitiao-{uuid.uuid4().hex[:12]}", "storage": storage}
 
 
-def _shared(recipe: Recipe) -> dict[str, Any]:
-    return {key: value for key, value in recipe.to_dict().items() if key != "search"}
-
-
-def _fixed(settings: SearchSettings) -> dict[str, Any]:
-    """What of the section must be the same when a search goes on."""
-    return {key: value for key, value in settings.model_dump(mode="json").items() if key not in FREE}
-
-
-def _plan(folder: Path) -> dict[str, Any] | None:
-    try:
-        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return plan if isinstance(plan, dict) and {"recipe", "search", "study"} <= set(plan) else None
-
-
-def _check_folder(folder: Path, recipe: Recipe, settings: SearchSettings) -> None:
-    """Raise `RunError` where the folder holds something else, or a search of another recipe."""
-    if not folder.exists() or (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())):
-        return
-    plan = _plan(folder)
-    if plan is None:
-        held = "a run" if (folder / "run.json").exists() else "other files"
-        raise RunError(f"holds {held}", where=str(folder), fix="Name another folder: --output.")
-    _check_plan(folder, plan, recipe, settings)
-
-
-def _check_plan(folder: Path, plan: Mapping[str, Any], recipe: Recipe, settings: SearchSettings) -> None:
-    changed = _differs(plan["recipe"], _shared(recipe)) or _differs(plan["search"], _fixed(settings), "search")
-    if changed:
-        raise RunError(f"holds a search of another recipe: {changed}", where=str(folder),
-                       fix="Give the recipe as it was, or name another folder: --output.")  # fmt: skip
-    there = drawing.without_password(settings.storage) if settings.storage else None
-    if plan.get("storage") != there:
-        was, now = plan.get("storage") or "its own journal", there or "its own journal"
-        raise RunError(f"its trials are in {was}, not in {now}", where=str(folder),
+def _check_storage(folder: Path, settings: SearchSettings) -> None:
+    """Raise `RunError` where the trials of this folder are elsewhere."""
+    plan, now = read_plan(folder), _apart(settings)["storage"]
+    if plan is not None and plan.get("storage") != now:
+        was, there = (each or "its own journal" for each in (plan.get("storage"), now))
+        raise RunError(f"its trials are in {was}, not in {there}", where=str(folder),
                        fix="Give the storage as it was, or name another folder: --output.")  # fmt: skip
-
-
-def _differs(before: Any, now: Any, key: str = "") -> str:
-    """The first value that differs, in words."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        names = dict.fromkeys([*before, *now])
-        each = (_differs(before.get(name), now.get(name), f"{key}.{name}".lstrip(".")) for name in names)
-        return next(filter(None, each), "")
-    return "" if before == now else f"{key} was {shortly(before)} and is {shortly(now)}"
-
-
-def _keep_plan(folder: Path, recipe: Recipe, settings: SearchSettings, digest: str) -> dict[str, Any]:
-    """Publish the plan, or take that of the worker who was first; raises where it is another one."""
-    own = {"recipe": _shared(recipe), "search": _fixed(settings), "digest": digest,
-           "study": f"weitiao-{uuid.uuid4().hex[:12]}",
-           "storage": drawing.without_password(settings.storage) if settings.storage else None}  # fmt: skip
-    if _plan(folder) is None:
-        new = folder / f".{PLAN}.{uuid.uuid4().hex[:8]}"
-        write_json(new, own)
-        try:
-            os.link(new, folder / PLAN)  # whole, and by one of several workers alone
-        except FileExistsError:
-            pass
-        finally:
-            new.unlink()
-    plan = _plan(folder)
-    if plan is None:
-        raise RunError("cannot be read", where=str(folder / PLAN), fix="Name another folder: --output.")
-    _check_plan(folder, plan, recipe, settings)
-    if plan["digest"] != digest:
-        raise RunError("its data or its model is not what it was", where=str(folder),
-                       fix="Put the files back as they were, or name another folder: --output.")  # fmt: skip
-    return plan
 
 
 def _checked(space: Space, folder: Path) -> Preparation:
@@ -411,7 +344,7 @@ class _Search:
         there = self._known()
         if self.trials is not None and len(there) >= self.trials:
             return True
-        tried = {drawing.digest_text(each.point) for each in there if each.state != "failed"}
+        tried = {digest_of(each.point) for each in there if each.state != "failed"}
         return not self.grid and self.space.size is not None and len(tried) >= self.space.size
 
     def _drawn(self, trial: optuna.Trial, held: ExitStack) -> Attempt | None:
@@ -437,6 +370,7 @@ class _Search:
             return False
         first = known or next(iter(same), None)
         if first is None:  # drawn this moment by another worker, who holds it
+            trial.set_user_attr(SURPLUS, True)
             self._tell(trial, failed=True)
             return True
         trial.set_user_attr(SAME_AS, first.number)
@@ -461,7 +395,7 @@ class _Search:
         ended = attempt.carry_out(
             say=self.say, title=f"trial {count}: {told(attempt.point)}", stop=self.stop,
             show=self.show and workers == 1, out_of_time=self._late,
-            threads=max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None,
+            threads=max(1, cores() // workers) if workers > 1 else None,
         )  # fmt: skip
         self._noted(attempt, ended, time.monotonic() - began)
         with self._alone():
@@ -481,10 +415,11 @@ class _Search:
             self._tell(trial)
             self.say(f"{number}: stopped early at {self._last_told(attempt)}")
         elif ended.problem or not np.isfinite(mean):
-            trial.set_user_attr(PROBLEM, ended.problem or "its score is no number")
+            problem = ended.problem or "its score is no number"
+            trial.set_user_attr(PROBLEM, problem)
             self._tell(trial, failed=True)
-            self.say(f"error: trial {number}: {ended.problem or 'its score is no number'}")
-            self._check_hope(ended.problem)
+            self.say(f"error: trial {number}: {problem}")
+            self._check_hope(problem)
         else:
             self._tell(trial, mean)
             best = best_of(self._tried(), self.objective)
@@ -571,7 +506,7 @@ class _Search:
                    for key, each in self.space.dimensions.items()},
             recipe_yaml=recipe.to_yaml(), environment=environment(self.ready.facts), folder=str(self.folder),
         )  # fmt: skip
-        _publish(self.folder / BEST, searched.recipe_yaml)
+        write(searched.recipe_yaml, self.folder / BEST)
         write_json(self.folder / NUMBERS, searched.to_dict())
         write_search(searched, self.folder / PAGE)
         return searched
@@ -613,7 +548,7 @@ class _Search:
     def _test(self, run: Path, *, baselines: bool) -> str:
         self.say(f"{run.name}: measured on test")
         own = self.recipe.evaluation
-        values = {"evaluation.test": True, "evaluation.bootstrap": own.bootstrap,
+        values: dict[str, Any] = {"evaluation.test": True, "evaluation.bootstrap": own.bootstrap,
                   "evaluation.baselines": own.baselines and baselines}  # fmt: skip
         values |= {"data.fold": None} if self.settings.folds else {}  # the test split that all folds were kept from
         stored = self.folder / "recipes" / f"{run.name}-test.json"
@@ -632,6 +567,8 @@ class _Search:
                 else "only one dimension is in all trials"
             )
             return {}, f"not told: {few}, and that says too little"
+        if len({each.score for each in ended}) == 1:
+            return {}, "not told: all trials have the same score"
         note = ""
         if len(ended) < ROUGH * len(keys):
             note = f"a hint: {len(ended)} trials say little about {len(keys)} dimensions"
@@ -662,13 +599,3 @@ def _first_problem(errors: Sequence[BaseException | None]) -> None:
     there = [error for error in errors if error is not None]
     for error in sorted(there, key=lambda each: isinstance(each, Interrupted)):
         raise error
-
-
-def _publish(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
-
-
-def _say(show: bool) -> Say:
-    return (lambda line: print(line, file=sys.stderr, flush=True)) if show else (lambda _line: None)  # noqa: T201

@@ -50,7 +50,8 @@ class OnTest:
         """How the score `on` validation or folds, by which the winner was chosen, fared where it was not."""
         sign = 1 if greater_is_better(score) else -1
         lost = sign * (validation - self.value)
-        head = f"Chosen by {written(score, validation)} {on}; on test, looked at once, it is " \
+        looked = "looked at once" if not self.before else f"looked at {self.before + 1} times"
+        head = f"Chosen by {written(score, validation)} {on}; on test, {looked}, it is " \
                f"{written(score, self.value)}"  # fmt: skip
         ends = "" if self.low is None or self.high is None else (
             f" (interval {written(score, self.low, unit=False)} to {written(score, self.high)})")  # fmt: skip

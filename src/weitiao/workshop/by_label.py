@@ -67,13 +67,15 @@ def _heavy(part: Part, counts: dict[str, int]) -> Iterator[Found]:
 
 
 def spellings(counts: dict[str, int]) -> list[list[str]]:
-    """Return the labels that differ in case, width, spaces or punctuation only, those of one together. `+` and `#` are
-    none of these: C, C++ and C# are three.
+    """Return the labels that differ in case, width, spaces or punctuation only, those of one together. `+`, `#` and a
+    minus at the end are none of these: C, C++ and C# are three, A and A- two.
     """  # fmt: skip
     same: dict[str, list[str]] = defaultdict(list)
     for label in counts:
         letters = any(map(str.isalpha, label))
-        same["".join(c for c in normalised(label) if c.isalnum() or c in "+#") if letters else label].append(label)
+        written, end = normalised(label), normalised(label).rstrip()[-1:]
+        plain = "".join(c for c in written if c.isalnum() or c in "+#") + (end if end in "-−" else "")
+        same[plain if letters else label].append(label)
     return [labels for labels in same.values() if len(labels) > 1]
 
 
