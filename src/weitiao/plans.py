@@ -58,7 +58,9 @@ def check_folder(
     if plan is None or plan.get("what") != what:
         held = f"a {plan['what']}" if plan and "what" in plan else "a run" if (folder / "run.json").exists() else None
         raise RunError(f"holds {held or 'other files'}", where=str(folder), fix="Name another folder: --output.")
-    changed = _changed(plan["recipe"], shared(recipe), free) or _changed(plan.get("fixed", {}), dict(fixed or {}))
+    changed = _changed(plan["recipe"], shared(recipe), free) or _changed(
+        plan.get("fixed", {}), dict(fixed or {}), key="search"
+    )
     if changed:
         raise RunError(f"holds a {what} of another recipe: {changed}", where=str(folder),
                        fix="Give the recipe as it was, or name another folder: --output.")  # fmt: skip

@@ -302,6 +302,7 @@ def test_trials_can_be_cross_validated(values: Values, tmp_path: Path) -> None:
     """Each on all training examples, none of which the winner is tested on."""
     given = values({"training.learning_rate": [1e-9, 5e-3]}, strategy="grid", folds=3, workers=2)
     given["data"]["test_size"] = 0.2
+    given["training"] |= {"epochs": 8, "patience": None}
     found = weitiao.search(given, output=tmp_path / "s")
     assert [len(each.runs) for each in found.trials] == [3, 3]
     assert found.winner.point["training.learning_rate"] == 5e-3
