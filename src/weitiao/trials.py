@@ -28,6 +28,7 @@ from weitiao.recipe import Recipe
 
 BASELINES = "baselines.json"  # what the action of that name leaves
 TESTED = "test.json"  # in the run's folder: what the action `test` leaves
+ENDING = 60.0  # seconds that the run of a killed parent may take to save its checkpoint
 LOOKS = 0.05  # seconds between two looks at the child
 START = (  # the child has this very package, and not what lies about in the current folder
     "import sys; here = sys.argv.pop(1); here in sys.path or sys.path.insert(0, here); "
@@ -64,6 +65,7 @@ class Trial:
             self.recipe().store(self.stored)
             say(self.title)
             return carry_out("train", self.stored, **how)
+        let_go(self.folder, stop)
         found = find_run(self.folder)
         if found.status == "running":
             raise RunError("another process is working on this run", where=str(self.folder),
@@ -73,6 +75,14 @@ class Trial:
             return ""
         say(f"{self.title}: goes on")
         return carry_out("resume", self.folder, **how)
+
+
+def let_go(folder: Path, stop: threading.Event) -> None:
+    """Wait until a run that was stopped, as its parent was killed, has saved its checkpoint."""
+    until = time.monotonic() + ENDING
+    while (folder / "run.json").exists() and find_run(folder).status == "running" and time.monotonic() < until:
+        if stop.wait(0.2):
+            return
 
 
 def carry_out(

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -352,8 +353,14 @@ def test_trials_tokenise_once(values: Values, tmp_path: Path, monkeypatch: pytes
 def test_a_budget_too_small_for_one_trial_and_more_time_goes_on(values: Values, tmp_path: Path) -> None:
     given = values({"training.learning_rate": [1e-3, 5e-3]}, trials=2)
     given["training"] |= {"epochs": 60, "patience": None}  # more than a second, wherever
-    with pytest.raises(RunError, match="1s is too little for one trial") as caught:
-        weitiao.search(given, output=tmp_path / "s", time="1s")
+    for _ in range(2):  # the time is that of all sessions together
+        began = time.monotonic()
+        with pytest.raises(RunError, match="1s is too little for one trial") as caught:
+            weitiao.search(given, output=tmp_path / "s", time="1s")
+        took = time.monotonic() - began
+    runs = [json.loads(line)["event"] for path in (tmp_path / "s/runs").glob("*/events.jsonl")
+            for line in path.read_text().splitlines()]  # fmt: skip
+    assert runs.count("Resumed") == 0, took
     assert "goes on" in caught.value.fix
     found = weitiao.search(given, output=tmp_path / "s", time="10m")
     assert found.count("finished") >= 1

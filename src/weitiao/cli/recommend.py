@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from weitiao.recommendation import Choice, Recommendation
 
 NAMED = 6  # models of a group that was ruled out, named in the terminal
-PAGE, NUMBERS, RECIPE = "recommendation.html", "recommendation.json", "recipe.yaml"
 
 
 def recommend(
@@ -136,6 +135,8 @@ def tell(found: Recommendation, out: Path | None) -> None:
     if out is None:
         typer.echo("\n--output FOLDER writes a page and a recipe of the first, to be trained as it is.")
         return
+    from weitiao.recommendation.page import PAGE, RECIPE
+
     typer.echo(f"\npage      {out / PAGE}\nrecipe    {out / RECIPE}; next: weitiao check {out / RECIPE}")
 
 

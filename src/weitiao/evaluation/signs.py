@@ -66,7 +66,6 @@ class Signs:
     peaks: list[tuple[float, float]]  # of each spike of the loss: how high, and what was usual
     not_finite: int  # steps skipped for it
     rolled_back: int
-    unwell: list[str]  # troubles of layers
     options: Mapping[str, Any] = field(default_factory=dict)  # of the recipe
 
     @property
@@ -261,7 +260,7 @@ def signs(
         peaks=[(float(event["loss"] or math.inf), float(event["usual"])) for event in told.get("LossSpiked", [])],
         rolled_back=len(told.get("RolledBack", [])),
         not_finite=sum(event["trouble"] == "non-finite" for event in told.get("StepSkipped", [])),
-        unwell=[str(event["trouble"]) for event in told.get("LayersUnwell", [])], options=recipe,
+        options=recipe,
     )  # fmt: skip
 
 

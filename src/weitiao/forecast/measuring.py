@@ -96,8 +96,8 @@ def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measur
     final, besides = tune + _writes(ready), 0
     for on in [*samples_.values(), *others.values()]:
         final += passed(on, answers=True) + scores.bootstrap(len(on.rows))
-    if ready.recipe.training.soup is not None:
-        final += ready.recipe.training.soup.best * evaluation
+    if (soup := ready.recipe.training.soup) is not None and "validation" in samples_:
+        final += (soup.best if soup.recipe == "greedy" else 2) * passed(samples_["validation"], answers=False)
     added = max((models.peak_memory(device) or 0) - base, 0)
     models.trim_memory()
     kept = max((models.memory_now(device) or 0) - base, 0)

@@ -49,7 +49,7 @@ def linear_probe(
     )
     if targets.ndim == 1 and len(np.unique(targets)) < 2:
         raise ValueError(f"there are no two labels of {FOLDS} examples or more")
-    if len(units) == 0 or units.max() < FOLDS:
+    if len(units) == 0 or units.max() + 1 < FOLDS:
         raise ValueError(f"there are no {FOLDS} examples")
     columns = as_columns(targets)
     answers, folds = np.zeros_like(columns), _folds(targets, units, seed)

@@ -109,12 +109,14 @@ def follow(
     """Fit the law, without the smallest sizes as long as the points do not lie on it, which is where a model has too
     few steps or examples to begin to learn; return it with how many sizes were left out.
     """  # fmt: skip
+    laws = []
     for first in range(max(1, len(sizes) - FEWEST)):
         law = fit(sizes[first:], scores[first:], greater_is_better=greater_is_better, bound=bound, seed=seed,
                   least=least)  # fmt: skip
         if law.likely > UNLIKELY:
-            break
-    return law, first
+            return law, first
+        laws.append(law)
+    return laws[0], 0  # the points lie on no such curve, wherever it begins
 
 
 def _likely(misfit: float, left: int, freedom: float) -> float:

@@ -14,7 +14,7 @@ from weitiao.models.catalogue import ANY_OPEN, Entry, catalogue
 from weitiao.recipe.amounts import bytes_of, seconds_of
 from weitiao.recommendation.choosing import Chosen, Fitted, RuledOut, choose, in_time
 from weitiao.recommendation.cost import START, Estimate, Machine, measure_machine
-from weitiao.recommendation.languages import language_code, language_name
+from weitiao.recommendation.languages import language_code
 from weitiao.recommendation.looking import Texts, look_closely, moved, seen_from
 from weitiao.recommendation.need import Need
 from weitiao.recommendation.proposal import Look, epochs_for, propose
@@ -252,12 +252,15 @@ def _need(
     if not families:
         raise WeitiaoError(f"'{look.task}' trains no {family}", where="--family",
                            fix=nearest(family, kind.families))  # fmt: skip
+    alone = bool(language) and (
+        not texts.pair or look.task != "translation"
+    )  # a pair that was told from letters may err
     room = machine.free if budget is None else min(int(budget), machine.free)
     return Need(
         task=look.task, families=families, reads=kind.reads, rows=rows, epochs=epochs_for(look.rows),
-        labels=len(look.labels), texts=texts, languages=(language,) if language and not texts.pair else texts.languages,
+        labels=len(look.labels), texts=texts, languages=(language,) if alone else texts.languages,
         roles=frozenset(look.columns), memory=room, time=limit, memory_asked=budget is not None, licence=licence,
-        context=context, at_hand=here, pair=texts.pair,
+        context=context, at_hand=here, pair="" if alone else texts.pair,
     )  # fmt: skip
 
 
@@ -398,8 +401,3 @@ def measured(choice: Choice, seconds: float, memory: int | None) -> Choice:
     found = replace(choice.estimate, seconds=seconds, low=seconds, high=seconds, measured=True,
                     memory=memory or choice.estimate.memory)  # fmt: skip
     return replace(choice, estimate=found)
-
-
-def languages_told(need: Need) -> str:
-    """Return the languages of a need in words."""
-    return ", ".join(map(language_name, need.languages)) or "not told"

@@ -27,6 +27,7 @@ JOURNAL = "journal.log"
 TRIES = 3  # to open a database
 FIRST = 10  # trials that `tpe` and `gp` draw at random
 SURPLUS, SAME_AS, PROBLEM, SCORES, COST = "surplus", "same_as", "problem", "scores", "cost"  # notes of a trial
+SPENT = "spent"  # the same: seconds in which it did not come to its end
 
 
 def require() -> None:

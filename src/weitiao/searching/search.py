@@ -45,7 +45,7 @@ from weitiao.recipe import Recipe, SearchSettings
 from weitiao.recipe.amounts import seconds_of
 from weitiao.records import SplitName
 from weitiao.searching import drawing
-from weitiao.searching.drawing import COST, PROBLEM, SAME_AS, SCORES, SURPLUS, Known
+from weitiao.searching.drawing import COST, PROBLEM, SAME_AS, SCORES, SPENT, SURPLUS, Known
 from weitiao.searching.page import write_search
 from weitiao.searching.searched import (
     FEWEST,
@@ -390,21 +390,34 @@ class _Search:
         self.study.tell(trial, score, state=state)
 
     def _carry_out(self, attempt: Attempt) -> None:
-        began, workers = time.monotonic(), self.settings.workers
+        began = time.monotonic()
+        try:
+            ended = self._ended(attempt, self.settings.workers)
+        except Interrupted:
+            self._spend(attempt, time.monotonic() - began)
+            raise
+        self._noted(attempt, ended, time.monotonic() - began)
+        with self._alone():
+            self._tidy()
+
+    def _spend(self, attempt: Attempt, seconds: float) -> None:
+        """Write down what was spent on a trial that has not come to its end."""
+        known = next(each.notes.get(SPENT, 0.0) for each in self._known() if each.number == attempt.number)
+        attempt.trial.set_user_attr(SPENT, known + seconds)
+
+    def _ended(self, attempt: Attempt, workers: int) -> Ended:
         count = f"{attempt.number}" + (f" of {self.trials}" if self.trials else "")
-        ended = attempt.carry_out(
+        return attempt.carry_out(
             say=self.say, title=f"trial {count}: {told(attempt.point)}", stop=self.stop,
             show=self.show and workers == 1, out_of_time=self._late,
             threads=max(1, cores() // workers) if workers > 1 else None,
         )  # fmt: skip
-        self._noted(attempt, ended, time.monotonic() - began)
-        with self._alone():
-            self._tidy()
 
     def _noted(self, attempt: Attempt, ended: Ended, seconds: float) -> None:
         """Write down how a trial ended. One that there was no time for stays open: it may be gone on with."""
         trial, number = attempt.trial, attempt.number
         if ended.out_of_time:
+            self._spend(attempt, seconds)
             self.say(f"{number}: not finished, the time is up")
             return
         cost = np.array([cost_of(attempt.run_folder(part)) for part in self.parts]).sum(axis=0).tolist()
@@ -587,7 +600,7 @@ def _spent(known: Sequence[Known]) -> float:
         for each in known
         if each.ended is not None and COST in each.notes
     )
-    total, end = 0.0, float("-inf")
+    total, end = sum(float(each.notes.get(SPENT, 0.0)) for each in known), float("-inf")  # on what was stopped
     for low, high in spans:
         total += max(0.0, high - max(low, end))
         end = max(end, high)

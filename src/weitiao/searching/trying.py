@@ -6,7 +6,6 @@ import json
 import math
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,6 @@ from weitiao.trials import Say, Trial
 
 if TYPE_CHECKING:
     import optuna
-
-ENDING = 60.0  # seconds that the run of a killed worker may take to save its checkpoint
 
 
 @dataclass
@@ -130,7 +127,6 @@ class Attempt:
             if out_of_time():
                 return Ended(scores, out_of_time=True)
             folder = self.run_folder(part)
-            wait_for(folder, stop)
             watch = _Watch(self, Curve(folder, self.objective), first=number == 0, out_of_time=out_of_time)
             told = title if len(self.parts) == 1 else f"{title}, {part.told}"
             one = Trial(
@@ -188,14 +184,6 @@ def trial_recipe(space: Space, point: Point, part: Part, folder: Path) -> Recipe
     if part.fold is not None and shared.search is not None:
         values["data.fold"] = {"number": part.fold, "of": shared.search.folds, "keep_test": True}
     return space.at(point).resolved({key: (value, WHY) for key, value in values.items()})
-
-
-def wait_for(folder: Path, stop: threading.Event) -> None:
-    """Wait until the process of a worker that was killed has let go of its run."""
-    until = time.monotonic() + ENDING
-    while (folder / "run.json").exists() and find_run(folder).status == "running" and time.monotonic() < until:
-        if stop.wait(0.2):
-            return
 
 
 def _finished(folder: Path) -> Run | None:
