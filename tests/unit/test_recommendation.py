@@ -110,7 +110,7 @@ def test_a_pair_of_languages_gets_its_translator(tmp_path: Path) -> None:
 
 def test_a_language_that_is_given_goes_before_a_pair_that_was_told_from_letters(tmp_path: Path) -> None:
     data = rows_of(tmp_path / "p.csv", ("input", "target"), [(CHINESE[n % 3], ENGLISH[n % 3]) for n in range(300)])
-    asked = {"task": "text2text-generation", "columns": {"source": "input", "target": "target"}}
+    asked = {"task": "text2text-generation", "columns": {"input": "input", "target": "target"}}
     assert recommend(data, **asked).need.pair == "zh-en"
     found = recommend(data, **asked, language="zh_CN")
     assert (found.need.pair, found.need.languages) == ("", ("zh",))
