@@ -173,6 +173,7 @@ def _problem(code: int, told: str) -> str:
 
 def main(action: str, path: str, how: str) -> int:
     """Do what the parent asks; what goes wrong is printed as JSON."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever is started by nohup ignores it
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     try:
         _do(action, Path(path), show=how == "show")
