@@ -59,9 +59,12 @@ def test_what_is_on_no_power_law_is_noticed() -> None:
     random = np.random.default_rng(1)
     flat_first = noisy(np.array([0.1, 0.1, 0.1, 0.5, 0.8]), 0.01, 3, random)
     assert fit(SIZES, flat_first, greater_is_better=True, bound=1.0).likely < 0.01
-    followed, left_out = follow(SIZES, [[0.1], [0.1], *noisy(law(0.9, 0.1, 0.5, SIZES[2:]), 0.001, 3, random)],
-                                greater_is_better=True, bound=1.0)  # fmt: skip
-    assert (left_out, followed.likely < 0.05) == (1, True)  # four are kept, which tell that they are on no law
+    late = noisy(law(0.9, 0.1, 0.5, SIZES[1:]), 0.001, 3, np.random.default_rng(4))
+    followed, left_out = follow(SIZES, [[0.1] * 3, *late], greater_is_better=True, bound=1.0)
+    assert (left_out, followed.likely > 0.05) == (1, True)  # it had not begun to learn at the smallest
+    later = [[0.1] * 3, [0.1] * 3, *late[1:]]
+    followed, left_out = follow(SIZES, later, greater_is_better=True, bound=1.0)
+    assert (left_out, followed.likely < 0.05) == (0, True)  # three of five would be too few to tell a law by
     good = noisy(law(0.9, 0.1, 0.5, SIZES), 0.01, 3, random)
     assert fit(SIZES, good, greater_is_better=True, bound=1.0).likely > 0.01
 
