@@ -18,10 +18,11 @@ from tests.unit.test_averages import Stopper
 from weitiao import diagnose, train
 from weitiao.cli.main import main
 from weitiao.errors import Interrupted, RunError
-from weitiao.evaluation.diagnosis import MEANINGS, NOTHING, Diagnosis, Trouble
+from weitiao.evaluation.diagnosis import NOTHING, Diagnosis
 from weitiao.evaluation.diagnosis import diagnose as judged
 from weitiao.evaluation.report import render
 from weitiao.evaluation.summary import Facts
+from weitiao.evaluation.troubles import MEANINGS, Trouble
 
 Values = Callable[..., dict[str, Any]]
 USUAL = 1e-4

@@ -15,11 +15,11 @@ from markupsafe import Markup
 
 from weitiao.evaluation import charts
 from weitiao.evaluation.course import Course
-from weitiao.evaluation.diagnosis import MEANINGS
 from weitiao.evaluation.meanings import about
 from weitiao.evaluation.mistakes import Answer
 from weitiao.evaluation.page import page, write
 from weitiao.evaluation.summary import Curves, Elsewhere, Facts, RecipeRow, SplitFacts, Token, View, interval
+from weitiao.evaluation.troubles import MEANINGS
 from weitiao.metrics.words import greater_is_better, is_share, spoken, written
 from weitiao.records import Score, Scores
 
