@@ -27,13 +27,13 @@ from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import Run, find_run, holding
 from weitiao.candidates import Candidate, Named, as_candidates
 from weitiao.costs import attempt, kept
-from weitiao.errors import DataError, Interrupted, ModelError, RecipeError, RunError, WeitiaoError, WeitiaoWarning
+from weitiao.errors import DataError, ModelError, RecipeError, RunError, WeitiaoError, WeitiaoWarning
 from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, beside_baseline, ranked, recommend
 from weitiao.evaluation.comparison_page import write_comparison
 from weitiao.evaluation.verdicts import DRAWN, Drawn, compare_pairs, compare_with, read_drawn
 from weitiao.facts import environment
 from weitiao.metrics.words import greater_is_better
-from weitiao.plans import check_disk, check_folder, keep_plan, own_folder, refuse_output, saying, silent
+from weitiao.plans import check_disk, check_folder, keep_plan, own_folder, refuse_output, saying, silent, stoppable
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.records import SplitName
@@ -184,7 +184,7 @@ class _Comparison:
         work = [(candidate, seed) for seed in self.seeds for candidate in fit]
         problems: dict[Path, str] = {}
         self.say(f"comparison of {len(fit)} methods with {len(self.seeds)} seeds in {self.folder}")
-        try:
+        with stoppable(self.folder, lambda: self._done(work)):
             for number, (candidate, seed) in enumerate(work, 1):
                 path = self._path(candidate, seed)
                 problem = self._run(candidate, seed, path, f"[{number}/{len(work)}] {candidate.name}, seed {seed}")
@@ -192,13 +192,12 @@ class _Comparison:
                     problems[path] = problem
                     self.say(f"error: {candidate.name}, seed {seed}: {problem}")
             self._measure_baselines([self._path(*each) for each in work])
-        except (Interrupted, KeyboardInterrupt):
-            done = sum(finished(self._path(*each)) is not None for each in work)
-            raise Interrupted(f"stopped with {done} of {len(work)} runs finished", where=str(self.folder),
-                              fix="Give the same command again to go on.") from None  # fmt: skip
         if len(problems) == len(work):
             raise RunError("no run came to its end: " + next(iter(problems.values())), where=str(self.folder))
         return self._written(problems)
+
+    def _done(self, work: Sequence[tuple[Candidate, int]]) -> str:
+        return f"{sum(finished(self._path(*each)) is not None for each in work)} of {len(work)} runs finished"
 
     def _path(self, candidate: Candidate, seed: int) -> Path:
         return self.folder / "runs" / f"{candidate.slug}-seed{seed}"

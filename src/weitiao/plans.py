@@ -8,13 +8,14 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from weitiao.artifacts.artifact import write_json
 from weitiao.candidates import digest_of, shortly
-from weitiao.errors import RecipeError, RunError
+from weitiao.errors import Interrupted, RecipeError, RunError
 from weitiao.preparation import Preparation
 from weitiao.recipe import Recipe
 from weitiao.trials import Say
@@ -110,13 +111,18 @@ def check_disk(folder: Path, ready: Mapping[str, Preparation], each: int) -> Non
         return  # some of it is written already
     kept = sum(4 * (one.facts["parameters"] + one.facts["trainable"]) * each for one in ready.values())
     needed = kept + max(one.facts["disk_needed"] for one in ready.values())
+    check_free(folder, needed, "Do fewer runs, or put --output on a larger disk.")
+
+
+def check_free(folder: Path, needed: int, fix: str) -> None:
+    """Raise `RunError` where the disk that a folder is on, or will be, has fewer bytes free than the runs may write."""
     there = folder.absolute()
     while not there.exists():
         there = there.parent
     free = shutil.disk_usage(there).free
     if needed > free:
         said = f"the runs may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"
-        raise RunError(said, where=str(folder), fix="Do fewer runs, or put --output on a larger disk.")
+        raise RunError(said, where=str(folder), fix=fix)
 
 
 def read_plan(folder: Path) -> dict[str, Any] | None:
@@ -135,6 +141,16 @@ def _changed(before: Any, now: Any, free: Collection[str] = (), key: str = "") -
         each = (_changed(before.get(n), now.get(n), free, f"{key}.{n}".lstrip(".")) for n in names)
         return next(filter(None, each), "")
     return "" if before == now else f"{key} was {shortly(before)} and is {shortly(now)}"
+
+
+@contextmanager
+def stoppable(folder: Path, done: Callable[[], str]) -> Iterator[None]:
+    """Where the work inside is stopped, say how much of it is `done`, and that the same command goes on."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        raise Interrupted(f"stopped with {done()}", where=str(folder),
+                          fix="Give the same command again to go on.") from None  # fmt: skip
 
 
 def saying(show: bool) -> Say:

@@ -23,7 +23,7 @@ from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
 from weitiao.plans import check_folder, keep_plan, own_folder, read_plan
 from weitiao.preparation import prepare
 from weitiao.recipe import Pruning, Recipe
-from weitiao.searching import search as searching
+from weitiao.searching import finishing
 from weitiao.searching import searched as records
 from weitiao.searching.drawing import pruner_of
 from weitiao.searching.page import render
@@ -85,7 +85,7 @@ def test_trials_that_are_all_alike_have_no_importance() -> None:
     alike = [replace(searched().trials[0], number=number, score=1.0) for number in range(12)]
     alike = [replace(each, point={"a": each.number, "b": -each.number}) for each in alike]
     here: Any = SimpleNamespace(space=SimpleNamespace(dimensions={"a": None, "b": None}))
-    assert searching._Search._importance(here, alike) == ({}, "not told: all trials have the same score")
+    assert finishing._importance(here, alike) == ({}, "not told: all trials have the same score")
 
 
 def test_the_median_leaves_the_first_evaluations_alone() -> None:
@@ -212,7 +212,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return ""
 
     monkeypatch.setattr(trials, "carry_out", carry_out)
-    monkeypatch.setattr(searching, "carry_out", carry_out)
+    monkeypatch.setattr(finishing, "carry_out", carry_out)
 
 
 @pytest.fixture

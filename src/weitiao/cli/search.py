@@ -58,7 +58,7 @@ def search(
 def tell(searched: Searched) -> None:
     """Print what a search found."""
     from weitiao.cli import show
-    from weitiao.searching.search import BEST, PAGE
+    from weitiao.searching.finishing import BEST, PAGE
     from weitiao.searching.searched import table
 
     rows, header = table(searched)

@@ -24,11 +24,11 @@ from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import holding
 from weitiao.candidates import Candidate, as_candidates
 from weitiao.comparison import finished, numbered
-from weitiao.errors import DataError, Interrupted, RunError
+from weitiao.errors import DataError, RunError
 from weitiao.evaluation.verdicts import DRAWN, Drawn, read_drawn
 from weitiao.facts import environment
 from weitiao.metrics.words import greater_is_better, is_share, kind
-from weitiao.plans import check_folder, keep_plan, own_folder, refuse_output, saying, silent
+from weitiao.plans import check_folder, keep_plan, own_folder, refuse_output, saying, silent, stoppable
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.probing.learned import LearningCurve, Point, advise, banded, looked_ahead
 from weitiao.probing.pages import write_curve
@@ -136,7 +136,7 @@ class _Curve:
         work = [(size, seed) for size in self.sizes for seed in self.seeds]
         problems = []
         self.say(f"{WHAT}: {len(self.sizes)} sizes with {len(self.seeds)} seeds in {self.folder}")
-        try:
+        with stoppable(self.folder, lambda: self._done(work)):
             for number, (size, seed) in enumerate(work, 1):
                 path = self._path(size, seed)
                 title = f"[{number}/{len(work)}] {size:,} rows, seed {seed}"
@@ -147,12 +147,11 @@ class _Curve:
                 if problem:
                     problems.append(f"{size:,} rows, seed {seed}: {problem}")
                     self.say(f"error: {title}: {problem}")
-        except (Interrupted, KeyboardInterrupt):
-            done = sum(finished(self._path(*each)) is not None for each in work)
-            raise Interrupted(f"stopped with {done} of {len(work)} runs finished", where=str(self.folder),
-                              fix="Give the same command again to go on.") from None  # fmt: skip
         self.notes.extend(problems)
         return self._written()
+
+    def _done(self, work: Sequence[tuple[int, int]]) -> str:
+        return f"{sum(finished(self._path(*each)) is not None for each in work)} of {len(work)} runs finished"
 
     def _path(self, size: int, seed: int) -> Path:
         return self.folder / "runs" / f"{size}rows-seed{seed}"

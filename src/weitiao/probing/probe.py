@@ -17,8 +17,7 @@ import shutil
 import threading
 import time as clocks
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,6 @@ from weitiao.errors import (
     ModelError,
     RecipeError,
     RefusedError,
-    RunError,
     SourceError,
     WeitiaoError,
     WeitiaoWarning,
@@ -47,7 +45,7 @@ from weitiao.evaluation.comparison_page import duration
 from weitiao.evaluation.verdicts import Pair, compare_pairs, mean_interval
 from weitiao.facts import environment
 from weitiao.metrics.words import greater_is_better
-from weitiao.plans import check_folder, keep_plan, own_folder, refuse_output, saying, silent
+from weitiao.plans import check_folder, check_free, keep_plan, own_folder, refuse_output, saying, silent, stoppable
 from weitiao.preparation import Preparation, as_recipe, open_examples, prepare, refuse_errors
 from weitiao.probing.clock import Clock
 from weitiao.probing.crossing import Entrant, Model, crossed
@@ -189,12 +187,7 @@ def _checked(
 def _check_disk(folder: Path, ready: Mapping[str, Preparation]) -> None:
     """Raise `RunError` where the disk is too small for one run, and for the models of the last rung."""
     needed = max(4 * each.facts["disk_needed"] for each in ready.values())
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    if (free := shutil.disk_usage(there).free) < needed:
-        said = f"the runs may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"
-        raise RunError(said, where=str(folder), fix="Put --output on a larger disk, or leave large models out.")
+    check_free(folder, needed, "Put --output on a larger disk, or leave large models out.")
 
 
 def _digest(ready: Mapping[str, Preparation]) -> str:
@@ -223,7 +216,7 @@ class _Probing:
     def carry_out(self) -> Probed:
         """Look at frozen features, race, and write the page."""
         fit = [entrant for entrant in self.entrants if entrant.name in self.ready]
-        with self._stoppable():
+        with stoppable(self.folder, self._done):
             models = self._models(fit)
             race = self._race(fit, models)
             race.run()
@@ -232,14 +225,9 @@ class _Probing:
             shutil.rmtree(path, ignore_errors=True)
         return self._written(race, models)
 
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        try:
-            yield
-        except (Interrupted, KeyboardInterrupt):
-            done = sum(finished(path) is not None for path in (self.folder / "runs").glob("*"))
-            raise Interrupted(f"stopped with {done} runs finished", where=str(self.folder),
-                              fix="Give the same command again to go on.") from None  # fmt: skip
+    def _done(self) -> str:
+        done = sum(finished(path) is not None for path in (self.folder / "runs").glob("*"))
+        return f"{done} runs finished"
 
     # --- frozen features
 
