@@ -12,15 +12,16 @@ import pyarrow as pa
 
 from weitiao.data.arrow import arrow_batches, digest, select_rows
 from weitiao.data.columns import ChosenColumns, check_column, choose_columns, file_columns
-from weitiao.data.cut import TEST, TRAIN, VALIDATION, cut, folds, sample
+from weitiao.data.cut import sample
 from weitiao.data.dialogue import asked
+from weitiao.data.fold import Rows, check_fold, placed_in_fold
 from weitiao.data.formats.base import Layout
 from weitiao.data.formats.detect import splits_in
 from weitiao.data.keys import mixed, occurrences, text_key, text_keys
 from weitiao.data.labels import GROUP, label_codes, lines_where, rename
 from weitiao.data.table import Table, laid_out, locate, open_table
 from weitiao.errors import DataError
-from weitiao.recipe import DataSettings, FoldSettings
+from weitiao.recipe import DataSettings
 from weitiao.records import FILE, LINE, SPLITS, Column, Finding, SplitName
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 NUMBERS = 20  # more distinct numbers than this, fractions among them, are measured, not classes
 BINS = 10  # quantiles that such numbers are stratified by
-REPEAT = 1_000_003  # between the seeds of two repeats: seeds of one's own are not so far apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,11 +276,11 @@ def _cut_missing(
     view = select_rows(whole.data, whole.rows, "cut") if len(whole.rows) < len(whole.data) else whole.data
     strata = strata_of(view, columns)
     units, bound = _units(view, whole.keys, settings, None if alike is None else alike[whole.rows])
-    rows = _Rows(units, strata, whole.keys if settings.duplicates == "together" else _each(whole.keys))
+    rows = Rows(units, strata, whole.keys if settings.duplicates == "together" else _each(whole.keys))
     how = (", stratified" if strata.any() else "") + (f", whole groups of '{settings.group}'" if settings.group else "")
     if (fold := settings.fold) is not None:
-        placed = _placed_fold(rows, fold, shares, seed)
-        _check_fold(placed, fold, view, columns, strata)
+        placed = placed_in_fold(rows, fold, shares, seed)
+        check_fold(placed, fold, view, columns, strata)
         how += f", fold {fold.number} of {fold.of}" + (f" of repeat {fold.repeat}" if fold.repeat else "")
         used = float((placed >= 0).mean())
         shares = {"validation": used * (1 - 1 / fold.of) * shares["validation"], "test": used / fold.of}
@@ -297,74 +297,6 @@ def _cut_missing(
     if not bound:
         findings += _drop_shared(parts)
     return findings
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What rows are cut by; see `cut`."""
-
-    units: np.ndarray
-    strata: np.ndarray
-    keys: np.ndarray
-
-    def only(self, kept: np.ndarray) -> _Rows:
-        units: np.ndarray = np.unique(self.units[kept], return_inverse=True)[1]
-        return _Rows(units, self.strata[kept], self.keys[kept])
-
-    def cut(self, seed: int, *, validation: float = 0.0, test: float = 0.0) -> np.ndarray:
-        return cut(self.units, self.strata, self.keys, validation=validation, test=test, seed=seed)
-
-
-def _placed_fold(rows: _Rows, fold: FoldSettings, shares: Mapping[SplitName, float], seed: int) -> np.ndarray:
-    """Return the part of each row, as `cut` does: the fold is test, validation is cut of the others, and what is kept
-    for a last measure is in none (-1).
-    """  # fmt: skip
-    placed = np.full(len(rows.units), -1, np.int8)
-    used = np.arange(len(placed))
-    if fold.keep_test:  # the rows that an ordinary run would be tested on
-        used = np.flatnonzero(rows.cut(seed, validation=shares["validation"], test=shares["test"]) != TEST)
-    own = rows.only(used)
-    seed += REPEAT * fold.repeat
-    tested = folds(own.units, own.strata, own.keys, of=fold.of, seed=seed) == fold.number - 1
-    placed[used[tested]] = TEST
-    rest = used[~tested]
-    placed[rest] = TRAIN
-    if shares["validation"]:
-        inner = rows.only(rest).cut(seed + 1, validation=shares["validation"])  # other rows than the next fold's
-        placed[rest[inner == VALIDATION]] = VALIDATION
-    return placed
-
-
-def _check_fold(
-    placed: np.ndarray, fold: FoldSettings, view: Dataset, columns: Sequence[Column], strata: np.ndarray
-) -> None:
-    """Raise a `DataError` where a fold has no example at all, or none of a class, or leaves none to train on."""
-    said = {TEST: "has no example", TRAIN: "leaves no example to train on"}
-    which = f"fold {fold.number} of {fold.of}"
-    empty = next((part for part in said if not np.any(placed == part)), None)
-    if empty is not None:
-        problem = f"{which} {said[empty]}: {len(placed):,} rows are too few, or too many of them have to stay together"
-        raise DataError(problem, where="data.fold", fix="Take fewer folds, or a data.group of more and smaller groups.")
-    classes = _classes(view, columns, strata)
-    for part in said if classes else ():
-        missing = np.setdiff1d(strata[placed >= 0], strata[placed == part])
-        if len(missing):
-            rarest = min(missing.tolist(), key=np.bincount(strata).__getitem__)
-            rows = int((strata == rarest).sum())
-            problem = (
-                f"{which} {said[part]} of '{classes[rarest]}', which {rows:,} row{'s have' if rows > 1 else ' has'}"
-            )
-            fix = "Take fewer folds, give more examples of it, or leave it out."
-            raise DataError(problem, where="data.fold", fix=fix)
-
-
-def _classes(view: Dataset, columns: Sequence[Column], strata: np.ndarray) -> list[str]:
-    """The names of `strata`, where they are classes rather than quantiles or nothing; rows without one are the last."""
-    target = next((c for c in columns if c.target and c.kind == "label" and c.role in view.column_names), None)
-    if target is None or not strata.any():
-        return []
-    codes, names = label_codes(view, target.role)
-    return [*names, "no label"] if np.array_equal(codes, strata) else []
 
 
 def _each(keys: np.ndarray) -> np.ndarray:
