@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weitiao.comparison import compare
     from weitiao.composition import Adapters, average, stack
-    from weitiao.cross_validation import cross_validate
+    from weitiao.cross_validating.cross_validation import cross_validate
     from weitiao.leaderboard import compare_runs
     from weitiao.probing.curve import learning_curve
     from weitiao.probing.probe import probe
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 _HOME = {"Recipe": "weitiao.recipe", "compare": "weitiao.comparison"}  # the rest is told by run.py
-_HOME |= {"compare_runs": "weitiao.leaderboard", "cross_validate": "weitiao.cross_validation"}
+_HOME |= {"compare_runs": "weitiao.leaderboard", "cross_validate": "weitiao.cross_validating.cross_validation"}
 _HOME |= {"audit": "weitiao.workshop.audit", "augment": "weitiao.workshop.augmenting"}
 _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
 _HOME |= {"select": "weitiao.workshop.select", "search": "weitiao.searching.search"}

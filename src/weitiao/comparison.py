@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +25,9 @@ from weitiao import models
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import Run, find_run, holding
 from weitiao.candidates import Candidate, Named, as_candidates
-from weitiao.costs import attempt, kept
-from weitiao.errors import DataError, ModelError, RecipeError, RunError, WeitiaoError, WeitiaoWarning
-from weitiao.evaluation.compared import Attempt, Compared, Reference, Row, beside_baseline, ranked, recommend
+from weitiao.entries import Entries, Seed
+from weitiao.errors import DataError, ModelError, RecipeError, WeitiaoError, WeitiaoWarning
+from weitiao.evaluation.compared import Compared, Reference, beside_baseline, ranked, recommend
 from weitiao.evaluation.comparison_page import write_comparison
 from weitiao.evaluation.verdicts import DRAWN, Drawn, compare_pairs, compare_with, read_drawn
 from weitiao.facts import environment
@@ -38,7 +37,7 @@ from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.records import SplitName
 from weitiao.training.fit import stop_on_signal
-from weitiao.trials import BASELINES, Say, Trial, carry_out
+from weitiao.trials import BASELINES, carry_out
 
 COMPARISONS = Path("comparisons")
 WHAT = "comparison"
@@ -75,8 +74,11 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     with holding(folder, "this comparison"), stop_on_signal() as stop:
         keep_plan(folder, recipe, next(iter(ready.values())).digest, WHAT)
-        comparison = _Comparison(folder, recipe, candidates, numbers, ready, unfit, notes, stop, saying(show))
-        return comparison.carry_out()
+        entries = Entries(
+            folder, candidates, list(map(Seed, numbers)), ready, unfit,
+            lambda candidate, seed, path: candidate.recipe(recipe, seed.number, path), finished, stop, saying(show),
+        )  # fmt: skip
+        return _Comparison(folder, recipe, numbers, entries, notes).carry_out()
 
 
 def numbered(seeds: int | Sequence[int], first: int) -> list[int]:
@@ -170,62 +172,36 @@ def measured_apart(one: Preparation, other: Preparation) -> str:
 class _Comparison:
     folder: Path
     recipe: Recipe
-    candidates: list[Candidate]
     seeds: list[int]
-    ready: dict[str, Preparation]  # by name; what does not fit is in `unfit`
-    unfit: dict[str, WeitiaoError]
+    entries: Entries[Seed]
     notes: list[str]
-    stop: threading.Event
-    say: Say
 
     def carry_out(self) -> Compared:
         """Do all runs, seed by seed, then write the page."""
-        fit = [candidate for candidate in self.candidates if candidate.name in self.ready]
-        work = [(candidate, seed) for seed in self.seeds for candidate in fit]
-        problems: dict[Path, str] = {}
-        self.say(f"comparison of {len(fit)} methods with {len(self.seeds)} seeds in {self.folder}")
-        with stoppable(self.folder, lambda: self._done(work)):
-            for number, (candidate, seed) in enumerate(work, 1):
-                path = self._path(candidate, seed)
-                problem = self._run(candidate, seed, path, f"[{number}/{len(work)}] {candidate.name}, seed {seed}")
-                if problem:
-                    problems[path] = problem
-                    self.say(f"error: {candidate.name}, seed {seed}: {problem}")
-            self._measure_baselines([self._path(*each) for each in work])
-        if len(problems) == len(work):
-            raise RunError("no run came to its end: " + next(iter(problems.values())), where=str(self.folder))
-        return self._written(problems)
+        entries = self.entries
+        entries.say(f"comparison of {len(entries.ready)} methods with {len(self.seeds)} seeds in {self.folder}")
+        with stoppable(self.folder, entries.done):
+            entries.carry_out()
+            self._measure_baselines()
+        return self._written()
 
-    def _done(self, work: Sequence[tuple[Candidate, int]]) -> str:
-        return f"{sum(finished(self._path(*each)) is not None for each in work)} of {len(work)} runs finished"
-
-    def _path(self, candidate: Candidate, seed: int) -> Path:
-        return self.folder / "runs" / f"{candidate.slug}-seed{seed}"
-
-    def _run(self, candidate: Candidate, seed: int, path: Path, title: str) -> str:
-        """Train, or go on, or nothing where it is finished; return why it failed."""
-        stored = self.folder / "recipes" / f"{path.name}.json"
-        trial = Trial(lambda: candidate.recipe(self.recipe, seed, path), path, stored, title)
-        return trial.to_its_end(say=self.say, stop=self.stop, show=self.say is not silent)
-
-    def _measure_baselines(self, paths: Sequence[Path]) -> None:
+    def _measure_baselines(self) -> None:
         """Once, beside the first run that is finished: they do not hang on the method."""
-        first = next((path for path in paths if finished(path)), None)
-        if first is None or not self.recipe.evaluation.baselines or (self.folder / BASELINES).exists():
+        if not self.recipe.evaluation.baselines or (self.folder / BASELINES).exists():
             return
-        self.say("baselines")
-        problem = carry_out("baselines", first, show=self.say is not silent, stop=self.stop)
+        entries = self.entries
+        entries.say("baselines")
+        show = entries.say is not silent
+        problem = carry_out("baselines", entries.runs()[0].folder, show=show, stop=entries.stop)
         if problem:
             self.notes.append(f"the baselines could not be measured: {problem}")
 
     # --- what came of them
 
-    def _written(self, problems: Mapping[Path, str]) -> Compared:
-        rows, drawn = [], {}
-        for candidate in self.candidates:
-            row, found = self._row(candidate, problems)
-            rows.append(row)
-            drawn[row.name] = found
+    def _written(self) -> Compared:
+        rows = [self.entries.row(candidate) for candidate in self.entries.candidates]
+        drawn = {row.name: [read_drawn(self.folder / each.folder / DRAWN)[""] for each in row.attempts
+                            if each.score is not None] for row in rows}  # fmt: skip
         one = next(each for found in drawn.values() for each in found)
         rows = ranked(rows, greater_is_better=greater_is_better(one.score))
         pairs = compare_pairs({row.name: drawn[row.name] for row in rows if drawn[row.name]}, self._confidence)
@@ -246,33 +222,11 @@ class _Comparison:
 
     @property
     def _any(self) -> Preparation:
-        return next(iter(self.ready.values()))
+        return next(iter(self.entries.ready.values()))
 
     @property
     def _confidence(self) -> float:
         return self.recipe.evaluation.confidence
-
-    def _row(self, candidate: Candidate, problems: Mapping[Path, str]) -> tuple[Row, list[Drawn]]:
-        known: dict[str, Any] = {"method": candidate.method.model_dump(mode="json"), "differs": candidate.differs}
-        if candidate.name in self.unfit:
-            return Row(candidate.name, problem=str(self.unfit[candidate.name]), **known), []
-        attempts, drawn, runs = [], [], []
-        for seed in self.seeds:
-            path = self._path(candidate, seed)
-            run = finished(path)
-            if run is None:
-                problem = problems.get(path, "did not come to its end")
-                attempts.append(Attempt(seed, str(path.relative_to(self.folder)), problem=problem))
-                continue
-            runs.append(run)
-            drawn.append(read_drawn(path / DRAWN)[""])
-            attempts.append(attempt(run, seed, str(path.relative_to(self.folder))))
-        facts = self.ready[candidate.name].facts
-        row = Row(
-            candidate.name, attempts=attempts, trainable=facts["trainable"], parameters=facts["parameters"],
-            **known, **(kept(runs[0]) if runs else {}),
-        )  # fmt: skip
-        return row, drawn
 
     def _references(self, recommended: str | None, drawn: Mapping[str, Sequence[Drawn]]) -> list[Reference]:
         if recommended is None:

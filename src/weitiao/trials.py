@@ -140,6 +140,10 @@ def at_once(do: Callable[[T], None], work: Iterable[T], jobs: int, stop: threadi
             raise Interrupted("stopped")
         do(each)
 
+    if jobs == 1:  # in this thread: a second ctrl-C ends what is under way at once
+        for each in work:
+            one(each)
+        return
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(one, each) for each in work]
         try:

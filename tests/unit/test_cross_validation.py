@@ -164,7 +164,7 @@ def test_a_search_inside_each_fold(recipe: Values, tmp_path: Path) -> None:
     found = weitiao.cross_validate(given, 2, nested=True, output=folder)
     assert len(found.best.scores) == 2
     assert set(found.chosen) == {"fold 1", "fold 2"}
-    assert all(set(each) == {"training.learning_rate"} for each in found.chosen.values())
+    assert all(set(each.values) == {"training.learning_rate"} for each in found.chosen.values())
     for fold, each in zip(found.folds, found.best.attempts, strict=True):
         stored = json.loads((folder / each.folder / "search.json").read_text(encoding="utf-8"))
         assert (stored["test"]["value"], stored["test"]["examples"]) == (each.score, fold.test)
@@ -173,6 +173,7 @@ def test_a_search_inside_each_fold(recipe: Values, tmp_path: Path) -> None:
     assert {each.name for each in found.compared.baselines} == {"TF-IDF + logistic regression", "majority class"}
     page = (folder / "cv.html").read_text(encoding="utf-8")
     assert "chosen by the search" in page
+    assert all(each.told in page for each in found.chosen.values())
     assert "searches/repeat0-fold1/search.html" in page
     before = {path: path.stat().st_mtime_ns for path in folder.glob("searches/*/runs/*/run.json")}
     assert weitiao.cross_validate(given, 2, nested=True, output=folder).mean == found.mean

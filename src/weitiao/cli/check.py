@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ TOLD = ("level", "where", "problem", "fix")  # of a finding, to other programs
 
 
 def check(
-    recipe: Annotated[Path, typer.Argument(help="The recipe: .yaml, .toml or .json.", metavar="RECIPE")],
+    recipe: options.RecipeFile,
     set_: options.Set = None,
     forecast: Annotated[
         bool,

@@ -34,13 +34,8 @@ def compare(
         str | None, typer.Option("--on", metavar="DATA", help="Of runs: measure all anew on labelled data.")
     ] = None,
     columns: options.Columns = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of the comparison; one under comparisons/ when absent."),
-    ] = None,
-    skip_unfit: Annotated[
-        bool, typer.Option("--skip-unfit", help="Leave methods out that do not fit the model or the task.")
-    ] = False,
+    output: Annotated[Path | None, options.output("comparison", "comparisons")] = None,
+    skip_unfit: options.SkipUnfit = False,
     set_: options.Set = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -88,7 +83,7 @@ def _methods(
     from weitiao.cli import show
     from weitiao.recipe import Recipe
 
-    wanted = options.parsed_list(methods, "--methods", "full,head,lora")
+    wanted = options.parsed_methods(methods)
     compared = comparison.compare(
         Recipe.read(recipe, set_), wanted, options.parsed_seeds(seeds), output=output, skip_unfit=skip_unfit,
         show=not quiet,
@@ -108,10 +103,7 @@ def tell(compared: Compared) -> None:
     for row in compared.rows:
         if row.why_not:
             typer.echo(f"{row.name}: {row.why_not}")
-    typer.echo("")
-    for sentence in compared.advice:
-        typer.echo(sentence)
-    typer.echo(f"\npage      {Path(compared.folder) / PAGE}")
+    show.conclusion(compared.advice, compared.notes, page=Path(compared.folder) / PAGE)
 
 
 def table(compared: Compared, *, each: str = "each seed") -> tuple[list[tuple[str, ...]], tuple[str, ...]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def curve(
-    recipe: Annotated[Path, typer.Argument(help="The recipe: .yaml, .toml or .json.", metavar="RECIPE")],
+    recipe: options.RecipeFile,
     sizes: Annotated[
         str | None,
         typer.Option("--sizes", metavar="LIST", help="Training rows: 250,500,1000; halves of all of them when absent."),
@@ -23,10 +23,7 @@ def curve(
     seeds: Annotated[
         str, typer.Option("--seeds", metavar="N", help="How many trainings of each size, or which seeds: 5,6,7")
     ] = "3",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the curve; one under curves/ when absent."),
-    ] = None,
+    output: Annotated[Path | None, options.output("curve", "curves")] = None,
     set_: options.Set = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -77,12 +74,7 @@ def tell(found: LearningCurve) -> None:
         for each in found.ahead
     ]  # fmt: skip
     show.table(rows, ("rows", spoken(score), "interval", "each training"), right=range(3))
-    typer.echo("")
-    for sentence in found.advice:
-        typer.echo(sentence)
-    for note in found.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"\npage      {Path(found.folder) / PAGE}")
+    show.conclusion(found.advice, found.notes, page=Path(found.folder) / PAGE)
 
 
 def _sizes(text: str | None) -> list[int] | None:

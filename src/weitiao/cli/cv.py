@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def cv(
-    recipe: Annotated[Path, typer.Argument(help="The recipe: .yaml, .toml or .json.", metavar="RECIPE")],
+    recipe: options.RecipeFile,
     folds: Annotated[int, typer.Option("--folds", help="Parts that the training examples are cut into.")] = 5,
     repeats: Annotated[int, typer.Option("--repeats", help="How often they are cut anew.")] = 1,
     methods: Annotated[
@@ -32,12 +32,8 @@ def cv(
     jobs: Annotated[
         str, typer.Option("--jobs", metavar="N|auto", help="Runs at once; auto: by processors and memory.")
     ] = "auto",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of it all; one under folds/ when absent.")
-    ] = None,
-    skip_unfit: Annotated[
-        bool, typer.Option("--skip-unfit", help="Leave methods out that do not fit the model or the task.")
-    ] = False,
+    output: Annotated[Path | None, options.output("cross-validation", "folds")] = None,
+    skip_unfit: options.SkipUnfit = False,
     nested: Annotated[
         bool, typer.Option("--nested", help="Carry out the recipe's section `search` inside each fold.")
     ] = False,
@@ -54,12 +50,12 @@ def cv(
 
     Folds are stratified by label and whole by data.group. Stopped, by ctrl-C or otherwise, the same command goes on.
     """
-    from weitiao import cross_validation
     from weitiao.cli import show
+    from weitiao.cross_validating.cross_validation import cross_validate
     from weitiao.recipe import Recipe
 
-    wanted = options.parsed_list(methods, "--methods", "full,head,lora") if methods else None
-    found = cross_validation.cross_validate(
+    wanted = options.parsed_methods(methods) or None
+    found = cross_validate(
         Recipe.read(recipe, set_ or ()), folds, repeats, methods=wanted, rope=rope, keep_test=keep_test,
         jobs=_jobs(jobs), output=output, skip_unfit=skip_unfit, nested=nested,
         show=not quiet,
@@ -82,7 +78,7 @@ def tell(found: CrossValidated) -> None:
     """Print what a cross-validation found."""
     from weitiao.cli import show
     from weitiao.cli.compare import table
-    from weitiao.cross_validation import PAGE
+    from weitiao.cross_validating.plan import PAGE
     from weitiao.evaluation.cross_validated import ends
 
     compared = found.compared
@@ -93,7 +89,5 @@ def tell(found: CrossValidated) -> None:
     for row in compared.rows:
         if row.why_not:
             typer.echo(f"{row.name}: {row.why_not}")
-    typer.echo("")
-    for sentence in [*compared.advice, *(each.verdict for each in found.chances)]:
-        typer.echo(sentence)
-    typer.echo(f"\npage      {Path(compared.folder) / PAGE}")
+    advice = [*compared.advice, *(each.verdict for each in found.chances)]
+    show.conclusion(advice, compared.notes, page=Path(compared.folder) / PAGE)

@@ -28,7 +28,7 @@ LEGEND = {
 
 
 def inspect(
-    recipe: Annotated[Path, typer.Argument(help="The recipe: .yaml, .toml or .json.", metavar="RECIPE")],
+    recipe: options.RecipeFile,
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "train",
     row: Annotated[
         str | None,

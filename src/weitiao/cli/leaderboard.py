@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
     from weitiao.evaluation.side_by_side import Leaderboard
 
@@ -48,12 +46,7 @@ def tell(board: Leaderboard) -> None:
     header = ("  run", "what", spoken(compared.score), "interval", "trains", "memory", "time", "to keep", "",
               "against the best")  # fmt: skip
     show.table(rows, header, right=(2, 4, 5, 6, 7))
-    typer.echo("")
-    for sentence in compared.advice:
-        typer.echo(sentence)
     counts = board.counts
-    typer.echo(f"Of {compared.examples:,} examples of {compared.split} all have {counts['all right']:,} right, "
+    about = (f"Of {compared.examples:,} examples of {compared.split} all have {counts['all right']:,} right, "
                f"none has {counts['none right']:,}; they disagree about {counts['apart']:,}.")  # fmt: skip
-    for note in compared.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"\npage      {Path(compared.folder) / PAGE}")
+    show.conclusion([*compared.advice, about], compared.notes, page=Path(compared.folder) / PAGE)

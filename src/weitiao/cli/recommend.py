@@ -77,7 +77,7 @@ def recommend(
     from weitiao.recommendation.measuring import with_measured
     from weitiao.recommendation.page import check_out, publish
 
-    tried = options.parsed_list(methods or [], "--methods", "full,head,lora")
+    tried = options.parsed_methods(methods)
     _check_probe(probe, tried, budget, out)
     if out is not None:
         check_out(out)

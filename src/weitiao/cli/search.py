@@ -23,9 +23,7 @@ def search(
     storage: Annotated[
         str | None, typer.Option("--storage", metavar="URL", help="Database for workers on several machines.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the search; one under searches/ when absent.")
-    ] = None,
+    output: Annotated[Path | None, options.output("search", "searches")] = None,
     set_: options.Set = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -63,9 +61,5 @@ def tell(searched: Searched) -> None:
 
     rows, header = table(searched)
     show.table(rows, header, right=range(1, len(header) - 1))
-    typer.echo("")
-    for note in searched.notes:
-        typer.echo(f"note: {note}")
-    for sentence in searched.advice:
-        typer.echo(sentence)
-    typer.echo(f"\nrecipe    {Path(searched.folder) / BEST}\npage      {Path(searched.folder) / PAGE}")
+    folder = Path(searched.folder)
+    show.conclusion(searched.advice, searched.notes, recipe=folder / BEST, page=folder / PAGE)

@@ -55,6 +55,18 @@ def made(made: Made, folder: Path) -> None:
     typer.echo(f"\ndata      {folder}\nchanges   {folder / 'changes.jsonl'}")
 
 
+def conclusion(advice: Iterable[str], notes: Iterable[str], **files: Path) -> None:
+    """Print what follows from a table, and where it all is."""
+    typer.echo("")
+    for sentence in advice:
+        typer.echo(sentence)
+    for note in notes:
+        typer.echo(f"note: {note}")
+    typer.echo("")
+    for what, path in files.items():
+        typer.echo(f"{what:10}{path}")
+
+
 def as_json(value: Any) -> None:
     """Print a value as indented JSON."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))

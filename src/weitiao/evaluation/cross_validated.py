@@ -38,6 +38,14 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What a search chose on the examples that a fold left."""
+
+    values: dict[str, Any]  # of the recipe, by dotted key
+    told: str  # the same for people
+
+
+@dataclass(frozen=True)
 class CrossValidated:
     """All that a cross-validation tells: the rows of `compared` are methods, their attempts are folds."""
 
@@ -48,7 +56,7 @@ class CrossValidated:
     rope: float  # difference that is practically none
     intervals: dict[str, tuple[float, float] | None]  # of each method's mean
     chances: list[Chances] = field(default_factory=list)
-    chosen: dict[str, dict[str, Any]] = field(default_factory=dict)  # of a nested search: what it chose, by fold
+    chosen: dict[str, Chosen] = field(default_factory=dict)  # of a nested search: what it chose, by fold
 
     @property
     def best(self) -> Row:
@@ -57,7 +65,7 @@ class CrossValidated:
 
     @property
     def mean(self) -> float:
-        """The mean score over folds of the method to take; what a search may look at."""
+        """The mean score over folds of the method to take."""
         return float(np.mean(self.best.scores))
 
     @property
@@ -80,7 +88,7 @@ class CrossValidated:
             **self.compared.to_dict(), "mean": self.mean, "sd": self.sd, "interval": self.interval, "of": self.of,
             "repeats": self.repeats, "folds": [asdict(fold) for fold in self.folds], "rope": self.rope,
             "intervals": self.intervals, "chances": [each.to_dict() for each in self.chances],
-            "chosen": self.chosen,
+            "chosen": {name: each.values for name, each in self.chosen.items()},
         }  # fmt: skip
 
 
@@ -91,11 +99,6 @@ def alone(row: Row, score: str, interval: tuple[float, float] | None, confidence
     low, high = (written(score, end) for end in (min(row.scores), max(row.scores)))
     return [f"{row.name} has {written(score, row.mean)} {spoken(score)} on examples it was not trained on{told}.",
             f"On single folds it has {low} to {high}."]  # fmt: skip
-
-
-def shortly(value: Any) -> str:
-    """Return a setting's value in few characters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def ends(score: str, interval: tuple[float, float] | None) -> str:
@@ -131,6 +134,6 @@ def _per_fold(found: CrossValidated, rows: Sequence[Row]) -> list[dict[str, Any]
             (written(found.compared.score, each.score), each.folder) if each and each.score is not None else ("–", "")
             for each in attempts
         ]
-        chosen = ", ".join(f"{key} {shortly(value)}" for key, value in found.chosen.get(fold.name, {}).items())
+        chosen = found.chosen[fold.name].told if fold.name in found.chosen else ""
         told.append({"name": fold.name, "fold": fold, "scores": scores, "chosen": chosen})
     return told
