@@ -31,6 +31,7 @@ class Outline:
     parameters: int
     trainable: int
     pretrained: int  # of those that move, the ones of the pretrained body
+    head: int  # outside the pretrained body before the method is applied
     findings: list[Finding]
 
 
@@ -55,12 +56,13 @@ def _look(pretrained: Pretrained, task: Task, method: Method) -> Outline:
     findings = models.check_head(pretrained, head)
     plain: Any = models.empty_model(pretrained, head)
     body = body_parameters(plain)
+    head_size = sum(p.numel() for p in plain.parameters() if id(p) not in body)
     model = method.apply(plain, pretrained.new_tokens)
     findings += _untrained_tokens(pretrained, model, method)
     moving = [p for p in model.parameters() if p.requires_grad]
     return Outline(
         parameters=sum(p.numel() for p in model.parameters()), trainable=sum(p.numel() for p in moving),
-        pretrained=sum(p.numel() for p in moving if id(p) in body), findings=findings,
+        pretrained=sum(p.numel() for p in moving if id(p) in body), head=head_size, findings=findings,
     )  # fmt: skip
 
 

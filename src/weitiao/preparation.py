@@ -148,7 +148,8 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         *_averaged(recipe, planned_steps(an_epoch, recipe.training)),
         *_seen_by_teachers(recipe, splits),
     ]
-    facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts | {"disk_needed": needed}
+    facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts
+    facts |= {"head": shape.head, "disk_needed": needed}
     facts["usual_learning_rate"] = rate["training.learning_rate"][0]
     return Preparation(
         recipe, pretrained, reader, task, method, splits, features, device, precision, findings, facts, also,

@@ -15,7 +15,7 @@ import pytest
 import weitiao
 from tests.samples import reviews
 from tests.unit.test_averages import Stopper
-from weitiao import diagnose, train
+from weitiao import check, diagnose, train
 from weitiao.cli.main import main
 from weitiao.errors import Interrupted, RunError
 from weitiao.evaluation.diagnosis import NOTHING, Diagnosis
@@ -39,6 +39,7 @@ def course(
     draw = np.random.default_rng(seed)
     events: list[dict[str, Any]] = [{"event": "RunStarted", "summary": {
         "labels": [str(n) for n in range(labels)], "usual_learning_rate": USUAL, "family": "encoder",
+        "parameters": 1000, "trainable": 1000, "head": 10,
         "splits": {"train": {"examples": train}, "validation": {"examples": train // 8}, "test": {"examples": 200}},
     }}]  # fmt: skip
     steps, epochs = 20 * len(losses), len(losses)
@@ -185,6 +186,27 @@ def test_what_is_learned_by_heart_after_the_best_step_is_no_underfitting() -> No
     assert "underfits" not in found.verdict
 
 
+@pytest.mark.parametrize(("method", "moving", "head", "fewer", "more"), [
+    ("full", 1000, 10, "lora", None), ("gradual", 1000, 10, "lora", None),
+    ("lora", 30, 10, "head", "full"), ("layers", 500, 10, "head", "full"), ("lora", 30, 0, None, "full"),
+    ("head", 10, 10, None, "full"), ("of another package", 1000, 10, "lora", None),
+])  # fmt: skip
+def test_fewer_or_more_weights_are_suggested_by_those_that_move(
+    method: str, moving: int, head: int, fewer: str | None, more: str | None
+) -> None:
+    """By how many move, whatever the method is called; no head alone where there is none."""
+
+    def suggested(name: str) -> str | None:
+        made = CASES[name][1]
+        events = [event | {"summary": event["summary"] | {"trainable": moving, "head": head}}
+                  if event["event"] == "RunStarted" else event for event in made[0]]  # fmt: skip
+        found = judged(events, CASES[name][2], made[1] | {"method": {"name": method}}, usual_rate=USUAL)
+        [trouble] = [each for each in found.troubles if each.name == CASES[name][0]]
+        return next((change.value for change in trouble.next if change.key == "method"), None)
+
+    assert (suggested("by heart"), suggested("below a bag of words")) == (fewer, more)
+
+
 def test_older_runs_are_judged_by_the_loss_of_the_steps() -> None:
     losses = [0.7, 0.4, 0.1, 0.02, 0.01]
     rows = [(-1.0, 0.0, 0.7, 0.6), (-1.0, 0.0, 0.71, 0.7), (-1.0, 0.0, 0.7, 1.0), (-1.0, 0.0, 0.7, 1.3),
@@ -234,6 +256,14 @@ def test_a_diagnosis_stands_at_the_head_of_the_report() -> None:
 
 
 # --- folders of runs
+
+
+def test_what_moves_is_told_when_a_run_starts(recipe_values: Values) -> None:
+    told = {name: check(recipe_values("encoder", method=name), forecast=False).facts
+            for name in ("full", "gradual", "lora", "head")}  # fmt: skip
+    assert {name for name, facts in told.items() if facts["trainable"] == facts["parameters"]} == {"full", "gradual"}
+    assert {name for name, facts in told.items() if facts["trainable"] == facts["head"]} == {"head"}
+    assert told["lora"]["trainable"] > told["lora"]["head"] > 0
 
 
 @pytest.fixture

@@ -41,14 +41,14 @@ def stronger(seen: Signs) -> list[Change]:
 
 def smaller(seen: Signs) -> list[Change]:
     """Fewer weights that move."""
-    method = seen.options.get("method", {}).get("name")
-    fewer = "lora" if method in ("full", "gradual") else "head"
-    return [Change("method", fewer, "fewer weights move")] if method != "head" else []
+    if seen.all_move:
+        return [Change("method", "lora", "fewer weights move")]
+    return [Change("method", "head", "fewer weights move")] if seen.head and not seen.head_alone else []
 
 
 def larger(seen: Signs) -> list[Change]:
     """More weights that move."""
-    return [Change("method", "full")] if seen.options.get("method", {}).get("name") != "full" else []
+    return [] if seen.all_move else [Change("method", "full")]
 
 
 def longer(seen: Signs) -> list[Change]:

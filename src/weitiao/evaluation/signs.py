@@ -61,6 +61,9 @@ class Signs:
     final: list[Final]
     chance: Mapping[str, float]  # scores of the answer that is right most often, without reading
     ahead: str  # a baseline that learned and did better than the model, in words
+    parameters: int  # of the model with the method applied
+    trainable: int  # of these, those that move
+    head: int  # outside the pretrained body
     usual: float | None  # the method's usual learning rate
     rate: float  # the highest learning rate
     peaks: list[tuple[float, float]]  # of each spike of the loss: how high, and what was usual
@@ -73,6 +76,18 @@ class Signs:
         """Examples of a split that are scored at most."""
         most = self.options.get("evaluation", {}).get("examples")
         return most if isinstance(most, int) else 1 << 62
+
+    # --- what moves
+
+    @property
+    def all_move(self) -> bool:
+        """Whether each weight moves, at some time."""
+        return self.trainable == self.parameters
+
+    @property
+    def head_alone(self) -> bool:
+        """Whether nothing moves but the head."""
+        return self.trainable <= self.head
 
     # --- scores
 
@@ -256,6 +271,8 @@ def signs(
         examples={name: int(each["examples"]) for name, each in summary.get("splits", {}).items()},
         seen=seen if isinstance(seen, int) else 0, final=[_final(name, scores[name]) for name in split],
         chance=_chance(last), ahead=_ahead(last), usual=usual,
+        parameters=int(summary.get("parameters") or 0), trainable=int(summary.get("trainable") or 0),
+        head=int(summary.get("head") or 0),
         rate=float(training["learning_rate"]) if isinstance(training.get("learning_rate"), int | float) else 0.0,
         peaks=[(float(event["loss"] or math.inf), float(event["usual"])) for event in told.get("LossSpiked", [])],
         rolled_back=len(told.get("RolledBack", [])),
