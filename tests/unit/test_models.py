@@ -17,10 +17,11 @@ import torch
 from tests import tiny
 from weitiao import models
 from weitiao.errors import ModelError, RecipeError, WeitiaoError, WeitiaoWarning
-from weitiao.models import fingerprint, memory
+from weitiao.models import memory
 from weitiao.models.tokens import NO_LIMIT
 from weitiao.recipe import ModelSettings
 from weitiao.records import Head, Pretrained
+from weitiao.sources import digests
 
 LABELS = {0: "bad", 1: "good", 2: "so so"}
 HEAD = Head(
@@ -397,16 +398,16 @@ def test_fingerprints(made: dict[str, Path], tmp_path: Path, monkeypatch: pytest
 
 
 def test_large_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fingerprint, "FRESH", -1.0)
+    monkeypatch.setattr(digests, "FRESH", -1.0)
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"x" * (2 << 20))
-    first = fingerprint.file_digest(file)
+    first = digests.file_digest(file)
     read: list[int] = []
-    real = fingerprint.hashlib.file_digest
-    monkeypatch.setattr(fingerprint.hashlib, "file_digest", lambda *a: read.append(1) or real(*a))
-    assert (fingerprint.file_digest(file), read) == (first, [])
+    real = digests.hashlib.file_digest
+    monkeypatch.setattr(digests.hashlib, "file_digest", lambda *a: read.append(1) or real(*a))
+    assert (digests.file_digest(file), read) == (first, [])
     file.write_bytes(b"y" * (2 << 20))
-    assert fingerprint.file_digest(file) != first
+    assert digests.file_digest(file) != first
 
 
 # --- GGUF

@@ -592,3 +592,30 @@ def test_what_an_audit_of_the_same_files_found_is_shown(recipe_values: Any, tmp_
     file.write_text("".join(lines))
     assert Audited.of(str(file)) is None  # other content: not looked at
     assert Audited.of("each task's own") is None
+
+
+def test_files_are_read_for_an_audit_only_where_one_was_kept_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weitiao import sources
+    from weitiao.data.audited import Audited
+    from weitiao.sources import digests
+
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "FRESH", -1.0)
+    read: list[str] = []
+    real, fetch = digests.hashlib.file_digest, sources.fetch
+    monkeypatch.setattr(digests.hashlib, "file_digest", lambda *given: read.append("read") or real(*given))
+    monkeypatch.setattr(sources, "fetch", lambda *given, **more: read.append("fetched") or fetch(*given, **more))
+    file, other = tmp_path / "data.csv", tmp_path / "other.csv"
+    file.write_bytes(b"x" * (2 << 20))
+    other.write_text("text,label\n")
+    assert Audited.of(str(file)) is None
+    assert Audited.of("hf:some/data") is None
+    assert read == []
+    Audited(str(other), "2026-11-27").remember()
+    assert Audited.of(str(file)) is None
+    read.clear()
+    assert Audited.of(str(file)) is None
+    assert read == ["fetched"]  # known by its size and time
+    assert Audited.of(str(other)) is not None

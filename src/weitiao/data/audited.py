@@ -11,6 +11,7 @@ from pathlib import Path
 from weitiao import sources
 from weitiao.errors import WeitiaoError
 from weitiao.sources.cache import write_synced
+from weitiao.sources.digests import file_digest
 
 MOST = 2 << 30  # bytes of files whose content is looked up
 
@@ -48,9 +49,11 @@ class Audited:
     @classmethod
     def of(cls, source: str, base: Path = Path()) -> Audited | None:
         """Return what was found in the files that a recipe in the folder `base` names; None where none was looked at
-        as they are now.
+        as they are now. Where no audit was ever kept, nothing is fetched or read.
         """  # fmt: skip
         try:
+            if not any(_folder().iterdir()):
+                return None
             stored = json.loads(_place(source, base).read_text(encoding="utf-8"))
             return cls(stored["source"], stored["when"], [Noticed(**each) for each in stored["found"]])
         except (OSError, WeitiaoError, ValueError, TypeError, KeyError):
@@ -67,6 +70,9 @@ def _place(source: str, base: Path) -> Path:
         raise OSError("too large")
     key = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            key.update(hashlib.file_digest(stream, "sha256").digest())
-    return sources.cache_folder() / "audits" / "found" / f"{key.hexdigest()[:32]}.json"
+        key.update(bytes.fromhex(file_digest(file)))
+    return _folder() / f"{key.hexdigest()[:32]}.json"
+
+
+def _folder() -> Path:
+    return sources.cache_folder() / "audits" / "found"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from weitiao.errors import ModelError
-from weitiao.models.fingerprint import file_digest
 from weitiao.models.quiet import quiet
 from weitiao.sources import Progress, cache_folder
 from weitiao.sources.cache import publishing
+from weitiao.sources.digests import file_digest
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, WhisperConfig

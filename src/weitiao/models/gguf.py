@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import ModelError
-from weitiao.models.fingerprint import file_digest
 from weitiao.models.quiet import quiet
 from weitiao.sources import Progress, cache_folder
 from weitiao.sources.cache import publishing
+from weitiao.sources.digests import file_digest
 
 if TYPE_CHECKING:
     import torch
