@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,6 +19,7 @@ from weitiao.artifacts.artifact import Artifact
 from weitiao.combinations import open_teacher
 from weitiao.data.arrow import digest
 from weitiao.data.splits import fingerprint
+from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.evaluate import Inference, Labelled, take_rows
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation
@@ -29,7 +30,6 @@ from weitiao.tasks.base import LearnsFromTeacher
 if TYPE_CHECKING:
     from datasets import Dataset
 
-TEACHER = "the teacher "  # begins its name among what is measured beside a student
 ROWS = 2000  # examples whose answers are kept at once: what was stopped goes on from there
 LOGITS = "logits.safetensors"
 
@@ -106,10 +106,10 @@ def _weights(artifact: Artifact) -> str:
 class TeacherBaseline:
     """The teacher, measured beside the student on the same examples: how much of its score is kept."""
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "teacher"
 
     def __init__(self, artifact: Artifact, name: str) -> None:
-        self.name = f"{TEACHER}{name}"
+        self.name = f"the teacher {name}"
         self.notes: list[str] = []
         self._artifact = artifact
 

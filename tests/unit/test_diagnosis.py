@@ -21,6 +21,7 @@ from weitiao.errors import Interrupted, RunError
 from weitiao.evaluation.diagnosis import NOTHING, Diagnosis
 from weitiao.evaluation.diagnosis import diagnose as judged
 from weitiao.evaluation.report import render
+from weitiao.evaluation.signs import signs
 from weitiao.evaluation.summary import Facts
 from weitiao.evaluation.troubles import MEANINGS, Trouble
 
@@ -82,7 +83,8 @@ def final(validation: float, test: float, surest: float = 0.97, examples: int = 
 SOUND = ([0.7, 0.45, 0.3, 0.2], [(0.84, 0.36, 0.82, 0.41), (0.92, 0.22, 0.86, 0.35), (0.94, 0.18, 0.87, 0.34),
                                  (0.96, 0.12, 0.87, 0.35)])  # fmt: skip
 BOW = "TF-IDF + logistic regression"
-BELOW = [{"finding": "worse", "name": BOW, "verdict": f"worse than {BOW}"}]
+BELOW = {"comparisons": [{"finding": "worse", "name": BOW, "verdict": f"worse than {BOW}"}],
+         "baselines": {BOW: {"knows": "examples", "values": {"accuracy": {"value": 0.8}}}}}  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -117,7 +119,7 @@ CASES: dict[str, tuple[str, tuple[Any, Any], dict[str, Any]]] = {
                   training={"regularization": {"dropout": 0.6}, "learning_rate": USUAL, "weight_decay": 0.01}),
                   final(0.59, 0.6)),
     "below a bag of words": ("underfits", course([0.7, 0.6, 0.55, 0.53], [(0.7, 0.58, 0.7, 0.58)] * 4),
-                             final(0.7, 0.7, comparisons=BELOW)),
+                             final(0.7, 0.7, **BELOW)),
     "cut off": ("stopped too early", course([4.3, 3.6, 2.9], [(0.1, 4.0, 0.1, 4.0), (0.2, 3.4, 0.2, 3.5),
                 (0.35, 2.8, 0.33, 2.9)], train=4000, labels=77), final(0.33, 0.34)),
     "up and down": ("unstable", course([0.7, 0.4, 0.8, 0.4, 0.75, 0.3], [(0.85, 0.4, 0.8, 0.5), (0.7, 0.6, 0.65, 0.7),
@@ -205,6 +207,31 @@ def test_fewer_or_more_weights_are_suggested_by_those_that_move(
         return next((change.value for change in trouble.next if change.key == "method"), None)
 
     assert (suggested("by heart"), suggested("below a bag of words")) == (fewer, more)
+
+
+def test_chance_is_what_a_baseline_has_that_reads_nothing_whatever_it_is_called() -> None:
+    """Half of the labels are one: 0.55 is next to nothing, and the loss without reading is what that one has."""
+    silent = {"knows": "answers", "values": {"micro_f1": {"value": 0.5}, "log_loss": {"value": 0.45}}}
+    scores = final(0.55, 0.55, baselines={"of another package": silent})
+    events, recipe = course([0.45, 0.44], rate=USUAL / 300)
+    for event in events:
+        if event["event"] == "RunStarted":
+            event["summary"]["labels"] = []
+    events.insert(-1, {"event": "Evaluated", "split": "validation", "step": 40, "primary": "micro_f1", "best": True,
+                       "scores": {"micro_f1": 0.55, "log_loss": 0.44}, "train": {}})  # fmt: skip
+    seen = signs(events, scores, recipe, status="finished", usual=USUAL)
+    assert (seen.least, seen.ignorant) == (0.5, 0.45)
+    assert "50% without reading" in " ".join(judged(events, scores, recipe, usual_rate=USUAL).troubles[0].evidence)
+
+
+@pytest.mark.parametrize(("knows", "ahead"), [("examples", True), ("nothing", False), ("answers", False),
+                                              ("before training", False), ("teacher", False)])  # fmt: skip
+def test_only_what_learned_from_the_same_examples_is_ahead(knows: str, ahead: bool) -> None:
+    name = "each task's own baseline"
+    scores = final(0.7, 0.7, baselines={name: {"knows": knows, "values": {}}},
+                   comparisons=[{"finding": "worse", "name": name, "verdict": f"worse than {name}"}])  # fmt: skip
+    events, recipe = course([0.7, 0.6, 0.55, 0.53], [(0.7, 0.58, 0.7, 0.58)] * 4)
+    assert bool(signs(events, scores, recipe, status="finished").ahead) == ahead
 
 
 def test_older_runs_are_judged_by_the_loss_of_the_steps() -> None:

@@ -157,7 +157,9 @@ def test_a_student_learns_what_its_teacher_knows_and_not_its_labels(
     assert right.scores.main > 0.9  # the labels are drawn: nothing is learned from them
     assert load(run.folder).inference.model.config.num_hidden_layers == 1  # type: ignore[union-attr]
     told = json.loads((run.folder / "report.json").read_text())
-    assert any("the teacher" in name for name in run.scores["test"]["baselines"])
+    known = {name: each["knows"] for name, each in run.scores["test"]["baselines"].items()}
+    assert [knows for name, knows in known.items() if "the teacher" in name] == ["teacher"]
+    assert sorted(known.values()) == ["answers", "examples", "teacher"]
     assert any("the teacher" in each["name"] for each in run.scores["test"]["comparisons"])
     assert "the teacher" in (run.folder / "report.html").read_text()
     assert told

@@ -143,7 +143,9 @@ def test_train_predict_and_take_one_task_out(method: str, values: dict[str, Any]
     run = train(Recipe(**{**values, "method": method}))
     scores = json.loads((run.folder / "scores.json").read_text())["test"]
     assert set(scores["scores"]["values"]) >= {"mean", "two.accuracy", "three.macro_f1"}
-    assert list(scores["baselines"]) == ["each task's own baseline"]
+    assert {name: each["knows"] for name, each in scores["baselines"].items()} == {
+        "each task's own baseline": "examples"
+    }
     text = "the room was great and the coffee lovely"
     both = load(run.artifact).predict([{"task": name, "example": {"text": text}} for name in ("three", "two")])
     for name, prediction in zip(("three", "two"), both, strict=True):

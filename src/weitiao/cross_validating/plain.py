@@ -17,7 +17,6 @@ from weitiao.inspection import check
 from weitiao.plans import stoppable
 from weitiao.preparation import Preparation
 from weitiao.recipe import Recipe
-from weitiao.teaching import TEACHER
 from weitiao.trials import cores
 
 
@@ -85,5 +84,5 @@ def _finished(path: Path) -> Run | None:
 
 def _baselines(run: Run, score: str) -> dict[str, float | None]:
     """The score of each baseline that was measured beside a run."""
-    stored = {name: each for name, each in run.scores["test"]["baselines"].items() if not name.startswith(TEACHER)}
+    stored = {name: each for name, each in run.scores["test"]["baselines"].items() if each["knows"] != "teacher"}
     return {name: each["values"].get(score, {}).get("value") for name, each in stored.items()}

@@ -22,7 +22,7 @@ from weitiao.recipe import EvaluationSettings
 from weitiao.records import Scores, SplitName
 
 if TYPE_CHECKING:
-    from weitiao.evaluation.baselines.base import Baseline
+    from weitiao.evaluation.baselines.base import Baseline, Knows
     from weitiao.tasks.base import Scorer
 
 CHUNK = 256  # examples of a baseline in memory at once
@@ -36,6 +36,7 @@ class Measured:
     split: str
     scores: Scores
     baselines: dict[str, Scores] = field(default_factory=dict)  # by the baseline's name for people
+    knows: dict[str, Knows] = field(default_factory=dict)  # the same
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # what makes the scores worth little
@@ -47,7 +48,7 @@ class Measured:
         """Plain JSON values."""
         return {
             "split": self.split, "scores": asdict(self.scores),
-            "baselines": {name: asdict(scores) for name, scores in self.baselines.items()},
+            "baselines": {name: {"knows": self.knows[name], **asdict(each)} for name, each in self.baselines.items()},
             "comparisons": [comparison.to_dict() for comparison in self.comparisons], "notes": self.notes,
             "warnings": self.warnings,
             "mistakes": [asdict(answer) for answer in self.mistakes],
@@ -113,9 +114,10 @@ def _beside(
         return
     shown = Chosen(inference.task.scorer(), [answer.row for answer in measured.samples])
     other = _predicted(baseline, inference, on, shown)
-    if baseline.before_training:
+    if baseline.knows == "before training":
         before = {answer.row: answer.said for answer in shown.all()}
         measured.samples[:] = [replace(answer, before=before[answer.row]) for answer in measured.samples]
+    measured.knows[baseline.name] = baseline.knows
     measured.baselines[baseline.name], drawn = _with_intervals(other, settings, seed, on.rows.tolist())
     if drawn:
         measured.drawn[baseline.name] = drawn

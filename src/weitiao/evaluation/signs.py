@@ -15,7 +15,6 @@ from weitiao.metrics.words import greater_is_better, kind
 WINDOWS, LEAST = 12, 5  # that the steps of a run are cut into, to tell rises of the loss from noise; steps of each
 SURE = 3.0  # standard errors from which on a difference is taken for one
 LOSSES = ("log_loss", "loss")  # names of the score that is the loss
-FITTED = ("TF-IDF", "logistic", "ridge")  # in the name of a baseline that learns
 
 
 @dataclass(frozen=True)
@@ -302,16 +301,17 @@ def _final(split: str, measured: Mapping[str, Any]) -> Final:
 
 
 def _chance(measured: Mapping[str, Any]) -> dict[str, float]:
-    """The scores of the majority class, where it was measured."""
-    for name, scores in measured.get("baselines", {}).items():
-        if name in ("majority class", "mean"):
+    """The scores of a baseline that reads no example, such as the majority class, where one was measured."""
+    for scores in measured.get("baselines", {}).values():
+        if scores["knows"] == "answers":
             return {score: value["value"] for score, value in scores["values"].items()}
     return {}
 
 
 def _ahead(measured: Mapping[str, Any]) -> str:
     """The verdict on a baseline that learned from the same data and does better."""
+    learned = {name for name, scores in measured.get("baselines", {}).items() if scores["knows"] == "examples"}
     for each in measured.get("comparisons", []):
-        if each["finding"] == "worse" and any(word in each["name"] for word in FITTED):
+        if each["finding"] == "worse" and each["name"] in learned:
             return str(each["verdict"])
     return ""

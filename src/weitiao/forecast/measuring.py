@@ -105,7 +105,7 @@ def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measur
     for on in [samples_[names[-1]], *others.values()]:
         for kind in kinds:
             final += scores.compared(len(on.rows))
-            if kind.before_training:
+            if kind.knows == "before training":
                 final += passed(on, answers=True, trained=False)
                 besides = 4 * int(ready.facts["parameters"])
             else:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, Literal, Protocol
 
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.records import Prediction, SplitName
+
+Knows = Literal["nothing", "answers", "examples", "before training", "teacher"]
+"""What a baseline's answers come from: `nothing` that was learned, a rule; what `answers` are frequent in training, and
+no example that is read; the training `examples`; the model `before training`; another model, the `teacher`."""
 
 
 class Baseline(Protocol):
     """A model that is there in seconds, made for a prepared task: ``TfidfLogistic(task, seed=0)``."""
 
-    before_training: ClassVar[bool]  # whether its answers are shown as those from before training
+    knows: Knows  # stored beside its scores
     name: str  # for people: "majority class"
     notes: list[str]  # what a reader should know about this fit
 

@@ -6,11 +6,12 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.metrics.classification import ThresholdTuner, gold_index, gold_matrix
 from weitiao.records import Example, Prediction, SplitName
@@ -49,7 +50,7 @@ def _prediction(
 class Majority:
     """Always says what is most frequent in training; its probabilities are the shares there."""
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "answers"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.labels: list[str] = task.prepared.labels
@@ -122,7 +123,7 @@ class TfidfLogistic:
     multinomial lbfgs (0.894) and saga (0.891).
     """
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "examples"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.labels: list[str] = task.prepared.labels

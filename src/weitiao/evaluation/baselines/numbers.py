@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.baselines.labels import LONGEST_TEXT, MOST_TEXTS, RARE, Text, features, text_of
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.records import Example, Prediction, SplitName
@@ -21,7 +22,7 @@ MOST_WORDS = 200_000  # n-grams, the most frequent ones
 class Mean:
     """Always says the mean of each target in training: the best constant for squared error."""
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "answers"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.name = "mean"
@@ -45,7 +46,7 @@ class TfidfRidge:
     The penalty is the one of `STRENGTHS` with the least squared error on validation.
     """
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "examples"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.name = "TF-IDF + ridge regression"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from weitiao import registry
-from weitiao.evaluation.baselines.base import Baseline
+from weitiao.evaluation.baselines.base import Baseline, Knows
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.metrics.several import own
 from weitiao.records import Prediction, SplitName
@@ -17,19 +17,19 @@ from weitiao.records import Prediction, SplitName
 class EachOwn:
     """A simple model for each task, fitted on that task's examples alone; a task that names none gets no baseline."""
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "examples"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.name = "each task's own baseline"
         self.notes: list[str] = []
         fitted = {
-            name: [kind for kind in part.task.baselines if kind != "untouched"] for name, part in task.parts.items()
+            name: [kind for kind in map(_kind, part.task.baselines) if kind.knows != "before training"]
+            for name, part in task.parts.items()
         }
         self._each: dict[str, Baseline] = {
-            name: registry.get("baseline", kinds[-1])(task.parts[name].task, seed=seed)
-            for name, kinds in fitted.items()
-            if kinds
+            name: kinds[-1](task.parts[name].task, seed=seed) for name, kinds in fitted.items() if kinds
         }
+        self.knows = "examples" if any(each.knows == "examples" for each in self._each.values()) else "nothing"
         self._all = len(self._each) == len(task.parts)
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
@@ -50,6 +50,11 @@ class EachOwn:
             part, rows = _part(on, name)
             found.update(zip(rows, baseline.predict(part), strict=True))
         yield from (found[row] for row in on.rows.tolist())
+
+
+def _kind(name: str) -> type[Baseline]:
+    kind: type[Baseline] = registry.get("baseline", name)
+    return kind
 
 
 def _part(on: Labelled, name: str) -> tuple[Labelled, list[int]]:

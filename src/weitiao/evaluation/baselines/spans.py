@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
+from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.baselines.labels import grams
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.metrics.answers import NoAnswerThreshold
@@ -52,7 +53,7 @@ class BestSentence:
     beside.
     """
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "nothing"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.name = "best-matching sentence"

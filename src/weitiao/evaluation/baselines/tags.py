@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.records import Example, Prediction, SplitName
 
@@ -27,7 +28,7 @@ class FrequentTag:
     The tags of a sentence are chosen together as the model's are, each word's shares in training being probabilities.
     """
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "examples"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.name = "most frequent tag of each word"
@@ -62,7 +63,7 @@ class TokenLogistic:
     together as the model's are.
     """
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "examples"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.name = "logistic regression on letters"

@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
+from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.baselines.labels import LONGEST_TEXT, MOST_TEXTS, grams
 from weitiao.evaluation.baselines.spans import sentences
 from weitiao.evaluation.evaluate import Inference, Labelled
@@ -33,7 +34,7 @@ def first_sentence(text: str) -> str:
 class Copy:
     """Writes what it read: the score of a translation, correction or rewriting that changes nothing."""
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "nothing"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.name = "copy of the source"
@@ -68,7 +69,7 @@ class Nearest:
     Where nothing is in common with any, the most frequent answer of training.
     """
 
-    before_training: ClassVar[bool] = False
+    knows: Knows = "examples"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.name = "answer to the nearest training question"

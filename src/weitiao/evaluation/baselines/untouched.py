@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
+from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.records import Prediction, SplitName
 
@@ -12,7 +13,7 @@ from weitiao.records import Prediction, SplitName
 class Untouched:
     """The pretrained model with the same prompts and the same decoding."""
 
-    before_training: ClassVar[bool] = True
+    knows: Knows = "before training"
 
     def __init__(self, task: Any, *, seed: int = 0) -> None:
         self.name = "the model before training"

@@ -1,0 +1,23 @@
+"""The contract over every baseline: it says what its answers come from."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from weitiao import registry
+from weitiao.evaluation.baselines.base import Knows
+
+
+@pytest.mark.parametrize("name", registry.names("baseline"))
+def test_it_says_what_it_knows(name: str) -> None:
+    """Before it is made, too: a forecast goes by it. The teacher is none that a task names."""
+    assert registry.get("baseline", name).knows in set(get_args(Knows)) - {"teacher"}
+
+
+@pytest.mark.parametrize("task", sorted(registry.BUILT_IN["task"]))
+def test_of_a_task_no_two_read_nothing(task: str) -> None:
+    """The scores of the one that reads no example stand for chance."""
+    kinds = [registry.get("baseline", name).knows for name in registry.get("task", task).baselines]
+    assert kinds.count("answers") <= 1
