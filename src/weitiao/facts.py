@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import time
@@ -15,25 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from weitiao import data, registry
+from weitiao import data
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import Run
 from weitiao.data.audited import Audited
 from weitiao.data.made import Made
-from weitiao.errors import RunError, WeitiaoError
+from weitiao.errors import RunError
 from weitiao.evaluation.assess import Measured
 from weitiao.evaluation.course import Course
 from weitiao.evaluation.diagnosis import Diagnosis, diagnose
 from weitiao.evaluation.summary import Curves, Elsewhere, Facts, Histogram, SplitFacts, recipe_rows
 from weitiao.models import peak_memory
 from weitiao.preparation import Preparation
-from weitiao.recipe import Recipe
 from weitiao.trackers import units
 from weitiao.trackers.jsonl import EVENTS, read_events
 from weitiao.views import sample_rows, views
 
 LIBRARIES = ("weitiao", "torch", "transformers", "tokenizers", "peft", "datasets", "scikit-learn")
-WIDTHS = ("hidden_size", "d_model", "n_embd")  # what the width of a body is called in a model's config
 VIEWS = 3  # training examples shown token by token
 
 
@@ -70,27 +67,9 @@ def diagnosis_of(run: Run, *, status: str | None = None) -> Diagnosis:
     """Say what is wrong with a run, finished or not, by what is in its folder. `status`: in place of its own."""
     if not (run.folder / EVENTS).exists():
         raise RunError("has no events to go by", where=f"run {run.id}", fix=f"There is no {run.folder / EVENTS}.")
-    events = list(read_events(run.folder))
-    recipe = run.recipe
     return diagnose(
-        events, run.scores, recipe.to_dict(), status=status or run.status, error=run.error or "",
-        usual_rate=_usual_rate(run, recipe, events),
-    )  # fmt: skip
-
-
-def _usual_rate(run: Run, recipe: Recipe, events: Sequence[Mapping[str, Any]]) -> float | None:
-    """The method's usual learning rate for the model; of runs of earlier versions by the artifact's config."""
-    started = [event["summary"] for event in events if event["event"] == "RunStarted"]
-    summary: Mapping[str, Any] = started[-1] if started else {}
-    if "usual_learning_rate" in summary:
-        return float(summary["usual_learning_rate"])
-    try:
-        config = json.loads((run.artifact / "config.json").read_text(encoding="utf-8"))
-        width = next(config[name] for name in WIDTHS if name in config)
-        method = registry.get("method", recipe.method.name)(recipe.method.options)
-        return float(method.learning_rate(summary["family"], width)[0])
-    except (OSError, ValueError, KeyError, StopIteration, WeitiaoError):
-        return None
+        read_events(run.folder), run.scores, run.recipe.to_dict(), status=status or run.status, error=run.error or ""
+    )
 
 
 def evaluation_facts(artifact: Artifact, source: str, measured: Measured) -> Facts:

@@ -91,8 +91,8 @@ BELOW = {"comparisons": [{"finding": "worse", "name": BOW, "verdict": f"worse th
 def test_nothing_is_found_in_a_sound_run(seed: int) -> None:
     for noise in (0.05, 0.3, 0.8):
         events, recipe = course(*SOUND, seed=seed, noise=noise)
-        assert not judged(events, final(0.87, 0.86), recipe, usual_rate=USUAL).troubles
-    assert judged(*_swapped(course(*SOUND)), usual_rate=USUAL).verdict == NOTHING
+        assert not judged(events, final(0.87, 0.86), recipe).troubles
+    assert judged(*_swapped(course(*SOUND))).verdict == NOTHING
 
 
 def _swapped(made: tuple[list[dict[str, Any]], dict[str, Any]]) -> tuple[Any, Any, Any]:
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[str, tuple[Any, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_planted_is_named_first_with_evidence_and_something_to_try(name: str) -> None:
     wanted, (events, recipe), scores = CASES[name]
-    found = judged(events, scores, recipe, usual_rate=USUAL)
+    found = judged(events, scores, recipe)
     assert wanted in found.clear, found.verdict
     trouble = next(each for each in found.troubles if each.name == wanted)
     assert any(sign.isdigit() for sign in " ".join(trouble.evidence))
@@ -151,7 +151,7 @@ def test_what_is_suggested_is_a_recipe(name: str) -> None:
     from weitiao.recipe.reading import assign, parse_override
 
     _, (events, recipe), scores = CASES[name]
-    for trouble in judged(events, scores, recipe, usual_rate=USUAL).troubles:
+    for trouble in judged(events, scores, recipe).troubles:
         for change in trouble.next:
             values: dict[str, Any] = {
                 "task": {"name": "text-classification"}, "model": {"source": "m"}, "data": {"train": "a.csv"},
@@ -167,7 +167,7 @@ def test_of_a_handful_of_rows_nothing_can_be_told() -> None:
     for event in events:
         if event["event"] == "RunStarted":
             event["summary"]["splits"]["test"] = {"examples": 3}
-    found = judged(events, final(1.0, 0.67, examples=3), recipe, usual_rate=USUAL)
+    found = judged(events, final(1.0, 0.67, examples=3), recipe)
     assert found.clear == ["too little data"]
     assert "58 points" in " ".join(found.troubles[0].evidence)
 
@@ -175,15 +175,15 @@ def test_of_a_handful_of_rows_nothing_can_be_told() -> None:
 def test_spikes_count_where_they_undo_something() -> None:
     events, recipe = course(*SOUND)
     low = [{"event": "LossSpiked", "step": step, "loss": 0.3, "usual": 0.01, "skipped": False} for step in (50, 60, 70)]
-    assert not judged(events + low, final(0.87, 0.86), recipe, usual_rate=USUAL).troubles
+    assert not judged(events + low, final(0.87, 0.86), recipe).troubles
     high = [{**event, "loss": 2.0} for event in low]
-    assert judged(events + high, final(0.87, 0.86), recipe, usual_rate=USUAL).verdict == "unstable (mildly)"
+    assert judged(events + high, final(0.87, 0.86), recipe).verdict == "unstable (mildly)"
 
 
 def test_what_is_learned_by_heart_after_the_best_step_is_no_underfitting() -> None:
     rows = [(0.55, 0.68, 0.55, 0.69), (0.8, 0.5, 0.54, 0.8), (0.95, 0.2, 0.54, 1.2), (1.0, 0.05, 0.54, 1.8)]
     events, recipe = course([0.7, 0.5, 0.2, 0.05], rows, train=600)
-    found = judged(events, final(0.55, 0.54), recipe, usual_rate=USUAL)
+    found = judged(events, final(0.55, 0.54), recipe)
     assert "overfits" in found.clear
     assert "underfits" not in found.verdict
 
@@ -202,7 +202,7 @@ def test_fewer_or_more_weights_are_suggested_by_those_that_move(
         made = CASES[name][1]
         events = [event | {"summary": event["summary"] | {"trainable": moving, "head": head}}
                   if event["event"] == "RunStarted" else event for event in made[0]]  # fmt: skip
-        found = judged(events, CASES[name][2], made[1] | {"method": {"name": method}}, usual_rate=USUAL)
+        found = judged(events, CASES[name][2], made[1] | {"method": {"name": method}})
         [trouble] = [each for each in found.troubles if each.name == CASES[name][0]]
         return next((change.value for change in trouble.next if change.key == "method"), None)
 
@@ -219,9 +219,9 @@ def test_chance_is_what_a_baseline_has_that_reads_nothing_whatever_it_is_called(
             event["summary"]["labels"] = []
     events.insert(-1, {"event": "Evaluated", "split": "validation", "step": 40, "primary": "micro_f1", "best": True,
                        "scores": {"micro_f1": 0.55, "log_loss": 0.44}, "train": {}})  # fmt: skip
-    seen = signs(events, scores, recipe, status="finished", usual=USUAL)
+    seen = signs(events, scores, recipe, status="finished")
     assert (seen.least, seen.ignorant) == (0.5, 0.45)
-    assert "50% without reading" in " ".join(judged(events, scores, recipe, usual_rate=USUAL).troubles[0].evidence)
+    assert "50% without reading" in " ".join(judged(events, scores, recipe).troubles[0].evidence)
 
 
 @pytest.mark.parametrize(("knows", "ahead"), [("examples", True), ("nothing", False), ("answers", False),
@@ -253,13 +253,13 @@ def test_lower_is_better_and_language_models_are_not_taken_for_idle() -> None:
     events += [{"event": "Evaluated", "split": "validation", "step": step, "primary": "perplexity", "best": True,
                 "scores": {"perplexity": math.exp(loss), "loss": loss}, "train": {}}
                for step, loss in ((20, 3.1), (40, 3.02), (60, 3.0))]  # fmt: skip
-    assert not judged(events, {}, recipe, usual_rate=USUAL).clear
+    assert not judged(events, {}, recipe).clear
 
 
 def test_a_run_that_broke_down_is_told_by_its_error() -> None:
     events, recipe = course([0.7], rate=50 * USUAL)
     started = events[:5]
-    found = judged(started, {}, recipe, status="failed", usual_rate=USUAL,
+    found = judged(started, {}, recipe, status="failed",
                    error="step 5: loss nan, gradient norm nan: training has diverged")  # fmt: skip
     assert found.clear == ["learning rate too high"]
     assert any("the run is failed after 4" in note for note in found.notes)
@@ -271,7 +271,7 @@ def test_a_run_that_broke_down_is_told_by_its_error() -> None:
 
 def test_a_diagnosis_stands_at_the_head_of_the_report() -> None:
     _, (events, recipe), scores = CASES["by heart"]
-    found = judged(events, scores, recipe, usual_rate=USUAL)
+    found = judged(events, scores, recipe)
     facts = Facts("t", "r", "text-classification", "m", diagnosis=found)
     assert Facts.from_dict(json.loads(json.dumps(facts.to_dict()))) == facts
     page = render(facts)

@@ -47,13 +47,13 @@ class Diagnosis:
 
 def diagnose(
     events: Iterable[Mapping[str, Any]], scores: Mapping[str, Any], recipe: Mapping[str, Any], *,
-    status: str = "finished", error: str = "", usual_rate: float | None = None,
+    status: str = "finished", error: str = "",
 ) -> Diagnosis:  # fmt: skip
     """Say what is wrong with a run, by what it left: the lines of ``events.jsonl``, ``scores.json``, its recipe.
 
-    `status` and `error` as in ``run.json``; `usual_rate` is the method's usual learning rate for the model.
+    `status` and `error` as in ``run.json``.
     """
-    seen = signs(events, scores, recipe, status=status, error=error, usual=usual_rate)
+    seen = signs(events, scores, recipe, status=status, error=error)
     notes = list(_unseen(seen))
     if not len(seen.steps) and not seen.rolled_back and not seen.not_finite:
         return Diagnosis(notes=["no step was taken: there is nothing to look at", *notes])

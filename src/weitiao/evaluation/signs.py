@@ -241,7 +241,7 @@ class Signs:
 
 def signs(
     events: Iterable[Mapping[str, Any]], scores: Mapping[str, Any], recipe: Mapping[str, Any], *, status: str,
-    error: str = "", usual: float | None = None,
+    error: str = "",
 ) -> Signs:  # fmt: skip
     """Read the numbers off the lines of ``events.jsonl``, ``scores.json`` and a resolved recipe."""
     told: dict[str, list[Mapping[str, Any]]] = {}
@@ -269,7 +269,7 @@ def signs(
         labels=len(summary.get("labels") or ()) if any("accuracy" in each.validation for each in measures) else 0,
         examples={name: int(each["examples"]) for name, each in summary.get("splits", {}).items()},
         seen=seen if isinstance(seen, int) else 0, final=[_final(name, scores[name]) for name in split],
-        chance=_chance(last), ahead=_ahead(last), usual=usual,
+        chance=_chance(last), ahead=_ahead(last), usual=summary.get("usual_learning_rate"),
         parameters=int(summary.get("parameters") or 0), trainable=int(summary.get("trainable") or 0),
         head=int(summary.get("head") or 0),
         rate=float(training["learning_rate"]) if isinstance(training.get("learning_rate"), int | float) else 0.0,
