@@ -207,8 +207,7 @@ def _losses(ready: Preparation, parallel: Parallel, model: torch.nn.Module) -> n
 def _by_rows(settings: TrainingSettings) -> bool:
     """Whether embeddings may be behind between evaluations: not where something reads all weights at each step."""
     wanted = settings.regularization
-    averaged = settings.ema is not None or settings.swa is not None
-    return not (wanted.l1 or wanted.l2 or wanted.l2_sp or wanted.mixout or averaged)
+    return not (wanted.l1 or wanted.l2 or wanted.l2_sp or wanted.mixout or settings.averaged)
 
 
 def _passes(

@@ -118,7 +118,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     settings = recipe.training
     needed = disk_needed(
         **counts, models=max(1, len(task.head(pretrained.family).parts)),
-        averaged=settings.ema is not None or settings.swa is not None, soup=settings.soup.best if settings.soup else 0,
+        averaged=settings.averaged, soup=settings.soup.best if settings.soup else 0,
     )  # fmt: skip
     rate = _rate(method, pretrained)
     values: dict[str, tuple[Any, str]] = {

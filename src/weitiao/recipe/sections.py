@@ -288,6 +288,11 @@ class TrainingSettings(Settings):
     2016): the same losses in less memory and a fifth to a third more time. `auto`: only where the recipe's `memory` is
     too small without."""
 
+    @property
+    def averaged(self) -> bool:
+        """Whether an average of the weights over the steps is kept beside them."""
+        return self.ema is not None or self.swa is not None
+
 
 class DistillationSettings(Settings):
     """A teacher from whose probabilities a smaller model learns, beside the labels (Hinton et al. 2015)."""
