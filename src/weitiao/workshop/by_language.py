@@ -22,17 +22,21 @@ FEWEST = 0.2  # share of the rows whose language must be known for anything to b
 class Languages:
     """The language of each row of a column."""
 
-    codes: np.ndarray  # ISO codes, str of shape (n,); "" where nothing tells
+    names: list[str]  # ISO codes; "" where nothing tells
+    of: np.ndarray  # the place of each row's in `names`, int of shape (n,)
 
     @property
     def shares(self) -> Mapping[str, float]:
         """Language -> its share of the rows that are known, the largest first; nothing where too few are known."""
-        known = self.codes[self.codes != ""]
-        if len(known) < FEWEST * len(self.codes):
-            return {}
-        names, counts = np.unique(known, return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        return {str(names[i]): float(counts[i] / len(known)) for i in order}
+        counts = self.counts(self.of)
+        known = sum(counts.values())
+        return {} if known < FEWEST * len(self.of) else {name: count / known for name, count in counts.items()}
+
+    def counts(self, of: np.ndarray) -> dict[str, int]:
+        """Language -> how often it is among these places, the most frequent first."""
+        counts = dict(zip(self.names, np.bincount(of, minlength=len(self.names)).tolist(), strict=True))
+        return {name: counts[name] for name in sorted(counts, key=lambda name: (-counts[name], name))
+                if name and counts[name]}  # fmt: skip
 
 
 def languages(part: Part, column: Column, keep: Kept) -> Languages | None:
@@ -40,8 +44,8 @@ def languages(part: Part, column: Column, keep: Kept) -> Languages | None:
     if not is_installed():
         return None
     numbers = keep(f"languages-{part.name}-{column.role}", lambda: _look(part, column))["languages"]
-    letters = numbers.astype("<u4").view(np.uint8).reshape(-1, 4)
-    return Languages(np.array([bytes(row).rstrip(b"\0").decode() for row in letters], dtype=str))
+    each, of = np.unique(numbers, return_inverse=True)
+    return Languages([int(one).to_bytes(4, "little").rstrip(b"\0").decode() for one in each], of)
 
 
 def found_languages(part: Part, column: Column, known: Languages, looked: Looked) -> Iterator[Found]:
@@ -49,14 +53,15 @@ def found_languages(part: Part, column: Column, known: Languages, looked: Looked
     main = next(iter(known.shares), None)
     if main is None:
         return
-    script = int(np.bincount(looked.script[known.codes == main]).argmax())
-    rows = np.flatnonzero((known.codes != "") & (known.codes != main) & (looked.script == script))
+    names = np.array(known.names)
+    script = int(np.bincount(looked.script[(names == main)[known.of]]).argmax())
+    others = ((names != "") & (names != main))[known.of]
+    rows = np.flatnonzero(others & (looked.script == script))
     if not len(rows):
         return
     of = f" in {column.role}" if len(part.inputs) + len(part.targets) > 1 else ""
-    codes = dict(zip(rows.tolist(), known.codes[rows].tolist(), strict=True))
-    names, counts = np.unique(known.codes[rows], return_counts=True)
-    told = [f"{names[i]} {counts[i]:,}" for i in np.argsort(-counts, kind="stable")]
+    codes = dict(zip(rows.tolist(), names[known.of[rows]].tolist(), strict=True))
+    told = [f"{name} {count:,}" for name, count in known.counts(known.of[rows]).items()]
     yield found(
         "language", "note" if len(rows) <= STRAY * len(part) else "warning", part,
         f"in another language than most{of} ({main}): {', '.join(told[:SHOWN])}{', …' if len(told) > SHOWN else ''}",
