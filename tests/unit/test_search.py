@@ -407,6 +407,23 @@ def test_before_the_first_trial(values: Values, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lengths", "search"), [([64, 32], {}), ({"int": [32, 64]}, {}), ({"int": [32, 64]}, {"folds": 3})]
+)
+def test_trials_are_measured_on_the_same_examples(
+    lengths: Any, search: dict[str, Any], values: Values, tmp_path: Path
+) -> None:
+    """A question that is too long for one of them would be left out of its scores alone."""
+    given = values({"model.max_length": lengths}, **search)
+    rows = [{"question": " ".join(["good"] * (7 if number % 2 else 1)), "context": f"the film {number} was good",
+             "answers": str(number)} for number in range(60)]  # fmt: skip
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given |= {"task": "question-answering", "data": {"train": str(tmp_path / "asked.jsonl")}}
+    with pytest.raises(WeitiaoError, match=r"max length (32|64) there are other validation examples"):
+        weitiao.search(given, output=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
     ("search", "said"),
     [
         ("search: {space: {}}", "it is empty"),

@@ -128,12 +128,12 @@ class Ongoing:
             yield
 
 
-def parts_of(recipe: Recipe) -> list[Part]:
-    """The trainings that each trial of a recipe is made of: with each seed, each fold."""
+def parts_of(recipe: Recipe, seeds: int | None = None) -> list[Part]:
+    """The trainings that each trial of a recipe is made of: with each seed, or with so many, each fold."""
     settings, first = recipe.search, recipe.training.seed
     assert settings is not None
     folds = range(1, settings.folds + 1) if settings.folds else (None,)
-    return [Part(first + number, fold) for number in range(settings.seeds) for fold in folds]
+    return [Part(first + number, fold) for number in range(seeds or settings.seeds) for fold in folds]
 
 
 def _spent(known: Sequence[Known]) -> float:
