@@ -26,8 +26,11 @@ from weitiao.recipe import Pruning, Recipe
 from weitiao.searching import finishing
 from weitiao.searching import searched as records
 from weitiao.searching.drawing import pruner_of
+from weitiao.searching.ongoing import parts_of
 from weitiao.searching.page import render
 from weitiao.searching.searched import OnTest, Searched, Tried, advice_of, best_of, table
+from weitiao.searching.space import Space
+from weitiao.searching.trying import Attempt, Ended
 
 Values = Callable[..., dict[str, Any]]
 
@@ -101,6 +104,64 @@ def test_the_median_leaves_the_first_evaluations_alone() -> None:
         bad.report(0.1, evaluation)
         stopped.append(bad.should_prune())
     assert stopped.index(True) == 2  # after the third
+
+
+@pytest.fixture
+def tried_out(recipe_values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """What a trial of one bad evaluation out of ten, whose run has not come to its end, ended by; `late`: when the time
+    was up.
+    """  # fmt: skip
+    optuna = pytest.importorskip("optuna")
+
+    def build(*, prunes: bool = False, late: str = "never", problem: str = "") -> Any:
+        now = "before"
+
+        def carry_out(_action: str, _path: Path, *, enough: Callable[[], bool], **_: Any) -> str:
+            nonlocal now
+            run = tmp_path / "runs" / "0-seed7"
+            run.mkdir(parents=True)
+            told = [{"event": "StepDone", "step": 1, "steps": 10},
+                    {"event": "Evaluated", "split": "validation", "step": 1, "primary": "accuracy",
+                     "scores": {"accuracy": 0.1}}]  # fmt: skip
+            (run / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in told))
+            for moment in ("meanwhile", "stopping"):
+                now = moment
+                enough()
+            now = "after"
+            return problem
+
+        monkeypatch.setattr(trials, "carry_out", carry_out)
+        pruner = optuna.pruners.ThresholdPruner(lower=0.5) if prunes else optuna.pruners.NopPruner()
+        recipe = Recipe(**{**recipe_values(), "output": None, "search": {"space": {"training.epochs": [1, 2]}}})
+        trial = optuna.create_study(pruner=pruner).ask()
+        tried = Attempt(0, {"training.epochs": 1}, Space(recipe), tmp_path, trial, set(), "accuracy", parts_of(recipe))
+        times = ["before", "meanwhile", "stopping", "after"]
+        return tried.carry_out(
+            say=lambda _: None, title="", stop=threading.Event(), show=False, threads=None,
+            out_of_time=lambda: late != "never" and times.index(now) >= times.index(late),
+        )  # fmt: skip
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("happens", "ended"),
+    [
+        ({"late": "after", "problem": "it was killed"}, Ended(problem="it was killed")),
+        ({"late": "stopping", "problem": "it was killed"}, Ended(problem="it was killed")),
+        ({"prunes": True, "late": "after"}, Ended(pruned=True)),
+        ({"prunes": True, "late": "stopping"}, Ended(pruned=True)),
+        ({"prunes": True, "problem": "it was killed"}, Ended(problem="it was killed")),
+        ({"late": "meanwhile"}, Ended(out_of_time=True)),
+        ({"late": "before"}, Ended(out_of_time=True)),
+        ({}, Ended(problem="did not come to its end")),
+        ({"late": "after"}, Ended(problem="did not come to its end")),
+    ],
+)
+def test_time_that_is_up_hides_neither_a_failure_nor_that_a_trial_was_bad(
+    happens: dict[str, Any], ended: Ended, tried_out: Callable[..., Any]
+) -> None:
+    assert tried_out(**happens) == ended
 
 
 def test_the_folder_of_a_search_is_no_other_commands(tmp_path: Path) -> None:

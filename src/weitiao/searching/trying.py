@@ -88,7 +88,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a trial ended: by its scores, stopped early, for lack of time, or by a problem."""
+    """How a trial ended: by its scores, or by one of the three."""
 
     scores: list[float] = field(default_factory=list)  # of each part that came to its end
     pruned: bool = False
@@ -134,11 +134,10 @@ class Attempt:
                 folder, self.folder / "recipes" / f"{folder.name}.json", told,
             )  # fmt: skip
             problem = one.to_its_end(say=say, stop=stop, show=show, enough=watch.enough, threads=threads)
-            watch.enough()  # what came between the last look and the end
+            watch.look()  # at what came between the last look and the end
             run = _finished(folder)
             if run is None:
-                stopped = watch.pruned or watch.late
-                return Ended(scores, watch.pruned, watch.late, "" if stopped else problem or "did not come to its end")
+                return watch.why(scores, problem)
             scores.append(score_of(run, self.objective, "test" if part.fold else "validation"))
         return Ended(scores)
 
@@ -155,7 +154,13 @@ class _Watch:
     late: bool = False
 
     def enough(self) -> bool:
-        """Whether to stop; reports each evaluation that is new."""
+        """Whether to stop."""
+        self.look()
+        self.late = self.late or (not self.pruned and self.out_of_time())
+        return self.pruned or self.late
+
+    def look(self) -> None:
+        """Report each evaluation that is new."""
         self.curve.read()
         for number, (step, value) in enumerate(self.curve.values, 1):
             if not self.first or number in self.attempt.reported:
@@ -164,8 +169,12 @@ class _Watch:
             self.attempt.trial.report(value, number)
             if self.attempt.trial.should_prune() and step < self.curve.steps:  # else nothing would be saved
                 self.pruned = True
-        self.late = self.late or self.out_of_time()
-        return self.pruned or self.late
+
+    def why(self, scores: list[float], problem: str) -> Ended:
+        """Why the run has not come to its end: what it was asked to stop for counts where nothing went wrong."""
+        if problem or not (self.pruned or self.late):
+            return Ended(scores, problem=problem or "did not come to its end")
+        return Ended(scores, pruned=self.pruned, out_of_time=not self.pruned)
 
 
 def run_folder(folder: Path, number: int, part: Part) -> Path:
