@@ -30,7 +30,7 @@ from weitiao.searching.ongoing import parts_of
 from weitiao.searching.page import render
 from weitiao.searching.searched import OnTest, Searched, Tried, advice_of, best_of, table
 from weitiao.searching.space import Space
-from weitiao.searching.trying import Attempt, Ended
+from weitiao.searching.trying import Cost, Ended, Tryout
 
 Values = Callable[..., dict[str, Any]]
 
@@ -134,7 +134,7 @@ def tried_out(recipe_values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyP
         pruner = optuna.pruners.ThresholdPruner(lower=0.5) if prunes else optuna.pruners.NopPruner()
         recipe = Recipe(**{**recipe_values(), "output": None, "search": {"space": {"training.epochs": [1, 2]}}})
         trial = optuna.create_study(pruner=pruner).ask()
-        tried = Attempt(0, {"training.epochs": 1}, Space(recipe), tmp_path, trial, set(), "accuracy", parts_of(recipe))
+        tried = Tryout(0, {"training.epochs": 1}, Space(recipe), tmp_path, trial, set(), "accuracy", parts_of(recipe))
         times = ["before", "meanwhile", "stopping", "after"]
         return tried.carry_out(
             say=lambda _: None, title="", stop=threading.Event(), show=False, threads=None,
@@ -198,6 +198,21 @@ def test_costs_are_counted() -> None:
     assert (found.steps, round(found.spared, 3), found.seconds) == (50, round(10 / 60, 3), 7.5)
     assert found.so_far() == [(0, 0.8), (1, 0.91)]
     assert json.loads(json.dumps(found.to_dict()))["spared"] == pytest.approx(1 / 6)
+
+
+def test_a_trial_takes_what_its_runs_take_and_steps_done_again_count_once(tmp_path: Path) -> None:
+    def step(number: int) -> dict[str, Any]:
+        return {"event": "StepDone", "step": number, "steps": 10, "seconds": 1.0}
+
+    def measured(number: int, split: str) -> dict[str, Any]:
+        return {"event": "Evaluated", "step": number, "split": split, "seconds": 0.5}
+
+    stopped = [step(1), step(2), step(3), {"event": "Resumed", "step": 2}, step(3), measured(3, "validation")]
+    for name, events in {"a": stopped, "b": [step(1), measured(1, "validation"), measured(1, "train")]}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
+    folders = [tmp_path / name for name in ("a", "b", "not begun")]
+    assert Cost.of(folders, worked=9.0) == Cost(steps=4, planned=20, seconds=5.0, worked=9.0)
 
 
 def test_of_equal_trials_the_cheaper_one_is_the_best() -> None:
