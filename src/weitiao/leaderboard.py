@@ -16,11 +16,13 @@ import numpy as np
 from weitiao import data, models
 from weitiao.artifacts.artifact import Artifact, open_artifact, write_json
 from weitiao.artifacts.run_folder import Run, artifact_folder, find_run
+from weitiao.candidates import digest_of
 from weitiao.costs import attempt, kept, parameters
 from weitiao.errors import DataError, RunError
 from weitiao.evaluation.compared import Compared, Row, ranked, recommend
 from weitiao.evaluation.evaluate import Labelled, take_rows
 from weitiao.evaluation.leaderboard_page import write_leaderboard
+from weitiao.evaluation.page import write
 from weitiao.evaluation.side_by_side import KEPT, Leaderboard, disagreements, duels, front, told_apart
 from weitiao.inspection import labelled_on, seen_before, trained_on
 from weitiao.metrics.words import greater_is_better
@@ -88,8 +90,7 @@ def _opened(runs: Sequence[str | Path]) -> list[tuple[str, Run, Artifact]]:
 
 
 def _name(found: Sequence[tuple[str, Run, Artifact]], on: str | None) -> str:
-    told = json.dumps([sorted(str(run.folder.resolve()) for _, run, _ in found), on])
-    return f"runs-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    return f"runs-{digest_of([sorted(str(run.folder.resolve()) for _, run, _ in found), on])[:8]}"
 
 
 # --- what each run answers, to the same examples in the same order
@@ -230,9 +231,7 @@ def _read(path: Path, which: Mapping[str, Any]) -> list[Prediction] | None:
 
 def _keep(path: Path, which: Mapping[str, Any], predictions: Sequence[Prediction]) -> None:
     lines = [{**which, "count": len(predictions)}, *predictions]
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-    beside.replace(path)
+    write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), path)
 
 
 # --- what comes of it

@@ -26,8 +26,11 @@ from weitiao.recipe import Pruning, Recipe
 from weitiao.searching import finishing
 from weitiao.searching import searched as records
 from weitiao.searching.drawing import pruner_of
+from weitiao.searching.ongoing import parts_of
 from weitiao.searching.page import render
 from weitiao.searching.searched import OnTest, Searched, Tried, advice_of, best_of, table
+from weitiao.searching.space import Space
+from weitiao.searching.trying import Cost, Ended, Tryout
 
 Values = Callable[..., dict[str, Any]]
 
@@ -103,6 +106,64 @@ def test_the_median_leaves_the_first_evaluations_alone() -> None:
     assert stopped.index(True) == 2  # after the third
 
 
+@pytest.fixture
+def tried_out(recipe_values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """What a trial of one bad evaluation out of ten, whose run has not come to its end, ended by; `late`: when the time
+    was up.
+    """  # fmt: skip
+    optuna = pytest.importorskip("optuna")
+
+    def build(*, prunes: bool = False, late: str = "never", problem: str = "") -> Any:
+        now = "before"
+
+        def carry_out(_action: str, _path: Path, *, enough: Callable[[], bool], **_: Any) -> str:
+            nonlocal now
+            run = tmp_path / "runs" / "0-seed7"
+            run.mkdir(parents=True)
+            told = [{"event": "StepDone", "step": 1, "steps": 10},
+                    {"event": "Evaluated", "split": "validation", "step": 1, "primary": "accuracy",
+                     "scores": {"accuracy": 0.1}}]  # fmt: skip
+            (run / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in told))
+            for moment in ("meanwhile", "stopping"):
+                now = moment
+                enough()
+            now = "after"
+            return problem
+
+        monkeypatch.setattr(trials, "carry_out", carry_out)
+        pruner = optuna.pruners.ThresholdPruner(lower=0.5) if prunes else optuna.pruners.NopPruner()
+        recipe = Recipe(**{**recipe_values(), "output": None, "search": {"space": {"training.epochs": [1, 2]}}})
+        trial = optuna.create_study(pruner=pruner).ask()
+        tried = Tryout(0, {"training.epochs": 1}, Space(recipe), tmp_path, trial, set(), "accuracy", parts_of(recipe))
+        times = ["before", "meanwhile", "stopping", "after"]
+        return tried.carry_out(
+            say=lambda _: None, title="", stop=threading.Event(), show=False, threads=None,
+            out_of_time=lambda: late != "never" and times.index(now) >= times.index(late),
+        )  # fmt: skip
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("happens", "ended"),
+    [
+        ({"late": "after", "problem": "it was killed"}, Ended(problem="it was killed")),
+        ({"late": "stopping", "problem": "it was killed"}, Ended(problem="it was killed")),
+        ({"prunes": True, "late": "after"}, Ended(pruned=True)),
+        ({"prunes": True, "late": "stopping"}, Ended(pruned=True)),
+        ({"prunes": True, "problem": "it was killed"}, Ended(problem="it was killed")),
+        ({"late": "meanwhile"}, Ended(out_of_time=True)),
+        ({"late": "before"}, Ended(out_of_time=True)),
+        ({}, Ended(problem="did not come to its end")),
+        ({"late": "after"}, Ended(problem="did not come to its end")),
+    ],
+)
+def test_time_that_is_up_hides_neither_a_failure_nor_that_a_trial_was_bad(
+    happens: dict[str, Any], ended: Ended, tried_out: Callable[..., Any]
+) -> None:
+    assert tried_out(**happens) == ended
+
+
 def test_the_folder_of_a_search_is_no_other_commands(tmp_path: Path) -> None:
     recipe = Recipe(task="text-classification", model={"source": "m"}, data="x.csv",
                     search={"space": {"training.epochs": [1, 2]}})  # fmt: skip
@@ -137,6 +198,21 @@ def test_costs_are_counted() -> None:
     assert (found.steps, round(found.spared, 3), found.seconds) == (50, round(10 / 60, 3), 7.5)
     assert found.so_far() == [(0, 0.8), (1, 0.91)]
     assert json.loads(json.dumps(found.to_dict()))["spared"] == pytest.approx(1 / 6)
+
+
+def test_a_trial_takes_what_its_runs_take_and_steps_done_again_count_once(tmp_path: Path) -> None:
+    def step(number: int) -> dict[str, Any]:
+        return {"event": "StepDone", "step": number, "steps": 10, "seconds": 1.0}
+
+    def measured(number: int, split: str) -> dict[str, Any]:
+        return {"event": "Evaluated", "step": number, "split": split, "seconds": 0.5}
+
+    stopped = [step(1), step(2), step(3), {"event": "Resumed", "step": 2}, step(3), measured(3, "validation")]
+    for name, events in {"a": stopped, "b": [step(1), measured(1, "validation"), measured(1, "train")]}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
+    folders = [tmp_path / name for name in ("a", "b", "not begun")]
+    assert Cost.of(folders, worked=9.0) == Cost(steps=4, planned=20, seconds=5.0, worked=9.0)
 
 
 def test_of_equal_trials_the_cheaper_one_is_the_best() -> None:
@@ -404,6 +480,23 @@ def test_before_the_first_trial(values: Values, tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="holds other files"):
         weitiao.search(given, output=folder)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "search"), [([64, 32], {}), ({"int": [32, 64]}, {}), ({"int": [32, 64]}, {"folds": 3})]
+)
+def test_trials_are_measured_on_the_same_examples(
+    lengths: Any, search: dict[str, Any], values: Values, tmp_path: Path
+) -> None:
+    """A question that is too long for one of them would be left out of its scores alone."""
+    given = values({"model.max_length": lengths}, **search)
+    rows = [{"question": " ".join(["good"] * (7 if number % 2 else 1)), "context": f"the film {number} was good",
+             "answers": str(number)} for number in range(60)]  # fmt: skip
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given |= {"task": "question-answering", "data": {"train": str(tmp_path / "asked.jsonl")}}
+    with pytest.raises(WeitiaoError, match=r"max length (32|64) there are other validation examples"):
+        weitiao.search(given, output=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

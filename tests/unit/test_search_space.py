@@ -128,6 +128,19 @@ def test_a_grid_has_each_point_once_and_conditional_ones_only_where_they_hold(re
     assert all(("method.rank" in point) == (point["method"] == "lora") for point in points)
 
 
+def test_what_is_prepared_beforehand_has_each_choice_and_each_end(recipe_values: Values) -> None:
+    ours = space(recipe_values(), {"training.epochs": [1, 2], "model.max_length": {"int": [16, 64]},
+                                   "method": ["full", "lora", "head"],
+                                   "method.rank": {"int": [4, 8], "when": {"method": "lora"}}})  # fmt: skip
+    assert list(ours.structures()) == [
+        {"training.epochs": 1, "model.max_length": 16, "method": "full"},
+        {"training.epochs": 1, "model.max_length": 64, "method": "full"},
+        {"training.epochs": 1, "model.max_length": 16, "method": "lora", "method.rank": 4},
+        {"training.epochs": 1, "model.max_length": 16, "method": "head"},
+        {"training.epochs": 1, "model.max_length": 16, "method": "lora", "method.rank": 8},
+    ]
+
+
 def test_the_values_of_a_grid() -> None:
     assert grid_of(Dimension(log=[1e-5, 1e-3], steps=3)) == [1e-5, 1e-4, 1e-3]
     assert grid_of(Dimension(uniform=[0.0, 0.3], step=0.1)) == [0.0, 0.1, 0.2, 0.3]

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from weitiao.artifacts.run_folder import holding
 from weitiao.candidates import digest_of
 from weitiao.errors import Interrupted, RunError
@@ -22,7 +20,7 @@ from weitiao.searching import drawing
 from weitiao.searching.drawing import COST, PROBLEM, SCORES, SPENT, Known
 from weitiao.searching.searched import State, Tried
 from weitiao.searching.space import Point, Space
-from weitiao.searching.trying import Part, cost_of, run_folder
+from weitiao.searching.trying import Cost, Part, run_folder
 from weitiao.trials import Say
 
 if TYPE_CHECKING:
@@ -97,7 +95,7 @@ class Ongoing:
     def _one(self, each: Known, known: Mapping[int, Known]) -> Tried:
         folders = [run_folder(self.folder, each.number, part) for part in self.parts]
         runs = [str(path.relative_to(self.folder)) for path in folders if path.exists()]
-        cost = each.notes.get(COST) or np.array([cost_of(path) for path in folders]).sum(axis=0).tolist()
+        cost = cost_of(each) or Cost.of(folders)
         score, curve, scores = each.score, each.curve, each.notes.get(SCORES, [])
         state: State = {"running": "unfinished"}.get(each.state, each.state)  # type: ignore[assignment]
         if each.same_as is not None:
@@ -106,7 +104,7 @@ class Ongoing:
         elif state != "finished":
             score = curve[-1][1] if curve else None
         return Tried(
-            each.number, each.point, state, score, scores, curve, int(cost[0]), int(cost[1]), float(cost[2]), runs,
+            each.number, each.point, state, score, scores, curve, cost.steps, cost.planned, cost.seconds, runs,
             each.same_as, str(each.notes.get(PROBLEM, "")),
         )  # fmt: skip
 
@@ -128,21 +126,23 @@ class Ongoing:
             yield
 
 
-def parts_of(recipe: Recipe) -> list[Part]:
-    """The trainings that each trial of a recipe is made of: with each seed, each fold."""
+def parts_of(recipe: Recipe, seeds: int | None = None) -> list[Part]:
+    """The trainings that each trial of a recipe is made of: with each seed, or with so many, each fold."""
     settings, first = recipe.search, recipe.training.seed
     assert settings is not None
     folds = range(1, settings.folds + 1) if settings.folds else (None,)
-    return [Part(first + number, fold) for number in range(settings.seeds) for fold in folds]
+    return [Part(first + number, fold) for number in range(seeds or settings.seeds) for fold in folds]
+
+
+def cost_of(known: Known) -> Cost | None:
+    """What a trial took, as it is written down; None before its end."""
+    return Cost(**known.notes[COST]) if COST in known.notes else None
 
 
 def _spent(known: Sequence[Known]) -> float:
     """Seconds in which trials were worked on so far, those at the same time counted once."""
-    spans = sorted(
-        (each.ended - each.notes[COST][3], each.ended)
-        for each in known
-        if each.ended is not None and COST in each.notes
-    )
+    ends = [(each.ended, cost) for each in known if each.ended is not None and (cost := cost_of(each)) is not None]
+    spans = sorted((end - cost.worked, end) for end, cost in ends)
     total, end = sum(float(each.notes.get(SPENT, 0.0)) for each in known), float("-inf")  # on what was stopped
     for low, high in spans:
         total += max(0.0, high - max(low, end))

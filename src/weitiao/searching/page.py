@@ -15,8 +15,8 @@ from weitiao.evaluation.meanings import about
 from weitiao.evaluation.page import page, write
 from weitiao.metrics.words import is_share, spoken, written
 from weitiao.recipe import Dimension
-from weitiao.searching.searched import Searched, State, Tried, ended, table
-from weitiao.searching.space import names_of, value_told
+from weitiao.searching.searched import Searched, State, Tried, ended, ordered, table
+from weitiao.searching.space import names_of, told, value_told
 
 KINDS = {"finished": "ours", "pruned": "faint", "same": "other"}  # of dots
 BEST = "picked"
@@ -46,7 +46,7 @@ def render(searched: Searched) -> str:
         validation=written(score, searched.validation),
         baselines=[(name, written(score, value)) for name, value in searched.baselines.items()],
         settings=[(key, value_told(value)) for key, value in searched.values.items()],
-        rows=[(row, number, _run(searched[number])) for row in rows for number in [_number(row[0])]],
+        rows=[(row, trial.number, _run(trial)) for row, trial in zip(rows, ordered(searched), strict=True)],
         header=header,
         history=_history(searched),
         importance=charts.bars([(names[key], share, f"{share:.0%}") for key, share in searched.importance.items()]),
@@ -58,10 +58,6 @@ def render(searched: Searched) -> str:
         time=duration(searched.seconds),
         pruning=searched.pruning["name"],
     )
-
-
-def _number(cell: str) -> int:
-    return int(cell.split()[-1])
 
 
 def _run(trial: Tried) -> str:
@@ -76,11 +72,9 @@ def _form(score: str) -> Callable[[float], str]:
 
 
 def _told(searched: Searched, trial: Tried) -> str:
-    names = names_of(list(searched.space))
-    values = ", ".join(f"{names[key]} {value_told(value)}" for key, value in trial.point.items())
     value = "" if trial.score is None else f"{written(searched.score, trial.score)}: "
     how = ended(trial)
-    return f"trial {trial.number}: {value}{values}" + (f" ({how})" if how else "")
+    return f"trial {trial.number}: {value}{told(trial.point)}" + (f" ({how})" if how else "")
 
 
 def _kind(searched: Searched, trial: Tried) -> str:

@@ -22,22 +22,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from weitiao import models
 from weitiao.candidates import digest_of
+from weitiao.comparison import measured_apart
 from weitiao.errors import DataError, RecipeError, RunError
 from weitiao.metrics.words import greater_is_better, spoken
 from weitiao.plans import check_folder, keep_plan, own_folder, read_plan, refuse_output, saying, stoppable
-from weitiao.preparation import Preparation, as_recipe, open_examples, prepare, refuse_errors
+from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe, SearchSettings
-from weitiao.records import SplitName
 from weitiao.searching import drawing
 from weitiao.searching.finishing import finish
 from weitiao.searching.ongoing import Ongoing, parts_of
 from weitiao.searching.searched import Searched
-from weitiao.searching.space import Space, grid_of, told
-from weitiao.searching.trying import trial_recipe
+from weitiao.searching.space import Point, Space, grid_of, told
+from weitiao.searching.trying import Part, trial_recipe
 from weitiao.searching.working import Workers
 from weitiao.training.fit import stop_on_signal
 
@@ -152,32 +150,34 @@ def _check_storage(folder: Path, settings: SearchSettings) -> None:
 
 
 def _checked(space: Space, folder: Path) -> Preparation:
-    """Prepare a point with each choice of task, model, data and method as if to train; return the first.
+    """Prepare a point with each choice of task, model, data and method as if to train, on each fold; return the first.
 
-    Raises where one cannot be trained, has nothing to choose by, or other examples in it than the others.
+    Raises where one cannot be trained, has nothing to choose by, or is measured on other examples than the others.
     """
-    first: Preparation | None = None
-    part, *others = parts_of(space.recipe)
-    split: SplitName = "validation" if part.fold is None else "test"
+    firsts: dict[Part, Preparation] = {}
     with models.quiet():
-        for point in space.structures():
-            try:
-                ready = prepare(trial_recipe(space, point, part, folder / "runs" / "0"))
-                refuse_errors(ready.findings)
-            except RecipeError as error:
-                problem = f"with {told(point)}: {error.problem}" if first else error.problem
-                raise RecipeError(problem, where=error.where, fix=error.fix) from None
-            if split not in ready.features:
-                raise DataError("there is no validation split to choose by", where="data.validation",
-                                fix="Set data.validation_size, or give a file as data.validation.")  # fmt: skip
-            first = first or ready
-            if not np.array_equal(first.splits.text_keys[split], ready.splits.text_keys[split]):
-                raise DataError(f"with {told(point)} there are other {split} examples", where="search.space",
-                                fix=f"Name data.{split}, the same for all.")  # fmt: skip
-        for other in others if part.fold is not None else ():  # raises where a fold cannot be trained or tested on
-            open_examples(trial_recipe(space, point, other, folder / "runs" / "0"), ready.task)
-    assert first is not None
-    return first
+        for number, point in enumerate(space.structures()):
+            for part in parts_of(space.recipe, seeds=1):
+                ready = _prepared(space, point, part, folder, alone=number == 0)
+                if split := measured_apart(firsts.setdefault(part, ready), ready):
+                    same = f"Name data.{split}, the same for all" if part.fold is None else "Take out what moves them"
+                    raise DataError(f"with {told(point)} there are other {split} examples", where="search.space",
+                                    fix=f"{same}, and leave out of the data what one of them cannot read.")  # fmt: skip
+    return next(iter(firsts.values()))
+
+
+def _prepared(space: Space, point: Point, part: Part, folder: Path, *, alone: bool) -> Preparation:
+    """Prepare a part of a trial; what is wrong with a point that is not `alone` is said with it."""
+    try:
+        ready = prepare(trial_recipe(space, point, part, folder / "runs" / "0"))
+        refuse_errors(ready.findings)
+    except RecipeError as error:
+        problem = error.problem if alone else f"with {told(point)}: {error.problem}"
+        raise RecipeError(problem, where=error.where, fix=error.fix) from None
+    if ("validation" if part.fold is None else "test") not in ready.features:
+        raise DataError("there is no validation split to choose by", where="data.validation",
+                        fix="Set data.validation_size, or give a file as data.validation.")  # fmt: skip
+    return ready
 
 
 def _primary(ready: Preparation) -> str:

@@ -195,13 +195,11 @@ def advice_of(
     return said
 
 
-def table(searched: Searched) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """Return a row a trial, the best first, with the header."""
-    keys = list(searched.space)
-    names = names_of(keys)
+def ordered(searched: Searched) -> list[Tried]:
+    """Return the trials as they are told: the best first, then by how they ended and by score."""
     sign = -1 if searched.greater_is_better else 1
     order = {"finished": 0, "same": 1, "pruned": 2, "unfinished": 3, "failed": 4}
-    ranked = sorted(
+    return sorted(
         searched.trials,
         key=lambda t: (
             t.number != searched.best,
@@ -210,6 +208,12 @@ def table(searched: Searched) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
             t.number,
         ),
     )
+
+
+def table(searched: Searched) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """Return a row a trial, as they are `ordered`, with the header."""
+    keys = list(searched.space)
+    names = names_of(keys)
     rows = [
         (
             f"{'*' if trial.number == searched.best else ' '} {trial.number}",
@@ -217,7 +221,7 @@ def table(searched: Searched) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
             *(value_told(trial.point[key]) if key in trial.point else "" for key in keys),
             f"{trial.steps:,}" if trial.steps else "", ended(trial),
         )
-        for trial in ranked
+        for trial in ordered(searched)
     ]  # fmt: skip
     return rows, ("  trial", spoken(searched.score), *(names[key] for key in keys), "steps", "")
 

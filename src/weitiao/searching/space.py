@@ -19,6 +19,7 @@ from weitiao.recipe.reading import long_form
 WHY = "the search's"  # the origin of what it sets
 DIGITS = 4  # of a number that is drawn from a range
 MOST = 100_000  # points that are counted
+STRUCTURE = ("task", "model", "data", "method")  # sections that say what is trained, and on which examples
 ELSEWHERE = {  # what cannot be searched, and why
     "training.seed": "search.seeds says how many seeds each trial is trained with",
     "data.seed": "trials would be measured on other examples",
@@ -178,19 +179,26 @@ class Space:
             told = f"{shortly(value)} is refused: {told}"
         return RecipeError(told, where=self.place(key), fix=fix)
 
-    def first(self) -> Point:
-        """One point, to look at before the first trial."""
-        return self.draw(lambda _key, dimension: extremes(dimension)[0])
-
     def structures(self) -> Iterator[Point]:
-        """Points that between them have each choice of task, model, data and method; the rest as in the first."""
-        yield self.first()
+        """Points that between them have each choice, and both ends of each range, of task, model, data and method; the
+        rest as in the first one that has it.
+        """  # fmt: skip
+        there = [self._around("", None, {})]
+        yield there[0]
         for key, dimension in self.dimensions.items():
-            if key.partition(".")[0] in ("task", "model", "data", "method") and dimension.kind == "choices":
-                for value in (dimension.choices or [])[1:]:
-                    point = self.draw(lambda k, d, key=key, value=value: value if k == key else extremes(d)[0])  # type: ignore[misc]
-                    if key in point:
-                        yield point
+            if key.partition(".")[0] not in STRUCTURE:
+                continue
+            context = next(point for point in self._contexts(key) if self._holds(dimension, point))
+            for value in extremes(dimension):
+                point = self._around(key, value, context)
+                if point not in there:
+                    there.append(point)
+                    yield point
+
+    def _around(self, key: str, value: Any, context: Point) -> Point:
+        """The first point that has a value at a key, in its context."""
+        known = {**context, key: value}
+        return self.draw(lambda other, dimension: known.get(other, extremes(dimension)[0]))
 
     def place(self, key: str) -> str:
         """Where a dimension stands, for messages."""

@@ -6,16 +6,17 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weitiao.artifacts.run_folder import Run, find_run
+from weitiao.costs import spent
 from weitiao.errors import RecipeError, nearest
 from weitiao.recipe import Recipe
 from weitiao.searching.space import WHY, Point, Space
-from weitiao.trackers.jsonl import EVENTS, read_events
+from weitiao.trackers.jsonl import EVENTS
 from weitiao.trials import Say, Trial
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Curve:
     """A run's evaluations on validation, read from its events as they come."""
 
     folder: Path
-    score: str | None  # which one; the primary one when absent
+    score: str  # which one
     values: list[tuple[int, float]] = field(default_factory=list)  # (step, score), each evaluation once
     steps: int = 0  # planned
     _offset: int = 0
@@ -56,7 +57,7 @@ class Curve:
         elif kind == "Resumed":  # what came after the checkpoint is done again
             self.values = [(step, value) for step, value in self.values if step <= event["step"]]
         elif kind == "Evaluated" and event["split"] == "validation":
-            value = score_in(event["scores"], self.score or event["primary"])
+            value = score_in(event["scores"], self.score)
             self.values.append((event["step"], math.nan if value is None else value))
 
 
@@ -88,7 +89,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a trial ended: by its scores, stopped early, for lack of time, or by a problem."""
+    """How a trial ended: by its scores, or by one of the three."""
 
     scores: list[float] = field(default_factory=list)  # of each part that came to its end
     pruned: bool = False
@@ -96,8 +97,29 @@ class Ended:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a trial took, all its runs together."""
+
+    steps: int  # done
+    planned: int  # of the runs that were begun
+    seconds: float  # of training, evaluations on validation included
+    worked: float = 0.0  # seconds of its worker, until its end
+
+    @classmethod
+    def of(cls, folders: Iterable[Path], worked: float = 0.0) -> Cost:
+        """Add up what the runs in some folders took so far."""
+        runs = [spent(folder) for folder in folders]
+        return cls(sum(run.steps for run in runs), sum(run.planned for run in runs),
+                   sum(run.seconds for run in runs), worked)  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
 @dataclass
-class Attempt:
+class Tryout:
     """A trial with its point, to be brought to its end."""
 
     number: int
@@ -106,7 +128,7 @@ class Attempt:
     folder: Path  # of the search
     trial: optuna.Trial
     reported: set[int]  # evaluations that are written down already
-    objective: str | None
+    objective: str  # the score on validation, or on folds
     parts: list[Part]
 
     def run_folder(self, part: Part) -> Path:
@@ -134,11 +156,10 @@ class Attempt:
                 folder, self.folder / "recipes" / f"{folder.name}.json", told,
             )  # fmt: skip
             problem = one.to_its_end(say=say, stop=stop, show=show, enough=watch.enough, threads=threads)
-            watch.enough()  # what came between the last look and the end
+            watch.look()  # at what came between the last look and the end
             run = _finished(folder)
             if run is None:
-                stopped = watch.pruned or watch.late
-                return Ended(scores, watch.pruned, watch.late, "" if stopped else problem or "did not come to its end")
+                return watch.why(scores, problem)
             scores.append(score_of(run, self.objective, "test" if part.fold else "validation"))
         return Ended(scores)
 
@@ -147,7 +168,7 @@ class Attempt:
 class _Watch:
     """Looks at a run while it trains: is it enough?"""
 
-    attempt: Attempt
+    tryout: Tryout
     curve: Curve
     first: bool  # of the trial's parts: the others are not stopped by their scores
     out_of_time: Callable[[], bool]
@@ -155,17 +176,27 @@ class _Watch:
     late: bool = False
 
     def enough(self) -> bool:
-        """Whether to stop; reports each evaluation that is new."""
+        """Whether to stop."""
+        self.look()
+        self.late = self.late or (not self.pruned and self.out_of_time())
+        return self.pruned or self.late
+
+    def look(self) -> None:
+        """Report each evaluation that is new."""
         self.curve.read()
         for number, (step, value) in enumerate(self.curve.values, 1):
-            if not self.first or number in self.attempt.reported:
+            if not self.first or number in self.tryout.reported:
                 continue
-            self.attempt.reported.add(number)
-            self.attempt.trial.report(value, number)
-            if self.attempt.trial.should_prune() and step < self.curve.steps:  # else nothing would be saved
+            self.tryout.reported.add(number)
+            self.tryout.trial.report(value, number)
+            if self.tryout.trial.should_prune() and step < self.curve.steps:  # else nothing would be saved
                 self.pruned = True
-        self.late = self.late or self.out_of_time()
-        return self.pruned or self.late
+
+    def why(self, scores: list[float], problem: str) -> Ended:
+        """Why the run has not come to its end: what it was asked to stop for counts where nothing went wrong."""
+        if problem or not (self.pruned or self.late):
+            return Ended(scores, problem=problem or "did not come to its end")
+        return Ended(scores, pruned=self.pruned, out_of_time=not self.pruned)
 
 
 def run_folder(folder: Path, number: int, part: Part) -> Path:
@@ -191,20 +222,6 @@ def _finished(folder: Path) -> Run | None:
     return run if run and run.status == "finished" else None
 
 
-def score_of(run: Run, objective: str | None, split: str) -> float:
+def score_of(run: Run, objective: str, split: str) -> float:
     """The score on a split of what a run kept."""
-    scores = run.scores[split]["scores"]
-    return float(score_in(scores["values"], objective or scores["primary"])["value"])
-
-
-def cost_of(folder: Path) -> tuple[int, int, float]:
-    """Steps done, steps planned, seconds of training and evaluations of a run so far."""
-    done, planned, seconds = 0, 0, 0.0
-    if not (folder / EVENTS).exists():
-        return 0, 0, 0.0
-    for event in read_events(folder):
-        if event["event"] == "StepDone":
-            done, planned, seconds = event["step"], event["steps"], seconds + (event["seconds"] or 0.0)
-        elif event["event"] == "Evaluated" and event["split"] == "validation":
-            seconds += event["seconds"] or 0.0
-    return done, planned, seconds
+    return float(score_in(run.scores[split]["scores"]["values"], objective)["value"])

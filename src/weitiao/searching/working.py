@@ -21,7 +21,7 @@ from weitiao.searching.drawing import COST, PROBLEM, SAME_AS, SCORES, SPENT, SUR
 from weitiao.searching.ongoing import Ongoing
 from weitiao.searching.searched import best_of
 from weitiao.searching.space import Point, told
-from weitiao.searching.trying import Attempt, Ended, cost_of
+from weitiao.searching.trying import Cost, Ended, Tryout
 from weitiao.trials import cores
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Workers:
             while True:
                 with ExitStack() as held:
                     with self._drawing:
-                        attempt = self._next(held)
-                    if attempt is not None:
-                        self._carry_out(attempt)
+                        tryout = self._next(held)
+                    if tryout is not None:
+                        self._carry_out(tryout)
                         continue
                 if not self._others_work():
                     return
@@ -63,7 +63,7 @@ class Workers:
             self._search.stop.set()  # the other workers, too
             raise
 
-    def _next(self, held: ExitStack) -> Attempt | None:
+    def _next(self, held: ExitStack) -> Tryout | None:
         """A trial that nobody holds, else a new one; None where there is nothing to do."""
         while not self._search.is_late:
             if self._search.stop.is_set():
@@ -75,9 +75,9 @@ class Workers:
                 trial = self._search.study.ask()
                 if not self._hold(held, "trials", trial.number):
                     continue  # another worker took it for one that was left behind
-            attempt = self._drawn(trial, held)
-            if attempt is not None:
-                return attempt
+            tryout = self._drawn(trial, held)
+            if tryout is not None:
+                return tryout
             held.close()
         return None
 
@@ -110,7 +110,7 @@ class Workers:
                     return True
         return bool(running) and not self._search.is_late  # one was let go of in between
 
-    def _drawn(self, trial: optuna.Trial, held: ExitStack) -> Attempt | None:
+    def _drawn(self, trial: optuna.Trial, held: ExitStack) -> Tryout | None:
         """The trial with its point; None where it is one too many, or had before."""
         search = self._search
         others = [each for each in search.known() if each.number != trial.number]
@@ -124,9 +124,7 @@ class Workers:
         if self._answered(trial, point, others, held):
             return None
         reported = {number for number, _ in search.known_of(trial.number).curve}
-        return Attempt(
-            trial.number, point, search.space, search.folder, trial, reported, search.objective, search.parts
-        )
+        return Tryout(trial.number, point, search.space, search.folder, trial, reported, search.objective, search.parts)
 
     def _answered(self, trial: optuna.Trial, point: Point, others: Sequence[Known], held: ExitStack) -> bool:
         """Whether the same point was tried before, or is being tried: the trial is then answered from that."""
@@ -155,45 +153,45 @@ class Workers:
         state = TrialState.FAIL if failed else TrialState.PRUNED if score is None else TrialState.COMPLETE
         self._search.study.tell(trial, score, state=state)
 
-    def _carry_out(self, attempt: Attempt) -> None:
+    def _carry_out(self, tryout: Tryout) -> None:
         began = time.monotonic()
         try:
-            ended = self._ended(attempt)
+            ended = self._ended(tryout)
         except Interrupted:
-            self._spend(attempt, time.monotonic() - began)
+            self._spend(tryout, time.monotonic() - began)
             raise
-        self._noted(attempt, ended, time.monotonic() - began)
+        self._noted(tryout, ended, time.monotonic() - began)
         with self._search.alone():
             self._tidy()
 
-    def _spend(self, attempt: Attempt, seconds: float) -> None:
+    def _spend(self, tryout: Tryout, seconds: float) -> None:
         """Write down what was spent on a trial that has not come to its end."""
-        before = self._search.known_of(attempt.number).notes.get(SPENT, 0.0)
-        attempt.trial.set_user_attr(SPENT, before + seconds)
+        before = self._search.known_of(tryout.number).notes.get(SPENT, 0.0)
+        tryout.trial.set_user_attr(SPENT, before + seconds)
 
-    def _ended(self, attempt: Attempt) -> Ended:
+    def _ended(self, tryout: Tryout) -> Ended:
         search, workers = self._search, self._search.settings.workers
-        count = f"{attempt.number}" + (f" of {search.trials}" if search.trials else "")
-        return attempt.carry_out(
-            say=search.say, title=f"trial {count}: {told(attempt.point)}", stop=search.stop,
+        count = f"{tryout.number}" + (f" of {search.trials}" if search.trials else "")
+        return tryout.carry_out(
+            say=search.say, title=f"trial {count}: {told(tryout.point)}", stop=search.stop,
             show=search.show and workers == 1, out_of_time=lambda: search.is_late,
             threads=max(1, cores() // workers) if workers > 1 else None,
         )  # fmt: skip
 
-    def _noted(self, attempt: Attempt, ended: Ended, seconds: float) -> None:
+    def _noted(self, tryout: Tryout, ended: Ended, seconds: float) -> None:
         """Write down how a trial ended. One that there was no time for stays open: it may be gone on with."""
-        search, trial, number = self._search, attempt.trial, attempt.number
+        search, trial, number = self._search, tryout.trial, tryout.number
         if ended.out_of_time:
-            self._spend(attempt, seconds)
+            self._spend(tryout, seconds)
             search.say(f"{number}: not finished, the time is up")
             return
-        cost = np.array([cost_of(attempt.run_folder(part)) for part in search.parts]).sum(axis=0).tolist()
-        trial.set_user_attr(COST, [*cost, seconds])
+        cost = Cost.of([tryout.run_folder(part) for part in search.parts], seconds)
+        trial.set_user_attr(COST, cost.to_dict())
         trial.set_user_attr(SCORES, ended.scores)
         mean = float(np.mean(ended.scores)) if ended.scores else float("nan")
         if ended.pruned:
             self._tell(trial)
-            search.say(f"{number}: stopped early at {self._last_told(attempt)}")
+            search.say(f"{number}: stopped early at {self._last_told(tryout)}")
         elif ended.problem or not np.isfinite(mean):
             problem = ended.problem or "its score is no number"
             trial.set_user_attr(PROBLEM, problem)
@@ -206,8 +204,8 @@ class Workers:
             so_far = ", the best so far" if best is not None and best.number == number else ""
             search.say(f"{number}: {written(search.objective, mean)} {spoken(search.objective)}{so_far}")
 
-    def _last_told(self, attempt: Attempt) -> str:
-        curve = self._search.known_of(attempt.number).curve
+    def _last_told(self, tryout: Tryout) -> str:
+        curve = self._search.known_of(tryout.number).curve
         return written(self._search.objective, curve[-1][1]) if curve else "no score"
 
     def _check_hope(self, problem: str) -> None:
