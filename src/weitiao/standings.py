@@ -1,4 +1,4 @@
-"""Runs in order of their scores, those of the same data and score together; by what they keep, nothing is computed."""
+"""Runs in order of their scores, those of the same data and score together; nothing is trained or predicted."""
 
 from __future__ import annotations
 

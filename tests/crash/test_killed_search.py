@@ -20,7 +20,7 @@ from weitiao.errors import Interrupted
 
 @pytest.fixture
 def command(recipe_values: Callable[..., dict[str, Any]], tmp_path: Path) -> list[str]:
-    training = {"epochs": 12, "patience": None, "precision": "fp32", "batch_size": 8, "checkpoint_every": 5}
+    training = {"epochs": 16, "patience": None, "precision": "fp32", "batch_size": 8, "checkpoint_every": 5}
     values = recipe_values(
         training=training, evaluation={"bootstrap": 20, "baselines": False}, output=None,
         data={"train": str(write_reviews(tmp_path / "reviews.csv", 120))},
@@ -42,20 +42,40 @@ def until(what: Callable[[], bool], seconds: float = 500) -> None:
         time.sleep(0.02)
 
 
-def steps(run: Path) -> int:
-    events = run / "events.jsonl"
-    return events.read_text().count('"StepDone"') if events.exists() else 0
+def events(run: Path) -> list[dict[str, Any]]:
+    path = run / "events.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]  # the last one may be half written
+
+
+def steps(run: Path) -> list[int]:
+    return [event["step"] for event in events(run) if event["event"] == "StepDone"]
+
+
+def status(run: Path) -> str:
+    return str(json.loads((run / "run.json").read_text())["status"]) if (run / "run.json").exists() else ""
+
+
+def resumed(run: Path) -> bool:
+    return any(event["event"] == "Resumed" for event in events(run))
 
 
 def test_two_workers_of_which_one_is_killed(command: list[str], tmp_path: Path) -> None:
     first = begun(command)
     runs = tmp_path / "s/runs"
-    until(lambda: runs.exists() and any(steps(run) > 3 for run in runs.iterdir()))
+
+    def under_way() -> list[Path]:  # well before its end: each worker has one at a time
+        found = runs.iterdir() if runs.exists() else iter(())
+        return [run for run in found if status(run) == "running" and 3 < len(steps(run)) < 150]
+
+    until(lambda: bool(under_way()))
     second = begun(command)
-    until(lambda: sum(steps(run) > 3 for run in runs.iterdir()) >= 2)
-    killed = next(run for run in sorted(runs.iterdir(), key=lambda run: run.name) if steps(run) > 3)
+    until(lambda: len(under_way()) == 2)
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    until(lambda: any(status(run) == "interrupted" or resumed(run) for run in runs.iterdir()))
+    killed = [run for run in runs.iterdir() if status(run) == "interrupted" or resumed(run)]
+    assert len(killed) == 1
     told, errors = second.communicate(timeout=500)
     assert second.returncode == 0, errors
     found = json.loads(told)
@@ -63,10 +83,11 @@ def test_two_workers_of_which_one_is_killed(command: list[str], tmp_path: Path) 
     points = Counter(each["point"]["training.learning_rate"] for each in found["trials"])
     assert len(points) == 4
     assert len(list(runs.iterdir())) == 4
-    for run in runs.iterdir():  # each step of each run stands for once in what the model saw
-        finished = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-        assert sum(event["event"] == "RunFinished" for event in finished) == 1
-    assert json.loads((killed / "run.json").read_text())["status"] == "finished"
+    for run in runs.iterdir():  # each step of each run once: the killed one's is gone on with, not begun anew
+        assert steps(run) == list(range(1, len(steps(run)) + 1))
+        assert sum(event["event"] == "RunFinished" for event in events(run)) == 1
+        assert status(run) == "finished"
+    assert [run for run in runs.iterdir() if resumed(run)] == killed
 
 
 @pytest.mark.slow
@@ -76,7 +97,7 @@ def test_killed_or_interrupted_it_goes_on_as_if_it_had_not_been(command: list[st
     runs = tmp_path / "s/runs"
     for how, trial in ((signal.SIGKILL, 1), (signal.SIGINT, 2)):
         process = begun(command)
-        until(lambda trial=trial: (runs / f"{trial}-seed0").exists() and steps(runs / f"{trial}-seed0") > 12)
+        until(lambda trial=trial: (runs / f"{trial}-seed0").exists() and len(steps(runs / f"{trial}-seed0")) > 12)
         process.send_signal(how)
         _, errors = process.communicate(timeout=120)
         if how is signal.SIGINT:

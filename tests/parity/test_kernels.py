@@ -440,7 +440,9 @@ def test_ligers_functions_are_put_in_for_the_same_and_taken_out_again(
     """With functions of our own in the place of Liger's, which want a GPU."""
     from transformers import AutoModelForCausalLM
 
-    assert liger.functions() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda _: None)
+        assert liger.functions() is None
     called: list[str] = []
 
     def norm(inputs: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:

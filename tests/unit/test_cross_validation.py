@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,10 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import weitiao
+from weitiao.candidates import as_candidates
 from weitiao.cli.main import app, main
+from weitiao.cross_validating import plain as plain_folds
+from weitiao.cross_validating.plain import Plain
 from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.cross_validated import render
 from weitiao.trials import at_once
@@ -143,6 +147,29 @@ def test_two_methods_in_two_folds_at_once(recipe: Values, tmp_path: Path) -> Non
     assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/run.json")} == before
     with pytest.raises(RunError, match=r"data.fold.of was 2 and is 3"):
         weitiao.cross_validate(recipe(), 3, methods=["full"], output=folder)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left", "free", "needs", "jobs"),
+    [("auto", 6, 10e9, [2e9, 3e9], 3), ("auto", 2, 100e9, [1e9, 1e9], 2), ("auto", 20, 100e9, [1e9, 1e9], 4),
+     ("auto", 6, 1e9, [2e9, 3e9], 1), ("auto", 6, 10e9, [2e9, 0], 1), ("auto", 1, 100e9, [1e9, 1e9], 1),
+     (3, 6, 1e9, [2e9, 3e9], 3), (3, 2, 1e9, [2e9, 3e9], 2)],
+)  # fmt: skip
+def test_as_many_runs_go_on_at_once_as_fit(
+    monkeypatch: pytest.MonkeyPatch, wanted: Any, left: int, free: float, needs: list[float], jobs: int
+) -> None:
+    """On four processors: of two methods the larger one counts, and one that nothing is known of goes alone."""
+    candidates, said = as_candidates(["full", "head"]), []
+    monkeypatch.setattr(plain_folds, "cores", lambda: 4)
+    monkeypatch.setattr(plain_folds.models, "free_memory", lambda: free)
+    monkeypatch.setattr(Plain, "_needs", lambda _, candidate, __: needs[candidates.index(candidate)])
+    plan: Any = SimpleNamespace(ready=SimpleNamespace(device=SimpleNamespace(type="cpu")), say=said.append)
+    plain = Plain(plan, candidates, dict.fromkeys((each.name for each in candidates), plan.ready), {})
+    entries: Any = SimpleNamespace(work=[None] * (left + 1), runs=lambda: [None])  # one is finished
+    assert plain._jobs(wanted, entries) == jobs
+    assert bool(said) == (wanted == "auto" and jobs > 1)
+    plan.ready.device.type = "cuda"
+    assert plain._jobs("auto", entries) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -21,7 +22,7 @@ from weitiao.cli.main import app, main
 from weitiao.errors import DataError, RunError
 from weitiao.evaluation.compared import Attempt, Row
 from weitiao.evaluation.leaderboard_page import render
-from weitiao.evaluation.side_by_side import disagreements, duels, front
+from weitiao.evaluation.side_by_side import Apart, disagreements, duels, front
 from weitiao.leaderboard import ANSWERS
 from weitiao.metrics.classification import SingleLabelScorer
 from weitiao.standings import standings
@@ -252,13 +253,12 @@ def test_the_command_tells(runs: dict[str, Path], tmp_path: Path) -> None:
 
 def test_texts_are_escaped(runs: dict[str, Path], tmp_path: Path) -> None:
     board = weitiao.compare_runs([runs["head"], runs["full"]], output=tmp_path / "board")
-    if board.apart:
-        board = replace(
-            board, apart=[replace(board.apart[0], given="<b>微调</b>", said={n: ["<i>"] for n in board.about})]
-        )
-        page = render(board)
-        assert "&lt;b&gt;微调" in page
-        assert "<i>" not in page.split('id="apart"')[1].split("<footer>")[0]
+    names = [row.name for row in board.compared.rows]
+    one = Apart("a<u>.csv:2", "<b>微调</b>", ["<s>"], {name: ["<i>"] for name in names}, dict.fromkeys(names, 0.0))
+    part = render(replace(board, apart=[one])).split('id="apart"')[1].split("<footer>")[0]
+    for text in ("a<u>.csv:2", "<b>微调</b>", "<s>", "<i>"):
+        assert html.escape(text) in part
+        assert text not in part
 
 
 # --- weitiao runs

@@ -84,6 +84,7 @@ def test_intervals_cover_at_about_their_rate(b: float, c: float, sd: float, seed
         true = law(0.9, b, c, [3200, 1600])
         inside[2] += low <= true[0] - true[1] <= high
     assert (inside / rounds >= 0.82).all(), inside / rounds
+    assert seeds < 3 or (inside / rounds <= 0.99).all(), inside / rounds
 
 
 # --- in words

@@ -221,6 +221,13 @@ def known(race: Simulated, heat: Heat, name: str, seed: int, done: set[tuple[str
         race.runs.append((name, heat.rung.rows, seed))
 
 
+def test_with_more_time_it_is_planned_anew(tmp_path: Path) -> None:
+    few, more = (simulated(tmp_path, budget, SCORES) for budget in (400.0, 2000.0))
+    few.run()
+    more.run()
+    assert [heat.rung for heat in more.heats] == LADDER.planned(8) != [heat.rung for heat in few.heats]
+
+
 def test_runs_of_another_model_or_other_options_lie_elsewhere(tmp_path: Path) -> None:
     race = simulated(tmp_path, None, {"a": 0.5, "b": 0.6})
     rung = LADDER.planned(2)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from weitiao import train
 from weitiao.artifacts.run_folder import find_run
 from weitiao.errors import Interrupted
 from weitiao.preparation import as_recipe
@@ -32,13 +34,23 @@ def steps(folder: Path) -> int:
 
 
 def test_it_is_stopped_when_it_is_enough_and_goes_on_to_the_same_end(trial: Callable[..., Trial]) -> None:
-    one, said, stop = trial(training__epochs=200, training__patience=None), [], threading.Event()
-    assert one.to_its_end(say=said.append, stop=stop, enough=lambda: steps(one.folder) >= 1, threads=1) == ""
+    one, said, stop = trial(training__epochs=60, training__patience=None), [], threading.Event()
+    assert one.to_its_end(say=said.append, stop=stop, enough=lambda: steps(one.folder) >= 1) == ""
     assert find_run(one.folder).status == "interrupted"
     stopped = steps(one.folder)
-    one.to_its_end(say=said.append, stop=stop, enough=lambda: steps(one.folder) > stopped)
-    assert steps(one.folder) > stopped
+    assert one.to_its_end(say=said.append, stop=stop) == ""
     assert said == ["a run", "a run: goes on"]
+    whole = train(one.recipe().changed({"output": (str(one.folder.parent / "whole"), "python")}))
+    assert stopped < steps(one.folder) == steps(whole.folder)
+    assert find_run(one.folder).scores == whole.scores
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_child_computes_with_so_many_threads(threads: int, trial: Callable[..., Trial]) -> None:
+    one = trial(training__epochs=1)
+    assert one.to_its_end(say=str, stop=threading.Event(), threads=threads) == ""
+    told = json.loads((one.folder / "report.json").read_text(encoding="utf-8"))
+    assert told["environment"]["threads"] == str(threads)
 
 
 def test_a_finished_one_is_left_alone_and_a_failed_one_says_why(trial: Callable[..., Trial]) -> None:
