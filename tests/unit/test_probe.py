@@ -267,7 +267,9 @@ def test_ties_and_early_leavers_are_said() -> None:
     assert any(
         each.startswith("Left early without being measurably worse: c (after 400 rows, 2.0 points") for each in said
     )
-    assert said[-1].endswith('--set method="{name: lora, rank: 4}" --set model.source=m --set model.revision=null')
+    assert said[-1].endswith(
+        """--set 'method={"name": "lora", "rank": 4}' --set model.source=m --set model.revision=null"""
+    )
 
 
 def test_the_pages_escape_and_hold_all() -> None:
