@@ -82,7 +82,15 @@ class WeitiaoWarning(UserWarning):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``Did you mean 'x'?`` for the closest of `known`, else the list of them."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    return "There is: " + ", ".join(known) + "." if known else ""
+    return guessed(name, known) or ("There is: " + ", ".join(known) + "." if known else "")
+
+
+def guessed(name: str, known: Iterable[str]) -> str:
+    """Return ``Did you mean 'x'?`` for the closest of `known`; "" where none is close."""
+    close = closest(name, known)
+    return "" if close is None else f"Did you mean '{close}'?"
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of `known` that is most like a name; None where none is close."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)), None)

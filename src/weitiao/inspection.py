@@ -29,6 +29,7 @@ from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation, as_recipe, encode_split, measured_on, open_examples, prepare, refuse_errors
 from weitiao.recipe import Recipe
 from weitiao.records import Finding, Scores, SplitName
+from weitiao.teaching import with_silent_teacher
 from weitiao.trackers.base import Tracker
 from weitiao.views import chosen_rows, views
 
@@ -104,7 +105,7 @@ def check(recipe: Recipe | Path | str | Mapping[str, Any], *, forecast: bool = T
 
 def _forecast(ready: Preparation, began: float) -> Preparation:
     """The preparation with what the run will take in its facts; the rate of a range test stays to be found."""
-    known, rate = with_usual_rate(ready), ready.recipe
+    known, rate = with_usual_rate(with_silent_teacher(ready)), ready.recipe
     loaded = load_for_training(known, fresh=False)
     known, plan = with_frozen_part(known, loaded[0])
     known, loaded, plan = within_memory(known, loaded, plan)

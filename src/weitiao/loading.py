@@ -219,7 +219,9 @@ def _passes(
     run: Run = forward
     loss: Loss = task.loss
     distillation = ready.recipe.distillation
-    if distillation is not None and ready.taught is not None and isinstance(task, LearnsFromTeacher):
+    if distillation is not None:
+        assert isinstance(task, LearnsFromTeacher)
+        assert ready.taught is not None, "what the teachers say was forgotten: `teaching.with_teacher`"
         share, temperature = distillation.share, distillation.temperature
         loss = Distilled(loss, task.divergence_from, ready.taught, share, temperature)
     if wanted.mixout:

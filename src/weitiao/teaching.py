@@ -7,36 +7,32 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
-from weitiao import models, sources
+from weitiao import models
 from weitiao.artifacts.artifact import Artifact
 from weitiao.combinations import open_teacher
 from weitiao.data.arrow import digest
+from weitiao.data.kept import Arrays, keeper
 from weitiao.data.splits import fingerprint
 from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.evaluate import Inference, Labelled, take_rows
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation
-from weitiao.records import Prediction, SplitName
-from weitiao.sources.cache import publishing
+from weitiao.records import Finding, Prediction, SplitName
+from weitiao.sources.digests import file_digest
 from weitiao.tasks.base import LearnsFromTeacher
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 ROWS = 2000  # examples whose answers are kept at once: what was stopped goes on from there
-LOGITS = "logits.safetensors"
-
-Tell = Callable[[int, int], None]  # how many examples are done, of how many
+LOGITS = "logits"
 
 
-def with_teacher(ready: Preparation, tell: Tell | None = None) -> Preparation:
+def with_teacher(ready: Preparation) -> Preparation:
     """Return the preparation with what the recipe's teachers say of its training examples; itself without any."""
     wanted = ready.recipe.distillation
     if wanted is None or not isinstance(ready.task, LearnsFromTeacher):
@@ -45,17 +41,29 @@ def with_teacher(ready: Preparation, tell: Tell | None = None) -> Preparation:
     names = [_weights(artifact) for artifact in artifacts]
     train = ready.splits["train"]
     labels = json.dumps(ready.task.head(ready.pretrained.family).config, sort_keys=True)
-    folder = sources.cache_folder() / "teachings" / digest(fingerprint(train), labels, *names)
-    answers = _Answers(artifacts)
+    keep, answers = keeper("teachings", digest(fingerprint(train), labels, *names)), _Answers(artifacts)
     parts = []
     for start in range(0, len(train), ROWS):
         end = min(start + ROWS, len(train))
-        parts.append(_kept(folder / str(start), partial(_taught, ready.task, answers, train, start, end)))
-        if tell:
-            tell(end, len(train))
+        parts.append(keep(str(start), partial(_taught, ready.task, answers, train, start, end))[LOGITS])
     logits = np.concatenate(parts)
     told = digest(ready.digest, *names)  # a run is not resumed under another teacher
     return replace(ready, taught=logits, digest=told, facts=ready.facts | {"teachers": wanted.teachers})
+
+
+def with_silent_teacher(ready: Preparation) -> Preparation:
+    """Return the preparation as `with_teacher` does, without asking the teachers: for steps that are only tried out.
+    What they are not asked is a finding.
+    """  # fmt: skip
+    wanted = ready.recipe.distillation
+    if wanted is None or not isinstance(ready.task, LearnsFromTeacher):
+        return ready
+    rows = len(ready.splits["train"])
+    said = np.zeros((rows, *ready.task.taught([]).shape[1:]), np.float32)
+    note = Finding("note", "distillation", f"the teacher's own pass over {rows:,} training examples, done once and "
+                   "kept, is not in the forecast")  # fmt: skip
+    facts = ready.facts | {"teachers": wanted.teachers}
+    return replace(ready, taught=said, findings=[*ready.findings, note], facts=facts)
 
 
 def teachers(ready: Preparation) -> list[TeacherBaseline]:
@@ -78,28 +86,15 @@ class _Answers:
         yield from map(list, zip(*(teacher.predict(examples) for teacher in self._loaded), strict=True))
 
 
-def _taught(task: LearnsFromTeacher, answers: _Answers, train: Dataset, start: int, end: int) -> np.ndarray:
-    return task.taught(answers(take_rows(train, np.arange(start, end))))
-
-
-def _kept(place: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """Read what was made before, or make and keep it."""
-    try:
-        known: np.ndarray = load_file(place / LOGITS)["logits"]
-        return known
-    except (OSError, SafetensorError):  # not there, or damaged
-        made = np.ascontiguousarray(make())
-        with publishing(place) as inside:
-            save_file({"logits": made}, inside / LOGITS)
-        return made
+def _taught(task: LearnsFromTeacher, answers: _Answers, train: Dataset, start: int, end: int) -> Arrays:
+    return {LOGITS: task.taught(answers(take_rows(train, np.arange(start, end))))}
 
 
 def _weights(artifact: Artifact) -> str:
     """Stands for a teacher: its weights, and what it makes of their outputs."""
     found = hashlib.sha256(json.dumps(artifact.task.prepared.model_dump(mode="json"), sort_keys=True).encode())
     for path in sorted(artifact.folder.rglob("*.safetensors")):
-        with path.open("rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
+        found.update(bytes.fromhex(file_digest(path)))
     return found.hexdigest()
 
 

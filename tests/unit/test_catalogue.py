@@ -162,6 +162,21 @@ def test_unknown_models_are_told_by_their_config(tmp_path: Path) -> None:
     assert by_id["bert"].parameters == count_parameters(encoder) > 0
 
 
+@pytest.mark.parametrize(("changes", "family"), [
+    ({"model_type": "eurobert", "num_key_value_heads": 2, "architectures": ["EuroBertForMaskedLM"]}, "encoder"),
+    ({"model_type": "gpt2", "architectures": ["GPT2ForSequenceClassification"]}, "decoder"),
+    ({"model_type": "gpt2", "architectures": None}, "decoder"),
+    ({"model_type": "bert", "is_decoder": True}, "decoder"),
+])  # fmt: skip
+def test_an_unknown_model_has_the_family_that_it_is_trained_as(
+    tmp_path: Path, changes: dict[str, Any], family: str
+) -> None:
+    folder = tiny_bert(tmp_path / "own", TEXTS)
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(config))
+    assert read_entry(folder, "x").family == family
+
+
 def test_a_folder_of_models_gives_each_that_can_be_read(tmp_path: Path) -> None:
     shaped(tmp_path / "a", "hfl/rbt3"), shaped(tmp_path / "b", "hfl/rbt6")
     (tmp_path / "c").mkdir()

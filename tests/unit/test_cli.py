@@ -721,6 +721,16 @@ def test_init_suggests_a_multilingual_model_for_chinese(command: Command, folder
     assert "local folder" in (folder / "cn.yaml").read_text("utf-8")
 
 
+def test_init_suggests_a_multilingual_model_for_another_language_in_latin_letters(
+    command: Command, folder: Path
+) -> None:
+    rows = "".join(f"Das ist der Film Nummer {n} und nicht der letzte,{n % 2}\n" for n in range(50))
+    (folder / "filme.csv").write_text("text,label\n" + rows)
+    done = command("init", "filme.csv")
+    assert Recipe.read(folder / "recipe.yaml").model.source == proposal.MULTILINGUAL_MODEL
+    assert "German" in done.out
+
+
 def test_init_finds_test_and_validation_beside_the_training_file(command: Command, folder: Path) -> None:
     (folder / "data").mkdir()
     for name in ("train.csv", "dev.csv", "test.csv", "other_test.csv"):
@@ -803,7 +813,7 @@ def test_init_on_bad_input_writes_nothing(
 def test_every_name_is_written_so_that_it_reads_back(tmp_path: Path, text: str) -> None:
     look = proposal.Look(
         task="text-classification", train=text or "x", rows=10, columns={"text": text, "label": ["a", text]},
-        others=[text], labels={text: 5, "b\nc": 5}, chinese=0, foreign=0,
+        others=[text], labels={text: 5, "b\nc": 5}, languages=("en",),
     )  # fmt: skip
     (tmp_path / "r.yaml").write_text(proposal.propose(look), encoding="utf-8")
     recipe = Recipe.read(tmp_path / "r.yaml")

@@ -20,9 +20,11 @@ from weitiao import Recipe, check, evaluate, load, resume, teaching, train
 from weitiao.artifacts.artifact import open_artifact
 from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
 from weitiao.inspection import trained_on
+from weitiao.loading import load_for_training
 from weitiao.preparation import prepare
 from weitiao.records import Batch
 from weitiao.tasks.soft_labels import divergence_from, mean_logits
+from weitiao.tasks.text_classification import LabelSet, TextClassification
 from weitiao.teaching import with_teacher
 from weitiao.training.distil import Distilled
 
@@ -129,11 +131,23 @@ def test_both_parts_have_their_share() -> None:
     for share in (0.3, 1.0):
         loss = Distilled(
             lambda outputs, batch: functional.cross_entropy(outputs.logits, batch.labels, reduction="sum"),
-            lambda outputs, taught, t: divergence_from(taught, outputs.logits, t, multi_label=False),
+            lambda outputs, taught, t, batch: divergence_from(taught, outputs.logits, t, multi_label=False),
             taught, share, 2.0,
         )  # fmt: skip
         wanted = (1 - share) * of_labels + share * 4 * softly
         assert float(loss(SimpleNamespace(logits=logits), batch)) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_a_class_weighs_in_what_the_teacher_says_as_it_does_in_the_loss() -> None:
+    """So that the whole, divided by the sum of weights, is a weighted mean."""
+    options = TextClassification.Options(class_weights={"a": 3.0, "b": 0.5})
+    task = TextClassification(options, LabelSet(labels=["a", "b"], multi_label=False, weights=[3.0, 0.5]))
+    logits, taught, labels = torch.randn(4, 2), torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
+    batch = Batch({}, labels, 7.0, 4, [0, 1, 2, 3])
+    found = task.divergence_from(SimpleNamespace(logits=logits), taught, 2.0, batch)
+    p, q = (taught / 2).softmax(-1), (logits / 2).softmax(-1)
+    weights = torch.tensor([3.0, 0.5, 0.5, 3.0])
+    assert float(found) == pytest.approx(float((weights * (p * (p / q).log()).sum(-1)).sum()), rel=1e-5)
 
 
 def test_several_teachers_have_their_mean_probabilities() -> None:
@@ -190,15 +204,26 @@ def test_what_the_teacher_says_is_computed_once(
     assert asked[:2] == [0, 20]
     assert asked[3:] == list(range(40, len(ready.splits["train"]), 20))
     monkeypatch.setattr(teaching, "Predictor", lambda *_: pytest.fail("the teacher was loaded again"))
-    told: list[tuple[int, int]] = []
-    again = with_teacher(ready, lambda *done: told.append(done))
+    again = with_teacher(ready)
     assert np.array_equal(again.taught, first.taught)
-    assert told[-1] == (len(ready.splits["train"]),) * 2
     assert again.digest == first.digest != ready.digest
     assert (
         with_teacher(prepare(Recipe(**values(tmp_path, Path(ready.recipe.model.source), tmp_path / "x")))).taught
         is None
     )
+
+
+def test_what_is_damaged_of_it_is_made_anew_once(
+    student: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
+    ready = prepare(Recipe(**student()))
+    first = with_teacher(ready)
+    [kept] = (tmp_path / "cache" / "teachings").rglob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-5])
+    assert np.array_equal(with_teacher(ready).taught, first.taught)
+    monkeypatch.setattr(teaching, "Predictor", lambda *_: pytest.fail("the teacher was asked again"))
+    assert np.array_equal(with_teacher(ready).taught, first.taught)
 
 
 class Stop:
@@ -235,6 +260,26 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_teacher_alone(
     save_file(tensors, own / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RunError, match="is not what it was"):
         resume(kept)
+
+
+def test_what_a_student_takes_is_forecast_with_the_teachers_part(
+    student: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+    real = TextClassification.divergence_from
+
+    def divergence(task: Any, outputs: Any, taught: torch.Tensor, *given: Any) -> torch.Tensor:
+        asked.append(tuple(taught.shape[1:]))
+        return real(task, outputs, taught, *given)
+
+    monkeypatch.setattr(TextClassification, "divergence_from", divergence)
+    monkeypatch.setattr(teaching, "Predictor", lambda *_: pytest.fail("the teacher was asked"))
+    found = check(Recipe(**student()))
+    assert "forecast" in found.facts
+    assert set(asked) == {(2,)}
+    assert any("is not in the forecast" in each.problem for each in found.findings)
+    with pytest.raises(AssertionError, match="forgotten"):
+        load_for_training(prepare(Recipe(**student())))
 
 
 # --- what does not go together

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from tests.samples import reviews
 from weitiao.errors import DataError, ModelError, RecipeError, RunError, WeitiaoWarning
 from weitiao.evaluation.compared import Attempt, Row
 from weitiao.evaluation.verdicts import Pair
+from weitiao.plans import PLAN
 from weitiao.preparation import as_recipe, prepare
 from weitiao.probing.crossing import crossed
 from weitiao.probing.frozen_features import can_be_probed, frozen_features
 from weitiao.probing.learned import Ahead, LearningCurve, Point
 from weitiao.probing.linear import Probe
 from weitiao.probing.pages import render_curve, render_probe
-from weitiao.probing.probe import _ready, _shared
+from weitiao.probing.probe import _check_disk, _ready, _shared
 from weitiao.probing.probed import Probed, Round, Standing, Transfer, advise
 
 Values = Callable[..., dict[str, Any]]
@@ -77,7 +79,9 @@ def test_a_probe_of_two_models_and_two_methods(
     assert "Frozen features" in page
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
 
-    again = weitiao.probe(recipe(), models, ["full", "head"], seeds=2, output=folder)
+    values = recipe()
+    values["model"] |= {"source": models[1]}  # each candidate carries its own: the recipe may name another
+    again = weitiao.probe(values, models, ["full", "head"], seeds=2, output=folder)
     assert wheres(folder) == runs  # no run is done twice
     assert again.ranking == found.ranking
 
@@ -256,6 +260,18 @@ def pair(first: str, second: str, found: Any) -> Pair:
     return Pair(first, second, 0.02, -0.01, 0.05, 0.2, 0.2, 5.0, found, f"no measurable difference from {second}")
 
 
+def test_a_probe_that_was_begun_goes_on_whatever_the_disk_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it takes is written by now."""
+    ready: Any = {"a": SimpleNamespace(facts={"disk_needed": 10**9})}
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(RunError, match="may write"):
+        _check_disk(tmp_path, ready)
+    (tmp_path / PLAN).write_text("{}", encoding="utf-8")
+    _check_disk(tmp_path, ready)
+
+
 def test_ties_and_early_leavers_are_said() -> None:
     tie, early = pair("a", "b", "no difference"), pair("a", "c", "no difference")
     standings = [standing("a", [0.8, 0.82]), standing("b", [0.79, 0.79], against=tie),
@@ -268,7 +284,9 @@ def test_ties_and_early_leavers_are_said() -> None:
     assert any(
         each.startswith("Left early without being measurably worse: c (after 400 rows, 2.0 points") for each in said
     )
-    assert said[-1].endswith('--set method="{name: lora, rank: 4}" --set model.source=m --set model.revision=null')
+    assert said[-1].endswith(
+        """--set 'method={"name": "lora", "rank": 4}' --set model.source=m --set model.revision=null"""
+    )
 
 
 def test_the_pages_escape_and_hold_all() -> None:

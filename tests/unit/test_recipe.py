@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from weitiao import registry
 from weitiao.errors import RecipeError
 from weitiao.recipe import Recipe
+from weitiao.recipe.reading import override, parse_override, written_value
 
 BASE = "task: text-classification\nmodel: some/model\ndata: reviews.csv\n"
 ROOT = Path(__file__).parents[2]
@@ -469,3 +471,13 @@ def test_every_shipped_recipe_reads_and_its_keys_stand_in_the_schema(path: Path)
     assert set(written) <= set(schema["properties"])
     for section, settings in (("training", "TrainingSettings"), ("data", "DataSettings"), ("model", "ModelSettings")):
         assert set(written[section]) == set(schema["$defs"][settings]["properties"])
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["plain", "a b", "it's; rm", "null", "1e-5", "$HOME", "a: b", "#x", "", "微调", None, True, 3, 2e-5, ["a", "b c"],
+     {"name": "lora", "targets": ["q'", "v"], "bias": None}],
+)  # fmt: skip
+def test_what_is_advised_can_be_pasted(value: Any) -> None:
+    option, given = shlex.split(override("model.source", written_value(value)))
+    assert (option, parse_override(given)) == ("--set", (("model", "source"), value))

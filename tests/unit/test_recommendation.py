@@ -445,8 +445,8 @@ def test_a_probe_of_the_models_at_hand_goes_before_the_rules(
 
     asked: dict[str, Any] = {}
 
-    def probe(recipe: Recipe, models: list[str], methods: list[Any], **more: Any) -> Probed:
-        asked.update(recipe=recipe, models=models, methods=methods, **more)
+    def probe(recipe: Recipe, models: list[Any], **more: Any) -> Probed:
+        asked.update(recipe=recipe, models=models, **more)
         first, second = standing("head on b", "../b", "head", 0.9), standing("full on a", "../a", "full", 0.8)
         return Probed("text-classification", "accuracy", True, 50, 0.95, 100, [], [first, second], [], [],
                       recommended="head on b", advice=["Take head on b (90%).", "Train it."])  # fmt: skip
@@ -458,7 +458,8 @@ def test_a_probe_of_the_models_at_hand_goes_before_the_rules(
     code, out, err = command("recommend", "d.csv", "--models", "a", "--models", "b", "--probe", "--methods",
                              "head,full", "--budget", "5m", "--output", "choice", "--time", "1h")  # fmt: skip
     assert (code, err) == (0, "")
-    assert (asked["models"], asked["methods"], asked["time"]) == (["../a", "../b"], ["head", "full"], "5m")
+    wanted = [{"source": source, "methods": ["head", "full"]} for source in ("../a", "../b")]
+    assert (asked["models"], asked["time"]) == (wanted, "5m")
     assert asked["recipe"].time is None  # --time is for one run
     assert asked["output"] == Path("choice/probe")
     assert "Measured: take head on b (90%)." in out
@@ -467,6 +468,31 @@ def test_a_probe_of_the_models_at_hand_goes_before_the_rules(
     assert "head on b" in (tmp_path / "choice" / "recommendation.html").read_text("utf-8")
     stored = json.loads((tmp_path / "choice" / "recommendation.json").read_text("utf-8"))
     assert stored["probed"]["ranking"] == ["head on b", "full on a"]
+
+
+def test_without_methods_each_model_is_tried_with_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the rules refused of a model is not trained because another model is good at it."""
+    from weitiao.recommendation import probed
+
+    for name in ("a", "b"):
+        tiny_bert(tmp_path / name, TEXTS)
+    labelled(tmp_path / "d.csv", ENGLISH, 300)
+    found = recommend("d.csv", models=["a", "b"], out="choice")
+    first, second = found.local
+    found = replace(found, local=[first, replace(second, method="lora")])
+    asked: list[Any] = []
+
+    class Asked(Exception):
+        pass
+
+    def probe(_: Recipe, models: list[Any], **__: Any) -> Any:
+        asked.extend(models)
+        raise Asked
+
+    monkeypatch.setattr(probed, "probe", probe)
+    with pytest.raises(Asked):
+        probed.with_probed(found, tmp_path / "choice")
+    assert [each["methods"] for each in asked] == [[first.method], ["lora"]]
 
 
 def test_one_candidate_alone_is_not_probed(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_equal_scores_keep_the_order_of_the_start() -> None:
 
 
 def recipe(**model: Any) -> Recipe:
-    return Recipe(task="text-classification", model={"source": "models/own", **model}, data="x.csv")
+    return Recipe(task="text-classification", model={"source": "models/own"} | model, data="x.csv")
 
 
 def test_models_and_methods_are_crossed() -> None:
@@ -83,6 +83,21 @@ def test_models_and_methods_are_crossed() -> None:
     assert len({each.candidate.slug for each in found}) == 4
     own = found[0].candidate.recipe(recipe(revision="main"), 3, Path("runs/x"))
     assert (own.model.source, own.model.revision, own.evaluation.baselines) == ("a/minilm", None, False)
+
+
+def test_a_model_may_have_methods_of_its_own() -> None:
+    found = crossed(["a/minilm", {"source": "b/large", "methods": ["lora", "head"]}], ["full"], recipe())
+    assert [each.name for each in found] == ["full on minilm", "lora on large", "head on large"]
+    alike = crossed([{"source": source, "methods": ["head"]} for source in ("a/x", "b/y")], ["full"], recipe())
+    assert [(each.name, each.candidate.method.name) for each in alike] == [("x", "head"), ("y", "head")]
+    with pytest.raises(Exception, match="one candidate"):
+        crossed([{"source": "a", "methods": ["head"]}], ["full", "lora"], recipe())
+
+
+def test_a_candidate_is_the_same_whichever_model_the_recipe_names() -> None:
+    models = ["a/minilm", "b/e5"]
+    differs = [[each.candidate.differs for each in crossed(models, ["full"], recipe(source=own))] for own in models]
+    assert differs[0] == differs[1]
 
 
 def test_code_is_trusted_for_the_model_that_it_was_said_of_alone() -> None:
@@ -205,9 +220,21 @@ def test_the_same_command_goes_on_by_what_was_planned(tmp_path: Path, monkeypatc
     assert [heat.rung for heat in again.heats] == [heat.rung for heat in first.heats]
     assert again.runs == []
     assert again.final.scored == first.final.scored
-    more = simulated(tmp_path, 2000.0, SCORES)  # with more time it is planned anew
-    assert Plans.read(tmp_path, 2000.0).known == {} != Plans.read(tmp_path, 1000.0).known
-    assert more.clock.budget == 2000.0
+    same = first._planned_from()
+    assert Plans.read(tmp_path, same).known != {}
+    changes = {"budget": 2000.0}, {"seeds": [0, 1]}, {"entrants": same["entrants"] | {"new": "x"}}
+    for change in changes:  # with more time, other seeds or other candidates it is planned anew
+        assert Plans.read(tmp_path, same | change).known == {}
+
+
+def test_rungs_of_fewer_candidates_are_planned_for_them(tmp_path: Path) -> None:
+    simulated(tmp_path, 1000.0, {"m0": 0.5, "m1": 0.6}).run()
+    race = simulated(tmp_path, 1000.0, SCORES)
+    race.run()
+    (tmp_path / "fresh").mkdir()
+    fresh = simulated(tmp_path / "fresh", 1000.0, SCORES)
+    fresh.run()
+    assert [heat.rung for heat in race.heats] == [heat.rung for heat in fresh.heats]
 
 
 def done_names(race: Simulated) -> set[str]:

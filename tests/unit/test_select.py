@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from tests.tiny import TEXTS, tiny_llama
 from tests.unit.test_select_strategies import BANK, SEA, texts
 from weitiao.cli.main import app
+from weitiao.data.kept import keeper
 from weitiao.errors import DataError, RecipeError, WeitiaoError
-from weitiao.workshop.kept import keeper
 from weitiao.workshop.select import select, selecting
 
 

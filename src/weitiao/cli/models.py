@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weitiao.cli import options
-from weitiao.errors import WeitiaoError
+from weitiao.errors import WeitiaoError, closest
 
 if TYPE_CHECKING:
     from weitiao.models.catalogue import Entry
@@ -84,7 +84,6 @@ def show_model(
       weitiao models show bge-small-zh-v1.5
     """
     from weitiao.cli import show
-    from weitiao.errors import nearest
     from weitiao.models.catalogue import find
     from weitiao.recommendation import known_models
 
@@ -96,18 +95,17 @@ def show_model(
         if problem:
             raise WeitiaoError(problem, where=model)
         raise WeitiaoError(f"no model '{model}' in the catalogue or on this machine", where="weitiao models show",
-                           fix=_close(model, entries, nearest))  # fmt: skip
+                           fix=_close(model, entries))  # fmt: skip
     if json_:
         show.as_json(entry.to_dict())
         return
     show.table(facts(entry))
 
 
-def _close(model: str, entries: list[Entry], nearest: Any) -> str:
+def _close(model: str, entries: list[Entry]) -> str:
     ends = {entry.id.rpartition("/")[2]: entry.id for entry in entries}
-    close = nearest(model.rpartition("/")[2], ends)
-    told = close.removeprefix("Did you mean '").removesuffix("'?")
-    return f"Did you mean '{ends[told]}'?" if told in ends else "`weitiao models` lists them; --search WORDS finds one."
+    close = closest(model.rpartition("/")[2], ends)
+    return f"Did you mean '{ends[close]}'?" if close else "`weitiao models` lists them; --search WORDS finds one."
 
 
 def row(entry: Entry) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from weitiao.data.table import Table
-from weitiao.errors import DataError, nearest
+from weitiao.errors import DataError, guessed, nearest
 from weitiao.records import FILE, LINE, Column, Finding
 
 SAMPLE = 2_000  # rows looked at, spread over the file
@@ -99,13 +99,9 @@ def _other_forms(roles: Sequence[Column], names: Mapping[str, Any], named: Mappi
 def check_column(table: Table, name: str, where: str) -> None:
     """Raise a `DataError` with the nearest name and all columns when the table has no column `name`."""
     if name not in table.columns:
-        guess = nearest(name, table.columns)
         columns = f"The columns are: {', '.join(table.columns)}."
-        raise DataError(
-            f"{table.name} has no column '{name}'",
-            where=where,
-            fix=f"{guess} {columns}" if guess.startswith("Did") else columns,
-        )
+        raise DataError(f"{table.name} has no column '{name}'", where=where,
+                        fix=f"{guessed(name, table.columns)} {columns}".strip())  # fmt: skip
 
 
 def _by_name(columns: Sequence[str], role: Column, taken: Mapping[str, Any]) -> str | None:

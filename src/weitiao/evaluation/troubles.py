@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from weitiao.recipe.reading import override
+
 Name = Literal[
     "learning rate too high", "learning rate too low", "noisy labels", "too little data", "overfits", "underfits",
     "stopped too early", "unstable", "validation unlike test",
@@ -33,12 +35,12 @@ class Change:
     """A change of the recipe to try next."""
 
     key: str
-    value: str
+    value: str  # by YAML's rules
     why: str = ""
 
     def __str__(self) -> str:
         """Return it as it is given to a command."""
-        return f"--set {self.key}={self.value}" if " " not in self.value else f"--set '{self.key}={self.value}'"
+        return override(self.key, self.value)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 from weitiao.errors import ModelError
 from weitiao.models.catalogue import Entry, catalogue, shape_of
+from weitiao.models.family import family_told
 from weitiao.models.folder import check_weights
-from weitiao.records import Family
 from weitiao.sources.cache import cache_folder
 from weitiao.sources.hub import cached_models
 from weitiao.sources.pypi import cached_packages
@@ -162,20 +162,13 @@ def _unknown(folder: Path, config: Mapping[str, Any], source: str, name: str, pa
         raise ModelError(f"'{config.get('model_type', '?')}' is no language model whose sizes are told") from None
     kind, architectures = str(config.get("model_type", "")), config.get("architectures") or []
     architecture = str(architectures[0]) if architectures else ""
-    family = _family(config, architecture)
+    family = family_told(config)
     positions = next((int(config[key]) for key in POSITIONS if config.get(key)), 512)
     traits = ("speech",) if kind == "whisper" else ("instructions",) if _templated(folder) else ()
     heads = {"decoder": "next token", "seq2seq": "sequence to sequence"}
     head = heads.get(family, "masked" if "MaskedLM" in architecture else "none")
     return Entry(name, family, architecture, parameters, dict(config), positions - OFFSET.get(kind, 0), head=head,
                  traits=traits, here=source, good_at="not in the catalogue")  # fmt: skip
-
-
-def _family(config: Mapping[str, Any], architecture: str) -> Family:
-    if config.get("is_encoder_decoder"):
-        return "seq2seq"
-    causal = architecture.endswith(("CausalLM", "LMHeadModel"))
-    return "decoder" if causal or config.get("is_decoder") or "num_key_value_heads" in config else "encoder"
 
 
 def _templated(folder: Path) -> bool:

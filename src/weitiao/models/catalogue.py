@@ -139,6 +139,10 @@ class Entry:
         """Whether its licence allows any use."""
         return self.licence in OPEN
 
+    def allows(self, licence: str) -> bool:
+        """Whether its licence is the one wanted: ``open`` is any that allows all uses, "" is any."""
+        return not licence or (self.open if licence == ANY_OPEN else self.licence.casefold() == licence.casefold())
+
     @property
     def multilingual(self) -> bool:
         """Whether it was made for many languages."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import ModelError
 from weitiao.records import Family
@@ -23,14 +24,20 @@ def family_of(config: PreTrainedConfig) -> Family:
     BERT and its kin also have a class for next tokens; as long as the config does not say ``is_decoder`` they are
     encoders. A `ModelError` for anything that is no language model.
     """
+    told = ("model_type", "is_encoder_decoder", "is_decoder", "auto_map")
+    return family_told({name: getattr(config, name, None) for name in told})
+
+
+def family_told(config: Mapping[str, Any]) -> Family:
+    """Return the same by the values of a config.json."""
     from transformers.models.auto import modeling_auto as auto
 
-    if getattr(config, "is_encoder_decoder", False):
+    if config.get("is_encoder_decoder"):
         return "seq2seq"
-    kind = config.model_type
+    kind = config.get("model_type")
     masked = kind in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     causal = kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    if masked and not (causal and getattr(config, "is_decoder", False)):
+    if masked and not (causal and config.get("is_decoder")):
         return "encoder"
     if causal:
         return "decoder"
@@ -39,9 +46,9 @@ def family_of(config: PreTrainedConfig) -> Family:
     return _family_of_own_code(config)
 
 
-def _family_of_own_code(config: PreTrainedConfig) -> Family:
+def _family_of_own_code(config: Mapping[str, Any]) -> Family:
     """Read the family off the classes that a model with code of its own names in its config."""
-    classes = getattr(config, "auto_map", None) or {}
+    classes = config.get("auto_map") or {}
     named: tuple[tuple[str, Family], ...] = (
         ("AutoModelForSeq2SeqLM", "seq2seq"),
         ("AutoModelForMaskedLM", "encoder"),
@@ -53,7 +60,7 @@ def _family_of_own_code(config: PreTrainedConfig) -> Family:
         if auto_class in classes:
             return family
     raise ModelError(
-        f"'{config.model_type}' is not a text model",
+        f"'{config.get('model_type', '?')}' is not a text model",
         where="model",
         fix="Choose an encoder, a decoder or a seq2seq model.",
     )

@@ -13,7 +13,8 @@ from weitiao.errors import RecipeError
 from weitiao.recipe import ModelSettings, Recipe
 from weitiao.recipe.messages import checked
 
-Model = str | Mapping[str, Any]  # its source, or values of a recipe's section `model`
+METHODS = "methods"  # of a model: those that are tried on it, where they are others than on the rest
+Model = str | Mapping[str, Any]  # its source, or values of a recipe's section `model` and `METHODS`
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,27 @@ class Entrant:
 
 
 def crossed(models: Sequence[Model], methods: Sequence[Named], recipe: Recipe) -> list[Entrant]:
-    """Return each method on each model, model by model. Raises `RecipeError` where there are not two to choose from, or
-    one stands twice.
+    """Return each method on each model, model by model; a model with `METHODS` has these alone. Raises `RecipeError`
+    where there are not two to choose from, or one stands twice.
     """  # fmt: skip
-    found = [_settings(model, recipe) for model in ([models] if isinstance(models, str | Mapping) else models)]
+    given = [{"source": model} if isinstance(model, str) else dict(model) for model in _listed(models)]
+    tried = [as_candidates(model.pop(METHODS, methods)) for model in given]
+    found = [_settings(model, recipe) for model in given]
     sources = [str(values["source"]) for values in found]
     if twice := [source for source, count in Counter(sources).items() if count > 1]:
         raise RecipeError(f"'{twice[0]}' stands there twice", where="models", fix="Name each model once.")
-    plain = as_candidates(methods)
-    if len(found) * len(plain) < 2:
+    if sum(map(len, tried)) < 2:
         raise RecipeError("there is one candidate, and nothing to choose from" if found else "there is no model",
                           where="models", fix="Name two models or more, or two methods: full,head,lora.")  # fmt: skip
+    alone = (len(found) == 1, len({candidate.name for own in tried for candidate in own}) == 1)
     return [
-        Entrant(_on(candidate, values, name, alone=(len(found) == 1, len(plain) == 1)), name)
-        for values, name in zip(found, labels(sources), strict=True) for candidate in plain
+        Entrant(_on(candidate, values, name, alone=alone), name)
+        for values, name, own in zip(found, labels(sources), tried, strict=True) for candidate in own
     ]  # fmt: skip
+
+
+def _listed(models: Sequence[Model]) -> Sequence[Model]:
+    return [models] if isinstance(models, str | Mapping) else models
 
 
 def labels(sources: Sequence[str]) -> list[str]:
@@ -53,17 +60,15 @@ def labels(sources: Sequence[str]) -> list[str]:
     return [source if short.count(name) > 1 else name for source, name in zip(sources, short, strict=True)]
 
 
-def _settings(model: Model, recipe: Recipe) -> dict[str, Any]:
-    """What differs in the section `model`. What the recipe says of its own model does not hold for another one: not its
-    revision, and least of all that its code is trusted.
+def _settings(given: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """The whole section `model`, so that a candidate is the same whichever model the recipe names. What the recipe says
+    of its own model does not hold for another one: not its revision, and least of all that its code is trusted.
     """  # fmt: skip
-    given = {"source": model} if isinstance(model, str) else dict(model)
     if not isinstance(given.get("source"), str) or not given["source"]:
-        raise RecipeError(f"found {model!r}", where="models", fix="Give sources, or {source: ..., max_length: 256}.")
+        raise RecipeError(f"found {given!r}", where="models", fix="Give sources, or {source: ..., max_length: 256}.")
     checked(ModelSettings, given, ("models",))
-    if given["source"] == recipe.model.source:
-        return given
-    return {"revision": None, "trust_remote_code": False, **given}
+    own = {} if given["source"] == recipe.model.source else {"revision": None, "trust_remote_code": False}
+    return {**recipe.model.model_dump(mode="json"), **own, **given}
 
 
 def _on(candidate: Candidate, model: dict[str, Any], label: str, *, alone: tuple[bool, bool]) -> Candidate:

@@ -10,13 +10,12 @@ import numpy as np
 from weitiao.data.arrow import digest
 from weitiao.data.cut import sample
 from weitiao.data.features import column_array
+from weitiao.data.kept import Arrays, keeper
 from weitiao.data.keys import mixed, occurrences
 from weitiao.data.splits import fingerprint, strata_of
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.preparation import Preparation
 from weitiao.records import Head
-from weitiao.workshop.kept import keeper
-from weitiao.workshop.looking import Arrays
 from weitiao.workshop.running import Running
 
 if TYPE_CHECKING:

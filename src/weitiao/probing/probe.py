@@ -45,7 +45,17 @@ from weitiao.evaluation.comparison_page import duration
 from weitiao.evaluation.verdicts import Pair, compare_pairs, mean_interval
 from weitiao.facts import environment
 from weitiao.metrics.words import greater_is_better
-from weitiao.plans import check_folder, check_free, keep_plan, own_folder, refuse_output, saying, silent, stoppable
+from weitiao.plans import (
+    PLAN,
+    check_folder,
+    check_free,
+    keep_plan,
+    own_folder,
+    refuse_output,
+    saying,
+    silent,
+    stoppable,
+)
 from weitiao.preparation import Preparation, as_recipe, open_examples, prepare, refuse_errors
 from weitiao.probing.clock import Clock
 from weitiao.probing.crossing import Entrant, Model, crossed
@@ -80,7 +90,8 @@ def probe(
 ) -> Probed:
     """Try models, and methods on them, on the recipe's data, and say which to take.
 
-    `models` are sources, or values of a recipe's section `model`; `methods` are given as to `compare`. First the frozen
+    `models` are sources, or values of a recipe's section `model`; `methods` are given as to `compare`, and are tried on
+    each model that has no `methods` of its own: ``{"source": "models/large", "methods": ["lora"]}``. First the frozen
     features of each model are looked at (`linear_probe`, `log_me`, `h_score`), where the task is one of labels or
     numbers; then all candidates race: short runs on a part of the training rows, the better half of them on more, the
     last ones on all, with all `seeds`. All is measured on validation, of which more is cut for it where that is small;
@@ -95,7 +106,7 @@ def probe(
     budget, numbers = _budget(time), numbered(seeds, recipe.training.seed)
     entrants = crossed(models, methods, recipe)
     folder = Path(output) if output is not None else own_folder(PROBES, recipe, WHAT)
-    check_folder(folder, recipe, WHAT, free=("method",))
+    check_folder(folder, recipe, WHAT, free=("method", "model"))
     shared, ready, unfit = _ready(entrants, recipe, folder)
     _check_disk(folder, ready)
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,6 +197,8 @@ def _checked(
 
 def _check_disk(folder: Path, ready: Mapping[str, Preparation]) -> None:
     """Raise `RunError` where the disk is too small for one run, and for the models of the last rung."""
+    if (folder / PLAN).exists():
+        return  # some of it is written already
     needed = max(4 * each.facts["disk_needed"] for each in ready.values())
     check_free(folder, needed, "Put --output on a larger disk, or leave large models out.")
 

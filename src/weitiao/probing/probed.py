@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from weitiao.evaluation.compared import Reference, Row, recommend
 from weitiao.evaluation.verdicts import Pair
 from weitiao.metrics.words import distance, scale, spoken, written
 from weitiao.probing.linear import Probe
+from weitiao.recipe.reading import override, written_value
 
 
 @dataclass(frozen=True)
@@ -144,21 +144,8 @@ def behind(score: str, standing: Standing) -> str:
 
 
 def _command(settings: Mapping[str, Any]) -> str:
-    words = " ".join(f"--set {key}={_quoted(value)}" for key, value in settings.items())
+    words = " ".join(override(key, written_value(value)) for key, value in settings.items())
     return f"Train it on all rows: weitiao train RECIPE {words}"
-
-
-def _quoted(value: Any) -> str:
-    if isinstance(value, dict):
-        value = "{" + ", ".join(f"{key}: {_plain(each)}" for key, each in value.items()) + "}"
-        return f'"{value}"'
-    return shlex.quote(_plain(value))
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -97,7 +97,7 @@ class Race:
         """
         names = list(self.entrants)
         rungs = self.ladder.planned(len(names), self.usable)
-        plans = Plans.read(self.folder, self.clock.budget)
+        plans = Plans.read(self.folder, self._planned_from())
         while rungs and names:
             heat = self._heat(shrunk(rungs[0], len(names)), names)
             self.heats.append(heat)
@@ -127,10 +127,18 @@ class Race:
 
     def path(self, name: str, rung: Rung, seed: int) -> Path:
         """Where a run lies: named by all that makes it another one, the model's files among that."""
-        entrant = self.entrants[name]
-        whole = [entrant.candidate.method.model_dump(mode="json"), entrant.candidate.differs, self.digests[name]]
-        own = f"{entrant.candidate.slug}-{digest_of(whole)[:8]}"
+        own = f"{self.entrants[name].candidate.slug}-{self._digest(name)}"
         return self.folder / "runs" / f"{own}-{rung.rows}rows-seed{seed}"
+
+    def _digest(self, name: str) -> str:
+        """Stands for a candidate: its method, what differs for it, its examples and its model's files."""
+        candidate = self.entrants[name].candidate
+        return digest_of([candidate.method.model_dump(mode="json"), candidate.differs, self.digests[name]])[:8]
+
+    def _planned_from(self) -> dict[str, Any]:
+        """What the rungs are planned from, besides the recipe."""
+        entrants = {name: self._digest(name) for name in self.entrants}
+        return {"budget": self.clock.budget, "seeds": self.seeds, "entrants": entrants}
 
     # --- one rung
 
@@ -203,24 +211,24 @@ class Plans:
     """The rungs that were planned after each heat, kept: the same command, given again, goes on by them."""
 
     path: Path
-    budget: float | None
+    of: dict[str, Any]  # what they are planned from: the time, the seeds, who takes part
     known: dict[str, list[dict[str, Any]]]  # after how many heats -> rungs
 
     @classmethod
-    def read(cls, folder: Path, budget: float | None) -> Plans:
-        """Read what was planned for the same budget."""
+    def read(cls, folder: Path, of: dict[str, Any]) -> Plans:
+        """Read what was planned from the same."""
         path = folder / RUNGS
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             stored = {}
-        return cls(path, budget, stored["after"] if stored.get("budget", -1) == budget else {})
+        return cls(path, of, stored["after"] if stored.get("of") == of else {})
 
     def after(self, heats: int, plan: Callable[[], list[Rung]]) -> list[Rung]:
         """Return the rungs to come after so many heats."""
         if str(heats) not in self.known:
             self.known[str(heats)] = [asdict(rung) for rung in plan()]
-            write_json(self.path, {"budget": self.budget, "after": self.known})
+            write_json(self.path, {"of": self.of, "after": self.known})
         return [Rung(**rung) for rung in self.known[str(heats)]]
 
 

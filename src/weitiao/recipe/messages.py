@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from weitiao.errors import RecipeError, nearest
+from weitiao.errors import RecipeError, guessed, nearest
 from weitiao.recipe.reading import Key, line_of
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -42,8 +42,8 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: Key = ()) ->
             message = f"found {found}; {message}" if key not in texts else message
             if kind == "literal_error" and isinstance(item["input"], str) and "expected" in item.get("ctx", {}):
                 known = re.findall(r"'([^']+)'", item["ctx"]["expected"])
-                guess = nearest(item["input"], known)
-                message += f". {guess}" if guess.startswith("Did") else ""
+                guess = guessed(item["input"], known)
+                message += f". {guess}" if guess else ""
         texts.setdefault(key, []).append(message)
     return PlacedError([((*prefix, *key), " or ".join(parts)) for key, parts in texts.items()])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -131,6 +132,25 @@ def parse_override(text: str) -> tuple[Key, Any]:
         raise RecipeError(f"--set {text!r} is not section.key=value", fix="For example --set training.epochs=5")
     parsed, _ = _parse_yaml(f"value: {value}", f"--set {key}")
     return tuple(key.strip().split(".")), parsed["value"]
+
+
+def override(key: str, written: str) -> str:
+    """Return ``--set section.key=value`` as a shell takes it; `written` is the value by YAML's rules."""
+    return f"--set {shlex.quote(f'{key}={written}')}"
+
+
+def written_value(value: Any) -> str:
+    """Return a value by YAML's rules, as `parse_override` reads it: plain text where that is the same, else JSON."""
+    if isinstance(value, str) and _reads_back(value):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _reads_back(text: str) -> bool:
+    try:
+        return bool(parse_override(f"key={text}")[1] == text)
+    except RecipeError:
+        return False
 
 
 def parse_value(text: str, where: str) -> Any:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from weitiao.errors import WeitiaoError, nearest
+from weitiao.errors import WeitiaoError, guessed
 
 SHARE = 0.1  # of the texts: a language of fewer does not count
 KANA = 0.05  # of the letters: with so many of these, what is written in Chinese characters is Japanese
@@ -65,11 +65,9 @@ def language_code(given: str, known: Iterable[str]) -> str:
     wanted = named.get(wanted, wanted).replace("_", "-").partition("-")[0]
     if wanted in codes:
         return wanted
-    close = nearest(wanted, [*named])
-    fix = (
-        close if close.startswith("Did") else f"Give a code or a name, such as zh or Chinese; known: {_listed(codes)}."
-    )
-    raise WeitiaoError(f"no model in the catalogue knows the language '{given}'", where="--language", fix=fix)
+    listed = f"Give a code or a name, such as zh or Chinese; known: {_listed(codes)}."
+    raise WeitiaoError(f"no model in the catalogue knows the language '{given}'", where="--language",
+                       fix=guessed(wanted, named) or listed)  # fmt: skip
 
 
 def _listed(codes: Iterable[str]) -> str:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from weitiao.data.columns import ChosenColumns
     from weitiao.data.table import Table
 
-TEXTS = 500  # texts whose language is looked at
-SAMPLE = 1_000  # rows whose length is counted
+SAMPLE = 1_000  # rows whose length is counted, and whose language is looked at
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ def look_at(data: str, folder: Path, task: str | None, named: dict[str, str]) ->
 
     Raises `SourceError` or `DataError` where the data cannot be read or no column fits.
     """
-    return _look(data, folder, *_chosen(data, task, named))
+    found, _, notes = look_closely(data, folder, task, named)
+    return found, notes
 
 
 def look_closely(
@@ -48,11 +48,14 @@ def look_closely(
 ) -> tuple[Look, Texts, list[str]]:  # fmt: skip
     """The same, and how long the texts are and in which languages."""
     task, table, chosen = _chosen(data, task, named)
-    found, notes = _look(data, folder, task, table, chosen)
-    return found, texts_of(task, table, chosen), notes
+    texts = texts_of(task, table, chosen)
+    found, notes = _look(data, folder, task, table, chosen, texts.languages)
+    return found, texts, notes
 
 
-def _look(data: str, folder: Path, task: str, table: Table, chosen: ChosenColumns) -> tuple[Look, list[str]]:
+def _look(
+    data: str, folder: Path, task: str, table: Table, chosen: ChosenColumns, languages: tuple[str, ...]
+) -> tuple[Look, list[str]]:
     from weitiao.data.guess import guess_separator
     from weitiao.data.labels import label_counts
 
@@ -61,7 +64,6 @@ def _look(data: str, folder: Path, task: str, table: Table, chosen: ChosenColumn
     if counts:
         _refuse_free_text(counts, len(table.dataset), chosen)
     neighbours, notes = _neighbours(data, chosen)
-    chinese, foreign = _scripts(_texts(table, chosen))
     used = [name for value in chosen.names.values() for name in ([value] if isinstance(value, str) else value)]
     found = Look(
         task=task,
@@ -71,8 +73,7 @@ def _look(data: str, folder: Path, task: str, table: Table, chosen: ChosenColumn
         how=chosen.how,
         others=[name for name in table.columns if name not in used],
         labels=_sorted(counts),
-        chinese=chinese,
-        foreign=foreign,
+        languages=languages,
         neighbours={split: seen_from(folder, path) for split, path in neighbours.items()},
         separator=separator,
         writes="encoder" not in registry.get("task", task).families,
@@ -165,23 +166,6 @@ def _besides_split(path: Path) -> tuple[list[str], str]:
 
     words = [word for word in re.split(r"[^a-z]+", path.stem.lower()) if word and split_of(word) is None]
     return words, path.suffix.lower()
-
-
-def _texts(table: Table, chosen: ChosenColumns) -> str:
-    """Some of the texts, spread over the file, as one."""
-    column = next((name for name in chosen.names.values() if isinstance(name, str)), None)
-    if column is None:
-        return ""
-    step = max(1, len(table.dataset) // TEXTS)
-    return " ".join(str(text)[:1000] for text in table.dataset[::step][column])
-
-
-def _scripts(text: str) -> tuple[float, float]:
-    """Return the shares of Chinese characters and of letters that are neither Chinese nor Latin."""
-    chinese = len(re.findall(r"[\u3400-\u9fff\uf900-\ufaff]", text))
-    latin = len(re.findall(r"[A-Za-z\u00c0-\u024f]", text))
-    letters = sum(character.isalpha() for character in text) or 1
-    return chinese / letters, max(0, letters - chinese - latin) / letters
 
 
 def seen_from(folder: Path, data: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from weitiao.models.catalogue import ANY_OPEN, Entry
+from weitiao.models.catalogue import Entry
 from weitiao.recommendation.looking import Texts
 from weitiao.records import Family, Modality
 
@@ -44,6 +44,4 @@ class Need:
 
     def allows(self, entry: Entry) -> bool:
         """Whether the licence of a model is one that is wanted; one at hand whose licence is not known may be."""
-        if not self.licence or (entry.here and not entry.licence):
-            return True
-        return entry.open if self.licence == ANY_OPEN else entry.licence.casefold() == self.licence.casefold()
+        return (bool(entry.here) and not entry.licence) or entry.allows(self.licence)

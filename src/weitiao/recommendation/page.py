@@ -9,7 +9,7 @@ from weitiao.artifacts.artifact import write_json
 from weitiao.errors import RunError
 from weitiao.evaluation.page import page, write
 from weitiao.metrics.words import written
-from weitiao.probing.probed import interval
+from weitiao.probing.probed import Probed, interval
 from weitiao.recommendation.languages import language_name
 from weitiao.recommendation.recommended import Choice, Recommendation
 from weitiao.trackers.units import count, duration, size
@@ -81,26 +81,25 @@ def _lengths(found: Recommendation) -> str:
     return "; ".join(told)
 
 
-def _winner(probed: dict[str, Any]) -> str:
+def _winner(probed: Probed | None) -> str:
     """The candidate of a probe to take, where it was compared with another."""
-    return str(probed["recommended"] or "") if len(probed.get("ranking", ())) > 1 else ""
+    return probed.recommended or "" if probed and len(probed.ranking) > 1 else ""
 
 
-def _measured(probed: dict[str, Any]) -> list[dict[str, Any]]:
+def _measured(probed: Probed | None) -> list[dict[str, Any]]:
     """The candidates of a probe, the best first."""
-    if not probed:
+    if probed is None:
         return []
-    score, rows = probed["score"], []
-    for each in probed["standings"]:
-        scores = [one["score"] for one in each["row"]["attempts"] if one["score"] is not None]
-        mean = sum(scores) / len(scores) if scores else None
-        rows.append({
-            "name": each["name"], "taken": each["name"] == _winner(probed),
-            "score": written(score, mean) if mean is not None else "–",
-            "interval": interval(score, each["low"], each["high"]),
-            "rows": f"{each['rows']:,}" if each["rows"] else "–",
-        })  # fmt: skip
-    return rows
+    return [
+        {
+            "name": each.name,
+            "taken": each.name == _winner(probed),
+            "score": "–" if each.row.mean is None else written(probed.score, each.row.mean),
+            "interval": interval(probed.score, each.low, each.high),
+            "rows": f"{each.rows:,}" if each.rows else "–",
+        }
+        for each in probed.standings
+    ]
 
 
 def _row(choice: Choice, found: Recommendation) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from weitiao.candidates import Named
 from weitiao.errors import WeitiaoError
+from weitiao.probing.crossing import METHODS
 from weitiao.probing.probe import probe
 from weitiao.probing.probed import Probed
 from weitiao.recipe import Recipe
@@ -33,15 +34,17 @@ def with_probed(
         raise WeitiaoError("no model on this machine is left to be tried", where="--probe",
                            fix="Name folders with models: --models. Or fetch one: weitiao check RECIPE.")  # fmt: skip
     sources = {seen_from(folder, choice.source): choice for choice in local}
-    tried = list(methods) or list(dict.fromkeys(choice.method for choice in local))
-    if len(sources) * len(tried) < 2:
-        raise WeitiaoError(f"{local[0].source} with {tried[0]} is the only candidate on this machine", where="--probe",
+    tried = {source: list(methods) or [choice.method] for source, choice in sources.items()}
+    if sum(map(len, tried.values())) < 2:
+        only = methods[0] if methods else local[0].method
+        raise WeitiaoError(f"{local[0].source} with {only} is the only candidate on this machine", where="--probe",
                            fix="Name methods: --methods head,lora,full. Or folders with models: --models.")  # fmt: skip
     recipe = _shared(found, local[0], folder)
-    told = probe(recipe, list(sources), tried, time=time, output=folder / RUNS, show=show)
+    models = [{"source": source, METHODS: own} for source, own in tried.items()]
+    told = probe(recipe, models, time=time, output=folder / RUNS, show=show)
     advice = [f"Measured: {sentence[:1].lower()}{sentence[1:]}" for sentence in told.advice[:1]] + told.advice[1:]
     before = f"By the rules alone: {found.advice[0][:1].lower()}{found.advice[0][1:]}"
-    return replace(found, probed=told.to_dict(), advice=[*advice, before, *found.advice[1:]],
+    return replace(found, probed=told, advice=[*advice, before, *found.advice[1:]],
                    recipe=_best(found, told, sources, folder) or found.recipe)  # fmt: skip
 
 

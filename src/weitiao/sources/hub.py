@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from weitiao.errors import SourceError, nearest
+from weitiao.errors import SourceError, guessed
 from weitiao.sources.cache import inside
 
 SEGMENT = r"[\w][\w.-]*"
@@ -66,10 +66,7 @@ def select(files: Mapping[str, int | None], repository: Repository) -> list[str]
     path = repository.path.strip("/")
     names = [name for name in files if not path or name == path or name.startswith(f"{path}/")]
     if not names:
-        close = nearest(path, files)
-        raise SourceError(
-            f"'{repository}': there is no '{path}' in {repository.name}", fix=close if close.startswith("Did") else ""
-        )
+        raise SourceError(f"'{repository}': there is no '{path}' in {repository.name}", fix=guessed(path, files))
     if repository.kind == "data":
         return names
     wanted = [name for name in names if name.endswith(MODEL_SUFFIXES)]

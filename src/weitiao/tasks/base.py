@@ -170,8 +170,8 @@ class LearnsFromTeacher(Protocol):
         prediction a teacher.
         """  # fmt: skip
 
-    def divergence_from(self, outputs: Any, taught: torch.Tensor, temperature: float) -> torch.Tensor:
-        """Return ``KL(teacher, student)`` at a temperature, summed over a batch, a scalar in fp32."""
+    def divergence_from(self, outputs: Any, taught: torch.Tensor, temperature: float, batch: Batch) -> torch.Tensor:
+        """Return ``KL(teacher, student)`` at a temperature, summed over a batch as the loss is, a scalar in fp32."""
 
     def knows(self, other: Any) -> str:
         """Return why a teacher of the task `other` cannot teach this one; "" where it can."""

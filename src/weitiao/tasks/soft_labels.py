@@ -31,12 +31,13 @@ def mean_logits(answers: Iterable[Sequence[Prediction]], labels: Sequence[str], 
 
 
 def divergence_from(
-    teacher: torch.Tensor, student: torch.Tensor, temperature: float, *, multi_label: bool
-) -> torch.Tensor:
+    teacher: torch.Tensor, student: torch.Tensor, temperature: float, weights: torch.Tensor | None = None, *,
+    multi_label: bool,
+) -> torch.Tensor:  # fmt: skip
     """Return ``KL(P, Q)`` summed over examples, P and Q being teacher and student at a temperature, a scalar in fp32.
 
     Both are logits of shape (examples, labels); where there may be several labels, it is the sum over labels of the
-    divergence of having it or not.
+    divergence of having it or not. `weights` are those of the examples, 1 when absent.
     """
     import torch
     from torch.nn import functional
@@ -47,4 +48,7 @@ def divergence_from(
                       for each in (one, other))  # fmt: skip
     else:
         one, other = one.log_softmax(-1), other.log_softmax(-1)
-    return functional.kl_div(other, one, reduction="sum", log_target=True)
+    if weights is None:
+        return functional.kl_div(other, one, reduction="sum", log_target=True)
+    each = functional.kl_div(other, one, reduction="none", log_target=True).flatten(1).sum(-1)
+    return (weights * each).sum()

@@ -234,17 +234,26 @@ class TextClassification:
         if self.known.multi_label:
             p, q = (torch.stack([logsigmoid(each), logsigmoid(-each)], -1) for each in logits)
             return divergence(p, q)
-        assert batch.labels is not None
         p, q = (each.log_softmax(-1) for each in logits)
-        return divergence(p, q, None if self.known.weights is None else p.new_tensor(self.known.weights)[batch.labels])
+        return divergence(p, q, self._weights(batch))
+
+    def _weights(self, batch: Batch) -> torch.Tensor | None:
+        """What each example of one label counts in the loss, fp32 of shape (examples,); None where all count alike."""
+        import torch
+
+        if self.known.weights is None or self.known.multi_label:
+            return None
+        assert batch.labels is not None
+        return torch.tensor(self.known.weights, device=batch.labels.device)[batch.labels]
 
     def taught(self, answers: Iterable[Sequence[Prediction]]) -> np.ndarray:
         """Logits of the mean of what teachers say, shape (examples, labels)."""
         return mean_logits(answers, self.known.labels, multi_label=self.known.multi_label)
 
-    def divergence_from(self, outputs: Any, taught: torch.Tensor, temperature: float) -> torch.Tensor:
-        """How far the student is from them; class weights do not count here."""
-        return divergence_from(taught, outputs.logits, temperature, multi_label=self.known.multi_label)
+    def divergence_from(self, outputs: Any, taught: torch.Tensor, temperature: float, batch: Batch) -> torch.Tensor:
+        """How far the student is from them; classes weigh as in the loss, those of several labels an example alike."""
+        weights = self._weights(batch)
+        return divergence_from(taught, outputs.logits, temperature, weights, multi_label=self.known.multi_label)
 
     def knows(self, other: Any) -> str:
         """A teacher has as many labels an example, and knows all labels."""

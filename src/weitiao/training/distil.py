@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distilled:
-    """``(1 - share) L + share T² KL(teacher, student)``, both at temperature T, summed over a batch's examples.
+    """``(1 - share) L + share T² KL(teacher, student)``, both at temperature T, summed over a batch's examples; what an
+    example counts in the one it counts in the other.
 
     T² keeps the gradient of the teacher's part as large as it is at a temperature of 1 (section 2 of the paper).
     """
 
     loss: Callable[[Any, Batch], torch.Tensor]  # of the labels, summed
-    divergence: Callable[[Any, torch.Tensor, float], torch.Tensor]  # outputs, the teacher's logits, T -> summed KL
+    divergence: Callable[[Any, torch.Tensor, float, Batch], torch.Tensor]  # outputs, teacher's logits, T -> summed KL
     taught: np.ndarray  # the teacher's logits of each training example, fp32 of shape (examples, ...)
     share: float
     temperature: float
@@ -32,7 +33,7 @@ class Distilled:
         import torch
 
         taught = torch.from_numpy(self.taught[batch.rows]).to(outputs.logits.device)
-        softly = self.temperature**2 * self.divergence(outputs, taught, self.temperature)
+        softly = self.temperature**2 * self.divergence(outputs, taught, self.temperature, batch)
         if self.share == 1:
             return softly
         return (1 - self.share) * self.loss(outputs, batch) + self.share * softly

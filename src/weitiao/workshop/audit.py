@@ -11,6 +11,7 @@ import numpy as np
 
 from weitiao.data.arrow import digest
 from weitiao.data.audited import Audited, Noticed
+from weitiao.data.kept import Kept, keeper
 from weitiao.data.labels import label_counts
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.records import Column, Pretrained
@@ -29,12 +30,11 @@ from weitiao.workshop.by_name import Names
 from weitiao.workshop.clusters import Cluster, differing_clusters
 from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.found import Found
-from weitiao.workshop.kept import keeper
 from weitiao.workshop.known_labels import can_learn, features_of, known_labels
 from weitiao.workshop.label_errors import Suspect
 from weitiao.workshop.label_model import LabelModel
 from weitiao.workshop.label_shift import LabelShift
-from weitiao.workshop.looking import Kept, Looked, look
+from weitiao.workshop.looking import Looked, look
 from weitiao.workshop.mismatch import Mismatch, mismatch
 from weitiao.workshop.reading import Named, Part, Tell, open_parts
 from weitiao.workshop.tokens import TokenLengths

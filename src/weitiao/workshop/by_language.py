@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weitiao.data.kept import Arrays, Kept
 from weitiao.records import Column
 from weitiao.workshop.found import Found, found
 from weitiao.workshop.language import is_installed, language_of
-from weitiao.workshop.looking import Arrays, Kept, Looked
+from weitiao.workshop.looking import Looked
 from weitiao.workshop.reading import Part
 
 STRAY = 0.02  # share of the rows in another language up to which that is a note

@@ -12,10 +12,10 @@ import numpy as np
 
 from weitiao.artifacts.run_folder import artifact_folder
 from weitiao.data.arrow import digest
+from weitiao.data.kept import Arrays, Kept
 from weitiao.errors import RecipeError
 from weitiao.predictor import load
 from weitiao.workshop.found import Found, found
-from weitiao.workshop.looking import Arrays, Kept
 from weitiao.workshop.reading import Part
 
 PERSONS = frozenset(

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from weitiao.data.kept import Arrays, Kept
 from weitiao.records import Column
 from weitiao.workshop.found import Found, found
-from weitiao.workshop.looking import SCRIPTS, Arrays, Kept, Looked
+from weitiao.workshop.looking import SCRIPTS, Looked
 from weitiao.workshop.reading import Part
 from weitiao.workshop.variants import is_installed, telling
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from weitiao import models
+from weitiao.data.kept import Arrays, Kept
 from weitiao.errors import ModelError
 from weitiao.recipe import ModelSettings
 from weitiao.records import Head
 from weitiao.tasks.next_token import NextToken
-from weitiao.workshop.looking import Arrays, Kept
 from weitiao.workshop.running import Running
 
 BLOCK = 1024  # tokens read at once, at most; a longer text is cut into blocks

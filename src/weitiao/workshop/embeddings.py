@@ -12,11 +12,11 @@ import numpy as np
 
 from weitiao import models
 from weitiao.data.arrow import digest
+from weitiao.data.kept import Arrays, Kept
 from weitiao.errors import ModelError
 from weitiao.recipe import ModelSettings
 from weitiao.records import Head, Pretrained
 from weitiao.tasks.inputs import padded, tokenized
-from weitiao.workshop.looking import Arrays, Kept
 from weitiao.workshop.reading import Part
 from weitiao.workshop.running import Running
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from weitiao.data.kept import Kept
 from weitiao.data.labels import label_codes
 from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.label_model import FOLDS, Features, out_of_fold
-from weitiao.workshop.looking import Kept
 from weitiao.workshop.reading import Part
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weitiao.data.kept import Arrays, Kept
 from weitiao.errors import WeitiaoError
 from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.found import Found, Seen, see
 from weitiao.workshop.known_labels import KnownLabels, known_labels
-from weitiao.workshop.looking import Arrays, Kept
 from weitiao.workshop.reading import Part
 
 ROWS = (500, 20_000)  # from and up to how many rows they are looked for without being asked for

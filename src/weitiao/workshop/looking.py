@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import regex
 
+from weitiao.data.kept import Arrays, Kept
 from weitiao.data.keys import text_key
 from weitiao.records import Column
 from weitiao.workshop.personal import find
@@ -26,9 +27,6 @@ _LETTERS = {
     "Cyrillic": regex.compile(r"\p{Cyrillic}"), "Arabic": regex.compile(r"\p{Arabic}"),
     "other": regex.compile(r"\p{L}"),
 }  # fmt: skip
-
-Arrays = dict[str, np.ndarray]
-Kept = Callable[[str, Callable[[], Arrays]], Arrays]  # (name, make) -> what was made, now or before
 
 
 @dataclass(frozen=True)

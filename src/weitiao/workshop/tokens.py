@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from weitiao import models, registry
+from weitiao.data.kept import Arrays, Kept
 from weitiao.errors import WeitiaoError
 from weitiao.recipe import ModelSettings
 from weitiao.records import Column, Family, Pretrained
 from weitiao.tasks.base import Task
 from weitiao.workshop.found import EXAMPLES, Found, found
-from weitiao.workshop.looking import ROWS, Arrays, Kept
+from weitiao.workshop.looking import ROWS
 from weitiao.workshop.reading import Part
 
 QUANTILES = (0.05, 0.5, 0.95, 0.99)

@@ -8,9 +8,9 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from weitiao.data.kept import Kept
 from weitiao.errors import DataError
 from weitiao.recipe import Settings
-from weitiao.workshop.looking import Kept
 from weitiao.workshop.reading import Part
 
 BATCH = 10_000  # texts of a list read at once

@@ -11,6 +11,7 @@ import numpy as np
 
 from weitiao import registry
 from weitiao.data.arrow import digest
+from weitiao.data.kept import keeper
 from weitiao.data.keys import mixed
 from weitiao.data.made import Made
 from weitiao.data.table import open_table
@@ -18,7 +19,6 @@ from weitiao.errors import DataError, WeitiaoError
 from weitiao.recipe import Recipe
 from weitiao.recipe.sections import choose
 from weitiao.workshop.changes import Change, FileFormat, NewPart, check_target, form_for, places, write_data
-from weitiao.workshop.kept import keeper
 from weitiao.workshop.mismatch import Mismatch, mismatch
 from weitiao.workshop.reading import Given, Named, Opened, Part, Tell, given, open_parts
 from weitiao.workshop.select.base import Asked, Choice, Strategy, TextsOfPart

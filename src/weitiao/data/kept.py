@@ -9,18 +9,19 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from weitiao import sources
-from weitiao.sources.cache import publishing
-from weitiao.workshop.looking import Arrays, Kept
+from weitiao.sources.cache import cache_folder, publishing
 
 ARRAYS = "arrays.safetensors"
+
+Arrays = dict[str, np.ndarray]
+Kept = Callable[[str, Callable[[], Arrays]], Arrays]  # (name, make) -> what was made, now or before
 
 
 def keeper(kind: str, key: str) -> Kept:
     """Keep arrays in the cache's folder `kind` under a key that stands for what they were made of; a damaged file is
     made anew.
     """  # fmt: skip
-    folder = sources.cache_folder() / kind / key
+    folder = cache_folder() / kind / key
 
     def keep(name: str, make: Callable[[], Arrays]) -> Arrays:
         place = folder / name.replace("/", "-")
