@@ -24,6 +24,7 @@ from weitiao.cross_validating import plain as plain_folds
 from weitiao.cross_validating.plain import Plain
 from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.cross_validated import render
+from weitiao.evaluation.resampling import interval
 from weitiao.trials import at_once
 
 Values = Callable[..., dict[str, Any]]
@@ -118,6 +119,9 @@ def test_two_methods_in_two_folds_at_once(recipe: Values, tmp_path: Path) -> Non
     assert {each["first"] for each in stored["chances"]} <= {"full", "head"}
     assert sum(fold.test for fold in found.folds) == found.compared.examples
     assert all(fold.validation for fold in found.folds)
+    trained = sum(fold.train for fold in found.folds)  # without what early stopping looked at
+    known = {"score": "accuracy", "examples": found.compared.examples}
+    assert found.interval == interval(found.best.scores, found.compared.examples / trained, 0.95, **known)
     assert {each.name for each in found.compared.baselines} == {"TF-IDF + logistic regression", "majority class"}
     assert all("corrected t, adjusted" in pair.verdict for pair in found.compared.pairs)
 

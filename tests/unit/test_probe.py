@@ -175,6 +175,11 @@ def test_frozen_features_are_kept_and_of_tokens_where_these_have_labels(
     found = frozen_features(tokens, seed=0)
     assert found.of_tokens
     assert len(found.vectors) == len(found.targets) == len(found.examples) > 100
+    monkeypatch.setattr("weitiao.probing.frozen_features.TOKENS", 60)
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "other"))
+    few = frozen_features(tokens, seed=0)
+    assert len(few.vectors) == 60
+    assert few.examples.max() > len(tokens.splits["train"]) // 2  # not those that are first in the file
 
 
 def test_a_task_without_a_linear_head_has_no_frozen_numbers(recipe: Values, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ class Plan:
         rows = ranked(rows, greater_is_better=greater_is_better(score))
         there = [row for row in rows if row.scores]
         values, confidence = _shared(self.folds, there), self.recipe.evaluation.confidence
-        ratio, examples = 1 / (self.of - 1), sum(fold.test for fold in self.folds if not fold.repeat)
+        ratio = sum(fold.test for fold in self.folds) / sum(fold.train for fold in self.folds)
+        examples = sum(fold.test for fold in self.folds if not fold.repeat)
         rope = practically_none(score, there[0].scores) if self.rope is None else self.rope
         how: dict[str, Any] = {"ratio": ratio, "confidence": confidence, "rope": rope, "examples": examples}
         pairs, chances = compare_folds(values, score, **how)

@@ -33,7 +33,8 @@ PART = 0.01  # the same for other scores, as a part of their size
 def corrected_variance(values: ArrayLike, ratio: float) -> float:
     """Return the variance of the mean of J values of folds, shape (J,), after Nadeau & Bengio (2003).
 
-    `ratio` is n_test / n_train: 1 / (k - 1) for k folds. 0 gives the ordinary variance of a mean.
+    `ratio` is n_test / n_train, 1 / (k - 1) for k folds where all of the others is trained on. 0 gives the ordinary
+    variance of a mean.
     """
     array = np.asarray(values, float)
     return float((1 / len(array) + ratio) * array.var(ddof=1))

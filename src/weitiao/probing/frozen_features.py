@@ -49,7 +49,7 @@ def frozen_features(ready: Preparation, *, seed: int) -> FrozenFeatures:
     """  # fmt: skip
     rows = _chosen(ready, seed)
     keep = keeper("probes", digest(fingerprint(ready.features["train"]), ready.pretrained.fingerprint))
-    made = keep(f"features-{digest(rows.tobytes())[:16]}", lambda: _computed(ready, rows))
+    made = keep(f"drawn-{digest(rows.tobytes())[:16]}", lambda: _computed(ready, rows))
     vectors, targets, examples = made["vectors"], made["targets"], made["examples"]
     return FrozenFeatures(vectors, targets, examples, of_tokens=len(np.unique(examples)) < len(examples))
 
@@ -79,7 +79,7 @@ def _computed(ready: Preparation, examples: np.ndarray) -> Arrays:
     for _, made in body.over(lengths, work):
         found.append(made)
     vectors, targets, own = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.argsort(own, kind="stable")[:TOKENS]
+    order = np.argsort(mixed(own.astype(np.uint64), 0), kind="stable")[:TOKENS]  # whole examples, from all of the file
     return {"vectors": vectors[order], "targets": targets[order], "examples": own[order]}
 
 
