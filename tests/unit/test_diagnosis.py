@@ -237,6 +237,12 @@ def test_only_what_learned_from_the_same_examples_is_ahead(knows: str, ahead: bo
     assert bool(signs(events, scores, recipe, status="finished").ahead) == ahead
 
 
+def test_runs_whose_scores_do_not_say_what_a_baseline_knows_are_judged_without_it() -> None:
+    below = {**BELOW, "baselines": {BOW: {"values": {"accuracy": {"value": 0.8}}}}}
+    events, recipe = course([0.7, 0.6, 0.55, 0.53], [(0.7, 0.58, 0.7, 0.58)] * 4)
+    assert signs(events, final(0.7, 0.7, **below), recipe, status="finished").ahead == ""
+
+
 def test_older_runs_are_judged_by_the_loss_of_the_steps() -> None:
     losses = [0.7, 0.4, 0.1, 0.02, 0.01]
     rows = [(-1.0, 0.0, 0.7, 0.6), (-1.0, 0.0, 0.71, 0.7), (-1.0, 0.0, 0.7, 1.0), (-1.0, 0.0, 0.7, 1.3),

@@ -303,14 +303,14 @@ def _final(split: str, measured: Mapping[str, Any]) -> Final:
 def _chance(measured: Mapping[str, Any]) -> dict[str, float]:
     """The scores of a baseline that reads no example, such as the majority class, where one was measured."""
     for scores in measured.get("baselines", {}).values():
-        if scores["knows"] == "answers":
+        if scores.get("knows") == "answers":
             return {score: value["value"] for score, value in scores["values"].items()}
     return {}
 
 
 def _ahead(measured: Mapping[str, Any]) -> str:
     """The verdict on a baseline that learned from the same data and does better."""
-    learned = {name for name, scores in measured.get("baselines", {}).items() if scores["knows"] == "examples"}
+    learned = {name for name, scores in measured.get("baselines", {}).items() if scores.get("knows") == "examples"}
     for each in measured.get("comparisons", []):
         if each["finding"] == "worse" and each["name"] in learned:
             return str(each["verdict"])
