@@ -7,12 +7,12 @@ from pathlib import Path
 from weitiao.artifacts.artifact import Artifact, open_artifact
 from weitiao.artifacts.run_folder import artifact_folder
 from weitiao.errors import RecipeError, WeitiaoError
-from weitiao.methods.base import Detaches, Method, NeedsWholeWeights, TakesPart
+from weitiao.methods.base import Contrasts, Detaches, Method, NeedsWholeWeights, TakesPart
 from weitiao.outline import Outline
 from weitiao.parallel import world_size
 from weitiao.recipe import Recipe
 from weitiao.records import Head, Pretrained
-from weitiao.tasks.base import Compares, LearnsFromTeacher, LossByExample, Task
+from weitiao.tasks.base import Compares, LearnsFromTeacher, LearnsLabels, LossByExample, Task
 from weitiao.training.order import label_role
 
 
@@ -137,6 +137,54 @@ def check_selection(recipe: Recipe, task: Task) -> None:
                             f"Take either prune or {key} out."))  # fmt: skip
     for key, problem, fix in refused[:1]:
         raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
+def check_contrast(recipe: Recipe, task: Task, method: Method) -> None:
+    """Raise a `RecipeError` where the examples of a step cannot be compared with one another as the method does."""
+    if not isinstance(method, Contrasts):
+        return
+    name, training, settings = method.name, "training", recipe.training
+    wanted, selection = settings.regularization, settings.selection
+    if not isinstance(task, LearnsLabels):
+        raise RecipeError(f"'{name}' learns from labels of whole texts, which '{task.name}' does not have",
+                          where=f"{recipe.origin('method.name')} (method)",
+                          fix="Take another method, or the task text-classification.")  # fmt: skip
+    if getattr(task.options, "pooling", None) == "own":
+        raise RecipeError(f"'{name}' compares one vector of each text, which the model's own head does not make",
+                          where=f"{recipe.origin('task.pooling')} (task.pooling)", fix="Set it to mean, or leave it out.")
+    loss = f"the loss of '{name}' is of pairs"
+    refused = [(f"task.{key}", f"{loss}, and its head is fitted without it", "Take it out, or another method.")
+               for key in ("class_weights", "focal", "label_smoothing") if getattr(task.options, key, None)]  # fmt: skip
+    refused += [(f"{training}.regularization.{key}", f"{loss}: there are no answers to mix or compare", "Take it out.")
+                for key in ("mixup", "r_drop") if getattr(wanted, key)]  # fmt: skip
+    refused += [(f"{training}.selection.{key}", f"'{name}' says which examples come together", "Take it out.")
+                for key, asked in (("resample", selection.resample is not None), ("curriculum", selection.curriculum),
+                                   ("prune", selection.prune)) if asked]  # fmt: skip
+    if recipe.distillation is not None:
+        refused.append(("distillation.teacher", f"{loss}: a teacher's answers have no place in it",
+                        "Take the section distillation out, or another method."))  # fmt: skip
+    if settings.soup is not None:
+        refused.append((f"{training}.soup", f"the head of '{name}' is fitted to one body, and heads of several have no "
+                        "meaning in a mean", "Take it out; ema and swa work."))  # fmt: skip
+    if world_size() > 1:
+        refused.append(("method.name", f"'{name}' compares all examples of a step, of which each process has a share",
+                        "Start one process: few examples need no more."))  # fmt: skip
+    if settings.batch_size < 2:
+        refused.append((f"{training}.batch_size", f"'{name}' compares the examples of a step", "Set it to 16 or more."))
+    for key, problem, fix in refused[:1]:
+        raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
+def check_whole_steps(recipe: Recipe, method: Method, longest: int, most: int) -> None:
+    """Raise a `RecipeError` where a step would be cut whose examples are compared; `most` tokens are a whole one, of
+    which an example has `longest` at most.
+    """  # fmt: skip
+    tokens = recipe.training.micro_batch_tokens
+    if isinstance(method, Contrasts) and tokens != "auto" and tokens < most:
+        key = "training.micro_batch_tokens"
+        raise RecipeError(f"{tokens:,} tokens cut a step of {recipe.training.batch_size} examples of up to {longest}, "
+                          f"which '{method.name}' compares with one another", where=f"{recipe.origin(key)} ({key})",
+                          fix="Leave it out, or lower training.batch_size.")  # fmt: skip
 
 
 def check_distillation(recipe: Recipe, task: Task) -> None:

@@ -176,6 +176,15 @@ class Recipe(Settings):
         """Where the value at a dotted `key` came from: ``recipe.yaml:7``, ``--set``, ``default``, ``auto: why``."""
         return self._origins.get(key, "default")
 
+    def has(self, key: str) -> bool:
+        """Whether there is such a dotted key: options hang on the task and the method that were chosen."""
+        node: Any = self.to_dict()
+        for part in key.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                return False
+            node = node[part]
+        return True
+
     def place(self, key: str) -> str:
         """Where a dotted key, or the first below it, was given, for messages: ``recipe.yaml:7 (search.space)``."""
         origin = next((o for k, o in self._origins.items() if k == key or k.startswith(f"{key}.")), "")
