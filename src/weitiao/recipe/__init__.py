@@ -101,9 +101,9 @@ class Recipe(Settings):
     _base: Path = PrivateAttr(default_factory=Path)
 
     def __init__(self, **values: Any) -> None:
+        given = values
         if "task" in values:
-            values = {**values, "task": choose("task", values["task"])}
-            values = _with_data(values)
+            values = _with_data({**values, "task": choose("task", values["task"])})
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -113,7 +113,7 @@ class Recipe(Settings):
                 registry.get("tracker", name)
             except RecipeError as error:
                 raise RecipeError(error.problem, where="trackers", fix=error.fix) from None
-        self._origins = {".".join(key): "python" for key in leaves(long_form(values))}
+        self._origins = {".".join(key): "python" for key in leaves(long_form(given))}
 
     # --- reading
 

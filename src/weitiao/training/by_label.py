@@ -9,9 +9,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ByLabel:
-    """An `Order` in which `together` rows of a label, or a few more, follow each other, in random groups in random
-    order; each row comes once an epoch. Steps are as many as with any order, and alike in size where groups allow.
-    """  # fmt: skip
+    """An `Order` in which up to `together` rows of a label come together, and a step holds such groups of many labels.
+
+    Each row comes once an epoch, in other groups each time, and the groups of a label are spread over the epoch. There
+    are as many steps as with any order, alike in size; a group is cut only where no whole one fits.
+    """
 
     labels: np.ndarray  # a number for the label of each row, shape (rows,)
     together: int
@@ -21,15 +23,24 @@ class ByLabel:
     def __call__(self, epoch: int) -> list[np.ndarray]:
         """Return the rows of each step of an epoch."""
         random = np.random.Generator(np.random.PCG64([self.seed, epoch, 3]))
+        most = max(2, min(self.together, self.batch_size // 2))  # so that there are others to tell it from
         groups: list[np.ndarray] = []
+        places: list[float] = []
         for label in np.unique(self.labels):
             rows = random.permutation(np.flatnonzero(self.labels == label))
-            groups += np.array_split(rows, max(1, len(rows) // self.together))
-        rows = np.concatenate([groups[number] for number in random.permutation(len(groups))])
-        size = self._size(len(rows))
-        return [rows[start : start + size] for start in range(0, len(rows), size)]
+            count = max(1, min(-(-len(rows) // most), len(rows) // 2))  # none of one row alone
+            groups += np.array_split(rows, count)
+            places += [*((np.arange(count) + random.random(count)) / count)]
+        ordered = [groups[number] for number in np.argsort(places, kind="stable")]
+        return np.split(np.concatenate(ordered), self._cuts(np.cumsum([len(group) for group in ordered])))
 
-    def _size(self, rows: int) -> int:
-        """Rows of a step: even, yet whole groups where that makes no more of them than fit."""
-        even = -(-rows // -(-rows // self.batch_size))
-        return min(-(-even // self.together) * self.together, self.batch_size)
+    def _cuts(self, ends: np.ndarray) -> list[int]:
+        """Where steps end, of rows in groups that end at `ends`: near even parts, at the end of a group if one is there."""
+        rows, size, cuts = int(ends[-1]), self.batch_size, [0]
+        steps = -(-rows // size)
+        for left in range(steps - 1, 0, -1):
+            low, high = max(cuts[-1] + 1, rows - left * size), min(cuts[-1] + size, rows - left)
+            wanted = min(max(round(rows * (steps - left) / steps), low), high)
+            whole = ends[(ends >= low) & (ends <= high)]
+            cuts.append(int(whole[np.abs(whole - wanted).argmin()]) if len(whole) else wanted)
+        return cuts[1:]
