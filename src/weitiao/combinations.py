@@ -143,36 +143,33 @@ def check_contrast(recipe: Recipe, task: Task, method: Method) -> None:
     """Raise a `RecipeError` where the examples of a step cannot be compared with one another as the method does."""
     if not isinstance(method, Contrasts):
         return
-    name, training, settings = method.name, "training", recipe.training
+    name, settings, out = method.name, recipe.training, "Take it out, or another method."
     wanted, selection = settings.regularization, settings.selection
     if not isinstance(task, LearnsLabels):
         raise RecipeError(f"'{name}' learns from labels of whole texts, which '{task.name}' does not have",
                           where=f"{recipe.origin('method.name')} (method)",
                           fix="Take another method, or the task text-classification.")  # fmt: skip
-    if getattr(task.options, "pooling", None) == "own":
-        raise RecipeError(f"'{name}' compares one vector of each text, which the model's own head does not make",
-                          where=f"{recipe.origin('task.pooling')} (task.pooling)", fix="Set it to mean, or leave it out.")
-    loss = f"the loss of '{name}' is of pairs"
-    refused = [(f"task.{key}", f"{loss}, and its head is fitted without it", "Take it out, or another method.")
-               for key in ("class_weights", "focal", "label_smoothing") if getattr(task.options, key, None)]  # fmt: skip
-    refused += [(f"{training}.regularization.{key}", f"{loss}: there are no answers to mix or compare", "Take it out.")
-                for key in ("mixup", "r_drop") if getattr(wanted, key)]  # fmt: skip
-    refused += [(f"{training}.selection.{key}", f"'{name}' says which examples come together", "Take it out.")
-                for key, asked in (("resample", selection.resample is not None), ("curriculum", selection.curriculum),
-                                   ("prune", selection.prune)) if asked]  # fmt: skip
-    if recipe.distillation is not None:
-        refused.append(("distillation.teacher", f"{loss}: a teacher's answers have no place in it",
-                        "Take the section distillation out, or another method."))  # fmt: skip
-    if settings.soup is not None:
-        refused.append((f"{training}.soup", f"the head of '{name}' is fitted to one body, and heads of several have no "
-                        "meaning in a mean", "Take it out; ema and swa work."))  # fmt: skip
-    if world_size() > 1:
-        refused.append(("method.name", f"'{name}' compares all examples of a step, of which each process has a share",
-                        "Start one process: few examples need no more."))  # fmt: skip
-    if settings.batch_size < 2:
-        refused.append((f"{training}.batch_size", f"'{name}' compares the examples of a step", "Set it to 16 or more."))
-    for key, problem, fix in refused[:1]:
-        raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+    loss, share = f"the loss of '{name}' is of pairs", f"'{name}' says which examples come together"
+    shapes = {f"task.{key}": getattr(task.options, key, None) for key in ("class_weights", "focal", "label_smoothing")}
+    answers = {f"training.regularization.{key}": getattr(wanted, key) for key in ("mixup", "r_drop")}
+    selects = {"resample": selection.resample is not None, "curriculum": selection.curriculum, "prune": selection.prune}
+    refused = [("task.pooling", getattr(task.options, "pooling", None) == "own",
+                f"'{name}' compares one vector of each text, which the model's own head does not make",
+                "Set it to mean, or leave it out."),
+               *((key, asked, f"{loss}, and its head is fitted without it", out) for key, asked in shapes.items()),
+               *((key, asked, f"{loss}, not of answers to mix or compare", out) for key, asked in answers.items()),
+               *((f"training.selection.{key}", asked, share, out) for key, asked in selects.items()),
+               ("distillation.teacher", recipe.distillation, f"{loss}: a teacher's answers have no place in it",
+                "Take the section distillation out, or another method."),
+               ("training.soup", settings.soup, f"the head of '{name}' is fitted to one body, not to a mean of several",
+                "Take it out; ema and swa work."),
+               ("method.name", world_size() > 1, f"'{name}' compares the examples of a step; each process has a share",
+                "Start one process: few examples need no more."),
+               ("training.batch_size", settings.batch_size < 2, f"'{name}' compares the examples of a step",
+                "Set it to 16 or more.")]  # fmt: skip
+    for key, asked, problem, fix in refused:
+        if asked:
+            raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
 
 
 def check_whole_steps(recipe: Recipe, method: Method, longest: int, most: int) -> None:

@@ -198,7 +198,7 @@ def _parts(
 
 
 def _vectors(ready: Preparation, model: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
-    """The vector of each training example, without dropout, fp32 of shape (rows, width), and its labels as in a batch."""
+    """The vector of each training example without dropout, fp32 of shape (rows, width), and the labels of a batch."""
     import numpy as np
     import torch
 

@@ -358,7 +358,7 @@ def test_what_does_not_go_together_is_refused(few: Values, monkeypatch: pytest.M
     assert "come together" in refused("prune", {"selection": {"prune": 0.5}})
     assert "come together" in refused("curriculum", {"selection": {"curriculum": "length"}})
     assert "teacher" in refused("distillation", distillation={"teacher": "somewhere"})
-    assert "heads of several" in refused("training.soup", {"soup": {}})
+    assert "mean of several" in refused("training.soup", {"soup": {}})
     assert "compares" in refused("training.batch_size", {"batch_size": 1})
     assert "cut a step" in refused("micro_batch_tokens", {"micro_batch_tokens": 12})
     with pytest.raises(RecipeError, match="together"):

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def cosine_loss(vectors: torch.Tensor, alike: torch.Tensor) -> torch.Tensor:
-    """Return the mean of ``(cos(u, v) - a)^2`` over as many alike as other pairs, a scalar: what SetFit learns (Tunstall
-    et al. 2022, arXiv:2209.11055; `CosineSimilarityLoss` of sentence-transformers), on all pairs instead of drawn ones.
+    """Return the mean of ``(cos(u, v) - a)^2`` over as many alike as other pairs, a scalar: what SetFit learns, on all
+    pairs instead of drawn ones (Tunstall et al. 2022, arXiv:2209.11055; sentence-transformers' CosineSimilarityLoss).
     """  # fmt: skip
     import torch
     from torch.nn import functional
@@ -27,10 +27,11 @@ def cosine_loss(vectors: torch.Tensor, alike: torch.Tensor) -> torch.Tensor:
 
 
 def contrastive_loss(vectors: torch.Tensor, alike: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return the supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, eq. 2), a scalar: the mean over
-    vectors i of ``-log exp(z_i z_p / T) / sum_a exp(z_i z_a / T)`` over those alike, p, each as much as it is; a are all
-    but i. A vector without any that is alike has no part in it.
-    """  # fmt: skip
+    """Return the supervised contrastive loss, a scalar (Khosla et al. 2020, arXiv:2004.11362, eq. 2).
+
+    It is the mean over vectors i of that of ``-log (exp(z_i z_p / T) / sum_a exp(z_i z_a / T))`` over the vectors p
+    that are alike, each as much as it is; a are all but i. A vector like no other has no part in it.
+    """
     import torch
     from torch.nn import functional
 

@@ -1,4 +1,4 @@
-"""Few-shot classification: contrastive fine-tuning of a sentence encoder, then a head (SetFit, Tunstall et al. 2022)."""
+"""Few examples: contrastive fine-tuning of a sentence encoder, then a head (SetFit, Tunstall et al. 2022)."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ class FewShotOptions(Settings):
 
 
 class FewShot:
-    """The encoder learns from all pairs of the examples in a step which are alike, then the head is fitted on the vectors
-    of all training examples, by logistic regression; before each measurement, too. Trainable parameters: all.
-    """  # fmt: skip
+    """The encoder learns from all pairs of the examples in a step which are alike; then the head is fitted on the
+    vectors of all training examples by logistic regression, before each measurement as in the end. Trainable
+    parameters: all.
+    """
 
     name: ClassVar[str] = "few-shot"
     families: ClassVar[frozenset[Family]] = frozenset({"encoder", "decoder"})
@@ -54,8 +55,12 @@ class FewShot:
         """A vector a text, as the encoder was trained with, and as many epochs as few examples take."""
         known = pretrained.pooling
         return {
-            "task.pooling": (known or "mean", "few-shot: what the encoder was trained with" if known else
-                             "few-shot: as most sentence encoders have it"),
+            "task.pooling": (
+                known or "mean",
+                "few-shot: what the encoder was trained with"
+                if known
+                else "few-shot: as most sentence encoders have it",
+            ),
             "training.epochs": (EPOCHS, "few-shot: an epoch of few examples has few steps"),
         }
 

@@ -18,14 +18,15 @@ from weitiao.records import Pooling
 
 
 def mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean of a text's last hidden states, fp32 of shape (texts, width); `states` are (texts, tokens, width),
-    padded on the right, and `mask` (texts, tokens) is 0 at padding.
-    """  # fmt: skip
+    """Return the mean of a text's last hidden states, fp32 of shape (texts, width).
+
+    `states` are (texts, tokens, width), padded on the right; `mask`, (texts, tokens), is 0 at padding.
+    """
     real = mask.unsqueeze(-1).to(torch.float32)
     return (states.float() * real).sum(1) / real.sum(1).clamp(min=1)
 
 
-def first(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def first(states: torch.Tensor, _mask: torch.Tensor) -> torch.Tensor:
     """Return the state of the first token, which BERT's like call ``[CLS]``."""
     return states[:, 0].float()
 
@@ -42,7 +43,7 @@ POOLINGS: dict[Pooling, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = 
 
 
 @dataclass
-class PooledOutput(ModelOutput):
+class PooledOutput(ModelOutput):  # type: ignore[misc]
     """What such a model gives."""
 
     logits: torch.Tensor | None = None  # (texts, labels)
@@ -80,7 +81,7 @@ class PooledModel:
 def pooled_class(config: PreTrainedConfig) -> Any:
     """Return the class with such a head for models of this config; a `ModelError` where there is none."""
     mapping: Any = AutoModel._model_mapping
-    found = mapping[type(config)] if type(config) in mapping else None
+    found = mapping.get(type(config), None)
     body = found[0] if isinstance(found, tuple | list) else found
     if body is None or not body.base_model_prefix:
         raise ModelError(f"of a '{config.model_type}' model no sentence vectors can be taken", where="task.pooling",

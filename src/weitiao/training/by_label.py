@@ -35,7 +35,7 @@ class ByLabel:
         return np.split(np.concatenate(ordered), self._cuts(np.cumsum([len(group) for group in ordered])))
 
     def _cuts(self, ends: np.ndarray) -> list[int]:
-        """Where steps end, of rows in groups that end at `ends`: near even parts, at the end of a group if one is there."""
+        """Where steps end, of rows in groups that end at `ends`: near even parts, and where groups end if that fits."""
         rows, size, cuts = int(ends[-1]), self.batch_size, [0]
         steps = -(-rows // size)
         for left in range(steps - 1, 0, -1):
