@@ -323,7 +323,33 @@ PARITY = Job(
     ),
 )  # fmt: skip
 
-JOBS: tuple[Job, ...] = (CLASSIFICATION, INSTRUCTIONS, HEAD, MASKED, SEQ2SEQ, PREDICTION, GENERATION, PARITY)
+# --- few examples: SetFit draws pairs, as many for each text as `num_iterations` says twice (20 in its paper)
+
+FEW_EXAMPLES = Job(
+    name="F",
+    title="MiniLM, 8 examples of each of banking77's 77 intents: a sentence encoder by contrast, then a head",
+    model="minilm",
+    rows="intents",  # one of each intent in turn
+    size=Size(616, 1000),
+    small=Size(154, 77),
+    max_length=128,
+    unit="samples",
+    score="labels",
+    better="higher",
+    targets={"as it comes": 1},
+    contenders=(
+        _weitiao("few-shot, defaults", {"task": "text-classification", "method": "few-shot", "data": _ALL_TRAIN,
+                                        "training": {}}),
+        Contender("setfit", "SetFit {setfit}: 20 pairs of each kind a text, batch 16, else as it comes", "as it comes",
+                  "setfit_train.py", "setfit", {"arguments": {"num_iterations": 20}}),
+        Contender("setfit-best", "SetFit {setfit}: 5 pairs of each kind a text, batch 16, glibc keeps memory", "best",
+                  "setfit_train.py", "setfit", {"arguments": {"num_iterations": 5}}, KEEP_MEMORY),
+    ),
+)  # fmt: skip
+
+JOBS: tuple[Job, ...] = (
+    CLASSIFICATION, INSTRUCTIONS, HEAD, MASKED, SEQ2SEQ, PREDICTION, GENERATION, PARITY, FEW_EXAMPLES
+)  # fmt: skip
 
 
 def chosen(names: str, peers: str) -> list[tuple[Job, tuple[Contender, ...]]]:

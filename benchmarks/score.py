@@ -100,6 +100,28 @@ def predicted_labels(job: dict[str, Any], result: dict[str, Any]) -> float:
     return sum(row["label"] == said for row, said in zip(rows, _predictions(result), strict=True)) / len(rows)
 
 
+def labels(job: dict[str, Any], result: dict[str, Any]) -> float:
+    """The same of labels that a side wrote down, or of a folder with a linear head on the mean of the hidden states."""
+    if "predictions" in result:
+        return predicted_labels(job, result)
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModel, AutoTokenizer
+
+    body = AutoModel.from_pretrained(result["model"], dtype=torch.float32).eval()
+    weights = load_file(Path(result["model"], "model.safetensors"))
+    tokenizer, right, rows = AutoTokenizer.from_pretrained(job["model"]), 0, _rows(job)
+    for some in _batches(rows):
+        inputs = tokenizer([row["text"] for row in some], truncation=True, max_length=job["max_length"], padding=True,
+                           return_tensors="pt")  # fmt: skip
+        with torch.inference_mode():
+            states, mask = body(**inputs).last_hidden_state, inputs["attention_mask"]
+        vectors = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        found = (vectors @ weights["head.weight"].T + weights["head.bias"]).argmax(-1).tolist()
+        right += sum(body.config.id2label[i] == row["label"] for i, row in zip(found, some, strict=True))
+    return right / len(rows)
+
+
 def replies(job: dict[str, Any], result: dict[str, Any]) -> float:
     """chrF of written replies against the given ones, 0 to 100."""
     from sacrebleu.metrics import CHRF
@@ -125,7 +147,7 @@ def _batches(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 SCORES = {
     "accuracy": (accuracy, "accuracy"), "reply_loss": (reply_loss, "loss a token"),
     "masked_loss": (masked_loss, "loss a masked token"), "target_loss": (target_loss, "loss a token"),
-    "predicted_labels": (predicted_labels, "accuracy"), "replies": (replies, "chrF"),
+    "predicted_labels": (predicted_labels, "accuracy"), "labels": (labels, "accuracy"), "replies": (replies, "chrF"),
 }  # fmt: skip
 
 

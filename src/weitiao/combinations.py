@@ -7,12 +7,12 @@ from pathlib import Path
 from weitiao.artifacts.artifact import Artifact, open_artifact
 from weitiao.artifacts.run_folder import artifact_folder
 from weitiao.errors import RecipeError, WeitiaoError
-from weitiao.methods.base import Detaches, Method, NeedsWholeWeights, TakesPart
+from weitiao.methods.base import Contrasts, Detaches, Method, NeedsWholeWeights, TakesPart
 from weitiao.outline import Outline
 from weitiao.parallel import world_size
 from weitiao.recipe import Recipe
 from weitiao.records import Head, Pretrained
-from weitiao.tasks.base import Compares, LearnsFromTeacher, LossByExample, Task
+from weitiao.tasks.base import Compares, LearnsFromTeacher, LearnsLabels, LossByExample, Task
 from weitiao.training.order import label_role
 
 
@@ -137,6 +137,51 @@ def check_selection(recipe: Recipe, task: Task) -> None:
                             f"Take either prune or {key} out."))  # fmt: skip
     for key, problem, fix in refused[:1]:
         raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
+def check_contrast(recipe: Recipe, task: Task, method: Method) -> None:
+    """Raise a `RecipeError` where the examples of a step cannot be compared with one another as the method does."""
+    if not isinstance(method, Contrasts):
+        return
+    name, settings, out = method.name, recipe.training, "Take it out, or another method."
+    wanted, selection = settings.regularization, settings.selection
+    if not isinstance(task, LearnsLabels):
+        raise RecipeError(f"'{name}' learns from labels of whole texts, which '{task.name}' does not have",
+                          where=f"{recipe.origin('method.name')} (method)",
+                          fix="Take another method, or the task text-classification.")  # fmt: skip
+    loss, share = f"the loss of '{name}' is of pairs", f"'{name}' says which examples come together"
+    shapes = {f"task.{key}": getattr(task.options, key, None) for key in ("class_weights", "focal", "label_smoothing")}
+    answers = {f"training.regularization.{key}": getattr(wanted, key) for key in ("mixup", "r_drop")}
+    selects = {"resample": selection.resample is not None, "curriculum": selection.curriculum, "prune": selection.prune}
+    refused = [("task.pooling", getattr(task.options, "pooling", None) == "own",
+                f"'{name}' compares one vector of each text, which the model's own head does not make",
+                "Set it to mean, or leave it out."),
+               *((key, asked, f"{loss}, and its head is fitted without it", out) for key, asked in shapes.items()),
+               *((key, asked, f"{loss}, not of answers to mix or compare", out) for key, asked in answers.items()),
+               *((f"training.selection.{key}", asked, share, out) for key, asked in selects.items()),
+               ("distillation.teacher", recipe.distillation, f"{loss}: a teacher's answers have no place in it",
+                "Take the section distillation out, or another method."),
+               ("training.soup", settings.soup, f"the head of '{name}' is fitted to one body, not to a mean of several",
+                "Take it out; ema and swa work."),
+               ("method.name", world_size() > 1, f"'{name}' compares the examples of a step; each process has a share",
+                "Start one process: few examples need no more."),
+               ("training.batch_size", settings.batch_size < 2, f"'{name}' compares the examples of a step",
+                "Set it to 16 or more.")]  # fmt: skip
+    for key, asked, problem, fix in refused:
+        if asked:
+            raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
+def check_whole_steps(recipe: Recipe, method: Method, longest: int, most: int) -> None:
+    """Raise a `RecipeError` where a step would be cut whose examples are compared; `most` tokens are a whole one, of
+    which an example has `longest` at most.
+    """  # fmt: skip
+    tokens = recipe.training.micro_batch_tokens
+    if isinstance(method, Contrasts) and tokens != "auto" and tokens < most:
+        key = "training.micro_batch_tokens"
+        raise RecipeError(f"{tokens:,} tokens cut a step of {recipe.training.batch_size} examples of up to {longest}, "
+                          f"which '{method.name}' compares with one another", where=f"{recipe.origin(key)} ({key})",
+                          fix="Leave it out, or lower training.batch_size.")  # fmt: skip
 
 
 def check_distillation(recipe: Recipe, task: Task) -> None:

@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any
 from weitiao import data, models
 from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, take_rows
 from weitiao.kernels import quickly
-from weitiao.methods.base import Paced, StartsFromData, TakesPart
+from weitiao.methods.base import Contrasts, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
 from weitiao.parallel import SINGLE, Parallel
 from weitiao.preparation import Preparation
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
-from weitiao.tasks.base import Compares, Examines, LearnsFromTeacher, LossByExample
+from weitiao.tasks.base import Compares, Examines, LearnsFromTeacher, LearnsLabels, LossByExample
 from weitiao.tasks.vocabulary import forward
 from weitiao.training.average import Average, Even, Moving
+from weitiao.training.by_label import ByLabel
 from weitiao.training.checkpoint import restart
+from weitiao.training.contrast import FittedHead, PairLoss
 from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.distil import Distilled
 from weitiao.training.loop import Training, planned_steps
 from weitiao.training.mixout import Mixout
 from weitiao.training.mixup import MixedLoss, Mixup
-from weitiao.training.order import Order, Shuffled, times_of
+from weitiao.training.order import Order, Shuffled, label_role, times_of
 from weitiao.training.penalty import Penalty
 from weitiao.training.pruning import NewestLosses, Pruned, Reweighted
 from weitiao.training.r_drop import Agreement, TwoPasses
@@ -133,6 +135,8 @@ def _order(ready: Preparation, shuffled: Shuffled, parts: Mapping[str, TakesPart
     """Which rows each step takes, as the recipe selects them."""
     settings, wanted = ready.recipe.training, ready.recipe.training.selection
     remembered, after = parts.get("newest-losses"), parts.get("losses-after")
+    if isinstance(ready.method, Contrasts):
+        return ByLabel(_label_codes(ready), ready.method.together, settings.batch_size, settings.seed)
     if isinstance(remembered, NewestLosses):
         examples = data.column_array(ready.features["train"], "row")
         return Pruned(shuffled, remembered, wanted.prune, wanted.prune_until * settings.epochs, examples)
@@ -143,6 +147,15 @@ def _order(ready: Preparation, shuffled: Shuffled, parts: Mapping[str, TakesPart
     if isinstance(after, LossesAfter):
         return Curriculum(shuffled, after.known_at, wanted.curriculum_start, all_steps, first=an_epoch)
     return Curriculum(shuffled, lambda _: shuffled.lengths, wanted.curriculum_start, all_steps)
+
+
+def _label_codes(ready: Preparation) -> np.ndarray:
+    """A number for the label of each training row, of several for the rarest; shape (rows,)."""
+    role = label_role(ready.task.columns)
+    assert role is not None
+    codes, _ = data.label_codes(ready.splits["train"], role)
+    of_rows: np.ndarray = codes[data.column_array(ready.features["train"], "row")]
+    return of_rows
 
 
 def _collate(ready: Preparation) -> Callable[[np.ndarray], list[Batch]]:
@@ -179,7 +192,28 @@ def _parts(
         parts["newest-losses"] = NewestLosses(len(ready.splits["train"]), parallel)
     if selection.curriculum == "loss":
         parts["losses-after"] = LossesAfter(len(_shuffled(ready)(0)), partial(_losses, ready, parallel))
+    if isinstance(ready.method, Contrasts):
+        parts["head"] = FittedHead(ready.method, partial(_vectors, ready))  # of the average, where there is one
     return parts
+
+
+def _vectors(ready: Preparation, model: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
+    """The vector of each training example without dropout, fp32 of shape (rows, width), and the labels of a batch."""
+    import numpy as np
+    import torch
+
+    train, batches = ready.features["train"], list[tuple[np.ndarray, np.ndarray]]()
+    order = data.in_length_order(data.column_array(train, "length"), BATCH, tokens=TOKENS)
+    model.eval()
+    for rows in order:
+        batch = ready.task.collate(take_rows(train, rows), ready.reader).to(ready.device)
+        assert batch.labels is not None
+        with torch.no_grad(), models.autocast(ready.device, ready.precision):
+            vectors = forward(model, batch).vectors.float()
+        batches.append((vectors.cpu().numpy(), batch.labels.cpu().numpy()))
+    back = np.argsort(np.concatenate(order))
+    found, labels = (np.concatenate(each)[back] for each in zip(*batches, strict=True))
+    return found, labels
 
 
 def _losses(ready: Preparation, parallel: Parallel, model: torch.nn.Module) -> np.ndarray:
@@ -218,6 +252,8 @@ def _passes(
     remembered = parts.get("newest-losses")
     run: Run = forward
     loss: Loss = task.loss
+    if isinstance(ready.method, Contrasts) and isinstance(task, LearnsLabels):
+        loss = PairLoss(ready.method, task)
     distillation = ready.recipe.distillation
     if distillation is not None:
         assert isinstance(task, LearnsFromTeacher)

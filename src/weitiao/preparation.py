@@ -17,18 +17,20 @@ from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.combinations import (
     check_averages,
+    check_contrast,
     check_distillation,
     check_family,
     check_heads,
     check_parallel,
     check_regularization,
     check_selection,
+    check_whole_steps,
     open_teacher,
 )
 from weitiao.data.made import Made
 from weitiao.errors import RecipeError, RefusedError, WeitiaoError
 from weitiao.evaluation.evaluate import Labelled
-from weitiao.methods.base import TakesPositions
+from weitiao.methods.base import Contrasts, Presets, TakesPositions
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
@@ -46,6 +48,7 @@ CHECKPOINT_STEPS = 200  # `checkpoint_every: auto`
 CPU_TOKENS = 4096  # of a micro-batch: more are no quicker on a CPU (docs/log.md) and cost memory
 WATCHED = 64, 500  # `evaluation.train_examples: auto`, at least and at most
 WATCHED_SHARE = 0.05  # of the time of training that they take
+WHOLE = "the examples of a step are compared with one another"  # why it is not cut
 KEPT_CHECKPOINTS = 4  # the newest two, the best, and the one being written
 
 
@@ -101,6 +104,9 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     check_family(pretrained, task, method, recipe)
+    recipe = _preset(recipe, method, pretrained)
+    task = registry.get("task", recipe.task.name)(recipe.task.options)
+    check_contrast(recipe, task, method)
     check_parallel(recipe, method)
     pretrained = _dropping(pretrained, recipe)
     pretrained = _beside_own_tokens(pretrained, task, method, recipe)
@@ -133,7 +139,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     refuse_errors(_nothing_left(features))
     also = {name: _also(recipe, task, reader, name) for name in recipe.evaluation.also}
     an_epoch = _epoch_steps(recipe, task, splits, features)
-    auto = _steps(recipe, features, pretrained, device, an_epoch)
+    auto = _steps(recipe, method, features, pretrained, device, an_epoch)
     recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
     if _is_auto(recipe, "evaluation.train_examples"):
         recipe = recipe.resolved({"evaluation.train_examples": _watched(recipe, task, splits)})
@@ -295,6 +301,15 @@ def _beside_own_tokens(pretrained: Pretrained, task: Task, method: Method, recip
 # --- auto values
 
 
+def _preset(recipe: Recipe, method: Method, pretrained: Pretrained) -> Recipe:
+    """The recipe with what the method takes where nothing is said."""
+    if not isinstance(method, Presets):
+        return recipe
+    open_there = {key: value for key, value in method.presets(pretrained).items()
+                  if recipe.has(key) and recipe.origin(key) == "default"}  # fmt: skip
+    return recipe.resolved(open_there)
+
+
 def _is_auto(recipe: Recipe, key: str) -> bool:
     """Whether the recipe leaves a value open: ``auto`` or nothing."""
     node: Any = recipe.to_dict()
@@ -366,20 +381,22 @@ def _epoch_steps(recipe: Recipe, task: Task, splits: data.Splits, features: Mapp
 
 
 def _steps(
-    recipe: Recipe, features: Mapping[SplitName, Dataset], pretrained: Pretrained, device: torch.device, an_epoch: int
-) -> dict[str, tuple[Any, str]]:
+    recipe: Recipe, method: Method, features: Mapping[SplitName, Dataset], pretrained: Pretrained,
+    device: torch.device, an_epoch: int,
+) -> dict[str, tuple[Any, str]]:  # fmt: skip
     settings, train = recipe.training, features["train"]
     longest = int(data.column_array(train, "length").max())
     positions = longest + models.heard(pretrained)
     per_example = models.activation_bytes(pretrained, longest, precision=settings.precision)
     per_example *= settings.regularization.passes
     most = settings.batch_size * positions
+    check_whole_steps(recipe, method, positions, most)
     free = models.free_memory(device)
     fits = int(min(free, recipe.memory_bytes or free) * 0.4 / per_example) * positions
     tokens = max(positions, min(most, fits, CPU_TOKENS if device.type == "cpu" else most))
     need = f"they need about {max(tokens / positions * per_example / 1e9, 0.1):.1f} GB"
     return {
-        "training.micro_batch_tokens": (tokens, need),
+        "training.micro_batch_tokens": (most, WHOLE) if isinstance(method, Contrasts) else (tokens, need),
         "training.evaluate_every": (an_epoch, "once an epoch"),
         "training.checkpoint_every": (CHECKPOINT_STEPS, "beside the one at each evaluation"),
     }

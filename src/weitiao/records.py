@@ -16,6 +16,8 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 
 Modality = Literal["text", "speech"]
 
+Pooling = Literal["mean", "first", "last"]  # of the last hidden states of a text's tokens, to make one vector of it
+
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
@@ -66,6 +68,7 @@ class Pretrained:
     new_tokens: tuple[int, ...] = ()  # ids of the tokens added by the recipe; embeddings grow by as many rows
     feature_extractor: Any | None = None  # of a speech model
     layers: tuple[int, ...] = ()  # the blocks that are kept of it, which `config` has; all when empty
+    pooling: Pooling | None = None  # the vector of a text that it was trained with, where its folder says so
 
     @property
     def reads(self) -> Modality:
@@ -93,6 +96,7 @@ class Head:
     auto_class: str  # a class of transformers, for example ``AutoModelForSequenceClassification``
     config: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, Head] = field(default_factory=dict)  # several heads on one body; `auto_class` is then empty
+    pooling: Pooling | None = None  # a linear layer on this vector of a text, in place of the class's own head
 
     @property
     def logits(self) -> Literal["example", "token"]:

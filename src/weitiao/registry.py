@@ -34,6 +34,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "method": {
         "full": "weitiao.methods.full:Full",
+        "few-shot": "weitiao.methods.few_shot:FewShot",
         "head": "weitiao.methods.head:HeadOnly",
         "layers": "weitiao.methods.layers:Layers",
         "gradual": "weitiao.methods.gradual:Gradual",

@@ -118,6 +118,11 @@ def test_a_batch_cut_in_pieces_gives_the_same_step(
 
     seen, pieces = [], []
     recipe = recipe_of(choice, tmp_path, tiny_model)
+    if getattr(method_sample(choice[1]), "WHOLE_STEPS", False):
+        cut = recipe.changed({"training.micro_batch_tokens": (20, "python")})
+        with pytest.raises(RecipeError, match="tokens cut a step"):
+            prepare(cut)
+        return
     for tokens in (100_000, 20):
         values = recipe.to_dict()
         training = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 8, "micro_batch_tokens": tokens, "seed": 1,

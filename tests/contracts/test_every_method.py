@@ -71,6 +71,9 @@ class Case:
         self.sample, self.options = sample_of(name), options
         self.method: Any = kind(kind.Options.model_validate(options))
         self.head = Head(head, config={"num_labels": 3} if "Classification" in head else {})
+        pooling = getattr(self.sample, "POOLING", None)
+        if pooling and "Classification" in head:
+            self.head = Head(head, {"num_labels": 3, "sentence_pooling": pooling}, pooling=pooling)
         self.pretrained: Pretrained = models.open_pretrained(ModelSettings(source=str(folder)), base=Path())
         if getattr(self.sample, "refuses", lambda *_: False)(self.plain(), options):
             with pytest.raises(RecipeError):

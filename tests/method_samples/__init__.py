@@ -9,6 +9,8 @@ and, where the defaults do not do:
 ``WITHOUT_DROPOUT``   True where a random body's own noise is more than what the method can tell it
 ``HERE``              False where a library that it needs is not installed
 ``STARTS_UNCHANGED``  False where the method's paper starts elsewhere than at the pretrained model's outputs
+``POOLING``           the vector of a text that it needs the model to make
+``WHOLE_STEPS``       True where it compares the examples of a step, which must not be cut
 ``refuses(model, options)``    whether the method has to refuse this plain model
 """
 
@@ -30,5 +32,5 @@ def sample_of(method: str) -> ModuleType:
 
 def body_of(model: nn.Module) -> dict[str, nn.Parameter]:
     """Name -> parameter of the pretrained body, without head, pooler and the matrix over the vocabulary."""
-    outside = ("classifier.", "score.", "classification_head.", "lm_head.")
+    outside = ("classifier.", "score.", "classification_head.", "lm_head.", "head.")
     return {n: p for n, p in model.named_parameters() if not n.startswith(outside) and ".pooler." not in n}

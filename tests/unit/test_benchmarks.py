@@ -49,7 +49,7 @@ def test_a_job_names_what_is_there(job):
 def test_a_contender_can_run(job, contender):
     assert (BENCHMARKS / "sides" / contender.side).exists()
     assert contender.environment == "weitiao" or (BENCHMARKS / "peers" / f"{contender.environment}.txt").exists()
-    assert set(re.findall(r"{(\w+)}", contender.says)) <= {"weitiao", "transformers", "trl", "llamafactory"}
+    assert set(re.findall(r"{(\w+)}", contender.says)) <= {"weitiao", "transformers", "trl", "llamafactory", "setfit"}
     json.dumps(dict(contender.settings))
     for recipe in (contender.settings.get("recipe"), job.first):
         if recipe:

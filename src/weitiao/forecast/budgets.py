@@ -16,6 +16,7 @@ from weitiao.forecast.steps import peak_of
 from weitiao.forecast.told import SLACK, Forecast, forecast, room
 from weitiao.frozen import frozen_needed
 from weitiao.loading import Loaded, settled, training_lengths
+from weitiao.methods.base import Contrasts
 from weitiao.preparation import CPU_TOKENS, Preparation
 from weitiao.records import Finding
 from weitiao.trackers import units
@@ -103,7 +104,7 @@ def _fitting(ready: Preparation, training: Training, plan: Plan | None) -> tuple
     if not rows:
         raise _too_small(ready, min(peaks) + kept)
     wish = _wished(ready)
-    if not _left_open(ready, MICRO):
+    if not _may_cut(ready):
         return ready, plan
     tokens = min(rows, wish) * int(training_lengths(ready).max())
     why = f"{min(rows, wish)} of the longest examples at once fit into {units.size(room(ready))}"
@@ -123,7 +124,7 @@ def _most_rows(ready: Preparation, training: Training, most: float) -> tuple[int
         return 0, peaks
     each = max(peaks[-1] - peaks[0], 0.0) / max(counts[-1] - 1, 1)
     fits = wish if each == 0 else min(wish, 1 + int((most - peaks[0]) / each))
-    if fits < wish and not _left_open(ready, MICRO):
+    if fits < wish and not _may_cut(ready):
         return 0, [peaks[0] + (wish - 1) * each]
     return fits, peaks
 
@@ -131,7 +132,7 @@ def _most_rows(ready: Preparation, training: Training, most: float) -> tuple[int
 def _wished(ready: Preparation) -> int:
     """How many of the longest examples would go through at once were there memory enough."""
     settings, longest = ready.recipe.training, int(training_lengths(ready).max())
-    if not _left_open(ready, MICRO):
+    if not _may_cut(ready):
         return _rows(ready, int(settings.micro_batch_tokens))
     count = min(settings.batch_size, len(ready.features["train"]))
     return min(count, max(1, CPU_TOKENS // longest)) if ready.device.type == "cpu" else count
@@ -186,7 +187,9 @@ def _too_small(ready: Preparation, needed: float) -> RecipeError:
     recipe, settings = ready.recipe, ready.recipe.training
     longest = int(training_lengths(ready).max())
     helps = [f"model.max_length below {longest}"]
-    if not _left_open(ready, MICRO) and settings.micro_batch_tokens != longest:
+    if isinstance(ready.method, Contrasts):
+        helps.insert(0, f"training.batch_size below {settings.batch_size}")
+    elif not _may_cut(ready) and settings.micro_batch_tokens != longest:
         helps.insert(0, f"{MICRO}: auto")
     if settings.checkpoint_activations == "never" and not _left_open(ready, SETTING):
         helps.append(f"{SETTING}: auto")
@@ -227,6 +230,11 @@ def _in_time(ready: Preparation, training: Training, found: Forecast, left: floa
                       "Give it more time, or take fewer or shorter examples.")  # fmt: skip
     findings = [*ready.findings, finding]
     return replace(ready, recipe=recipe.resolved(values), findings=findings), found.of(epochs)
+
+
+def _may_cut(ready: Preparation) -> bool:
+    """Whether fewer examples of a step may go through at once: not where they are compared with one another."""
+    return _left_open(ready, MICRO) and not isinstance(ready.method, Contrasts)
 
 
 def _left_open(ready: Preparation, key: str) -> bool:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from weitiao.recipe import Settings
-from weitiao.records import Batch, Family, Pace
+from weitiao.records import Batch, Family, Pace, Pretrained
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    import numpy as np
     import torch
     from transformers import PreTrainedModel
 
@@ -85,6 +86,35 @@ class StartsFromData(Protocol):
         gives the model's outputs, in the recipe's precision. Called once, before the first step: a run that goes on
         from a checkpoint has its weights from there. Raises a `RecipeError` where the data does not do.
         """
+
+
+@runtime_checkable
+class Presets(Protocol):
+    """A method for which other values do than those that a recipe has by default."""
+
+    def presets(self, pretrained: Pretrained) -> Mapping[str, tuple[Any, str]]:
+        """Return dotted key -> value and why; taken where the recipe says nothing."""
+
+
+@runtime_checkable
+class Contrasts(Protocol):
+    """A method that learns which examples of a step are alike, from one vector of each, and fits the head, a linear
+    layer on these vectors, when that is done. Examples of a step go through the model together.
+    """  # fmt: skip
+
+    @property
+    def together(self) -> int:
+        """How many examples of a label come together in a step."""
+
+    def contrast(self, vectors: torch.Tensor, alike: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a step, a scalar: the mean over its examples. `vectors` are (examples, width), fp32;
+        `alike`, (examples, examples), says how alike they are, from 0 to 1.
+        """  # fmt: skip
+
+    def fitted(self, vectors: np.ndarray, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return weight (count, width) and bias (count,) of the head that answers `labels` of the vectors: numbers of
+        shape (examples,), or zeros and ones of shape (examples, count).
+        """  # fmt: skip
 
 
 @runtime_checkable

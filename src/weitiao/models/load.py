@@ -14,6 +14,7 @@ from weitiao.models.blocks import keep_blocks, with_blocks
 from weitiao.models.family import family_of
 from weitiao.models.fingerprint import fingerprint
 from weitiao.models.folder import check_weights, model_folder
+from weitiao.models.pooling import pooling_of
 from weitiao.models.quiet import quiet
 from weitiao.models.tokens import extend, load_tokenizer, max_length_of
 from weitiao.recipe import ModelSettings
@@ -61,6 +62,7 @@ def open_pretrained(settings: ModelSettings, *, base: Path, progress: Progress |
         new_tokens=added,
         feature_extractor=feature_extractor,
         layers=tuple(settings.layers or ()),
+        pooling=pooling_of(folder),
     )
 
 
@@ -139,10 +141,13 @@ def load_saved(folder: Path, head: Head, *, trust_remote_code: bool = False) -> 
         from weitiao.models.shared import SharedBody
 
         return SharedBody({name: load_saved(folder / name, part) for name, part in head.parts.items()}).eval()
-    auto_class: Any = getattr(transformers, head.auto_class)
-    model: torch.nn.Module = auto_class.from_pretrained(
-        folder, dtype=torch.float32, trust_remote_code=trust_remote_code
-    )
+    if head.pooling is None:
+        kind: Any = getattr(transformers, head.auto_class)
+    else:
+        from weitiao.models.pooled import pooled_class
+
+        kind = pooled_class(_read_config(folder, trust_remote_code))
+    model: torch.nn.Module = kind.from_pretrained(folder, dtype=torch.float32, trust_remote_code=trust_remote_code)
     model.eval()
     return model
 
@@ -177,9 +182,13 @@ def _read_config(folder: Path, trust_remote_code: bool) -> PreTrainedConfig:
 
 
 def _auto_class(pretrained: Pretrained, head: Head) -> Any:
-    """Return the auto class for this head, once it is sure that it takes this model."""
+    """Return the class for this head, once it is sure that it takes this model."""
     import transformers
 
+    if head.pooling is not None:
+        from weitiao.models.pooled import pooled_class
+
+        return pooled_class(pretrained.config)
     auto_class: Any = getattr(transformers, head.auto_class)
     own_code = getattr(pretrained.config, "auto_map", None) or {}
     if type(pretrained.config) in auto_class._model_mapping or head.auto_class in own_code:

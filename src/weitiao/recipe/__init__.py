@@ -101,9 +101,9 @@ class Recipe(Settings):
     _base: Path = PrivateAttr(default_factory=Path)
 
     def __init__(self, **values: Any) -> None:
+        given = values
         if "task" in values:
-            values = {**values, "task": choose("task", values["task"])}
-            values = _with_data(values)
+            values = _with_data({**values, "task": choose("task", values["task"])})
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -113,7 +113,7 @@ class Recipe(Settings):
                 registry.get("tracker", name)
             except RecipeError as error:
                 raise RecipeError(error.problem, where="trackers", fix=error.fix) from None
-        self._origins = {".".join(key): "python" for key in leaves(long_form(values))}
+        self._origins = {".".join(key): "python" for key in leaves(long_form(given))}
 
     # --- reading
 
@@ -175,6 +175,15 @@ class Recipe(Settings):
     def origin(self, key: str) -> str:
         """Where the value at a dotted `key` came from: ``recipe.yaml:7``, ``--set``, ``default``, ``auto: why``."""
         return self._origins.get(key, "default")
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a dotted key: options hang on the task and the method that were chosen."""
+        node: Any = self.to_dict()
+        for part in key.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                return False
+            node = node[part]
+        return True
 
     def place(self, key: str) -> str:
         """Where a dotted key, or the first below it, was given, for messages: ``recipe.yaml:7 (search.space)``."""

@@ -178,6 +178,16 @@ class LearnsFromTeacher(Protocol):
 
 
 @runtime_checkable
+class LearnsLabels(Protocol):
+    """A task of one feature an example that says which labels of a fixed set it has: `Batch.labels` are their numbers,
+    shape (examples,), or zeros and ones of shape (examples, labels).
+    """  # fmt: skip
+
+    def alike(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return how alike each two examples are by these labels, from 0 to 1, fp32 of shape (examples, examples)."""
+
+
+@runtime_checkable
 class LossByExample(Protocol):
     """A task of one feature an example, whose `loss` is a sum over them: of `outputs.logits` and `Batch.labels`, both
     of shape (examples, ...).

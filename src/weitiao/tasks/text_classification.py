@@ -22,6 +22,7 @@ from weitiao.records import (
     Finding,
     Head,
     Modality,
+    Pooling,
     Prediction,
     Pretrained,
     Reader,
@@ -45,6 +46,25 @@ from transformers import pipeline
 classify = pipeline("text-classification", ".")
 print(classify("your text", truncation=True))
 """
+USAGE_POOLED = """\
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer, body, weights = AutoTokenizer.from_pretrained("."), AutoModel.from_pretrained("."), load_file({file})
+inputs = tokenizer(["your text"], padding=True, truncation=True, return_tensors="pt")
+with torch.no_grad():
+    states, mask = body(**inputs).last_hidden_state, inputs["attention_mask"]
+    vectors = {vectors}
+    logits = vectors @ weights["head.weight"].T + weights["head.bias"]
+for row in logits.{probabilities}:
+    print({{body.config.id2label[i]: float(p) for i, p in enumerate(row)}})
+"""
+VECTORS: dict[Pooling, str] = {
+    "mean": "(states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)",
+    "first": "states[:, 0]",
+    "last": "states[torch.arange(len(states)), mask.sum(1) - 1]",
+}
 IMBALANCE = 20  # the largest class is so many times the smallest: worth a warning
 
 
@@ -64,6 +84,11 @@ class TextClassificationOptions(Settings):
     right (Lin et al. 2017, who take 2): what the model is sure of counts little. 0: cross-entropy."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target spread over all classes (Szegedy et al. 2016)."""
+    pooling: Literal["own"] | Pooling = "own"
+    """What the labels are read off. `own`: as the architecture has it, mostly the first token through a layer of its
+    own, of a decoder the last token. `mean`: a linear layer on the mean of the last hidden states, as most sentence
+    encoders were trained (Reimers & Gurevych 2019); `first`, `last`: on that of the first or last token. Not for
+    encoder-decoders."""
     metric: Literal["auto", "accuracy", "macro_f1", "weighted_f1", "micro_f1", "subset_accuracy", "log_loss"] = "auto"
     """The primary score. `auto`: accuracy; macro F1 when multi-label."""
 
@@ -114,12 +139,13 @@ class TextClassification:
 
     def head(self, family: Family) -> Head:
         """A sequence-classification head with the labels' names."""
-        labels = self.known.labels
+        labels, pooling = self.known.labels, None if self.options.pooling == "own" else self.options.pooling
         kind = "multi_label_classification" if self.known.multi_label else "single_label_classification"
         return Head("AutoModelForSequenceClassification", {
             "num_labels": len(labels), "problem_type": kind,
             "id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)},
-        })  # fmt: skip
+            **({"sentence_pooling": pooling} if pooling else {}),
+        }, pooling=pooling)  # fmt: skip
 
     # --- preparing
 
@@ -137,6 +163,7 @@ class TextClassification:
             self.options.class_weights, labels, counts["train"], len(splits["train"]), multi_label=multi_label
         )
         _check_loss(self.options)
+        _check_pooling(self.options, pretrained)
         _check_metric(self.options.metric, multi_label)
         prepared = LabelSet(labels=labels, multi_label=multi_label, weights=weights)
         metric = ("macro_f1" if multi_label else "accuracy") if self.options.metric == "auto" else self.options.metric
@@ -225,6 +252,16 @@ class TextClassification:
         right = logits.log_softmax(-1).gather(-1, batch.labels[:, None]).squeeze(-1)
         return each * focal(right, gamma)
 
+    def alike(self, labels: torch.Tensor) -> torch.Tensor:
+        """1 where two examples have the same label, else 0; of several labels the share of them that both have
+        (Jaccard).
+        """  # fmt: skip
+        if not self.known.multi_label:
+            return (labels[:, None] == labels).float()
+        both = labels @ labels.T
+        either = labels.sum(1)[:, None] + labels.sum(1) - both
+        return (both / either.clamp(min=1)).where(either > 0, both.new_ones(()))
+
     def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
         """Symmetric divergence of two passes, by label when multi-label; classes weigh as in the loss."""
         import torch
@@ -284,7 +321,11 @@ class TextClassification:
 
     def usage(self, family: Family) -> str:
         """Lines for the model card."""
-        return USAGE
+        if self.options.pooling == "own":
+            return USAGE
+        probabilities = "sigmoid()" if self.known.multi_label else "softmax(-1)"
+        return USAGE_POOLED.format(file='"model.safetensors"', vectors=VECTORS[self.options.pooling],
+                                   probabilities=probabilities)  # fmt: skip
 
 
 def _one(names: list[str], probabilities: list[float]) -> Prediction:
@@ -409,6 +450,12 @@ def _check_loss(options: TextClassificationOptions) -> None:
     if options.focal and options.label_smoothing:
         raise RecipeError("the focal loss is of one right answer, and label smoothing spreads it over all",
                           where="task.focal", fix="Set either task.focal or task.label_smoothing.")  # fmt: skip
+
+
+def _check_pooling(options: TextClassificationOptions, pretrained: Pretrained) -> None:
+    if options.pooling != "own" and pretrained.family == "seq2seq":
+        raise RecipeError("an encoder-decoder's text is read by two stacks, of which none gives its vector alone",
+                          where="task.pooling", fix="Leave it out, or take an encoder or a decoder.")  # fmt: skip
 
 
 def _check_metric(metric: str, multi_label: bool) -> None:
