@@ -43,16 +43,20 @@ class Seen(Protocol):
     """  # fmt: skip
 
     @property
-    def has_model(self) -> bool:
-        """Whether there is a trained model; without one there are vectors alone."""
+    def has_probabilities(self) -> bool:
+        """Whether there is a trained model that gives probabilities; without one there are vectors alone."""
 
     def __len__(self) -> int: ...
 
     def measured(self, name: str, measure: Measure) -> NDArray[np.float64]:
         """Return the mean of a measure over all choices in each row, shape (n,). `name` stands for the measure."""
 
-    def measured_with_dropout(self, name: str, measure: Measure, passes: int) -> NDArray[np.float64]:
-        """Return the same over so many passes with dropout: the measure is given (passes, choices, options)."""
+    def measured_with_dropout(
+        self, name: str, measure: Measure, passes: int, rows: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return the same of some rows over so many passes with dropout, shape (rows,): the measure is given (passes,
+        choices, options).
+        """  # fmt: skip
 
     def gradients(self) -> Gradients:
         """Return the gradients of the last layer, factorised."""
