@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import RecipeError
 from weitiao.labelling.project import Project, read_project
 from weitiao.labelling.state import State, state_of
-from weitiao.records import Prediction
 from weitiao.sources.cache import write_synced
 from weitiao.trials import ended
+
+if TYPE_CHECKING:
+    from weitiao.acquisition import Query
 
 QUEUE = "queue.json"
 LEAST = 100  # rows of a queue, so that labelling goes on while the next round trains
@@ -24,19 +26,6 @@ STRATEGIES: Mapping[str, tuple[str, ...]] = {  # `auto`: the first that fits the
     "spans": ("mnlp", "mean-token", "least-confidence"),
     "text": ("cluster-uncertain",),
 }
-
-
-class Chosen(Protocol):
-    """What `acquisition.choose` gives back."""
-
-    @property
-    def strategy(self) -> str: ...
-    @property
-    def rows(self) -> Sequence[int]: ...
-    @property
-    def scores(self) -> Sequence[float]: ...
-    @property
-    def guesses(self) -> Sequence[Prediction] | None: ...
 
 
 @dataclass(frozen=True)
@@ -64,12 +53,14 @@ def choose_queue(project: Project, state: State, number: int, artifact: Path | N
     from weitiao import acquisition
 
     ruled_out = [row.number for row in project.pool if state.standing(row.id) or state.ruling(row.id)]
-    settings = project.settings
+    settings, left = project.settings, len(project.pool) - len(ruled_out)
+    if not left:
+        return Queue(number)
     fitting = STRATEGIES[project.kind.name] if settings.strategy == "auto" else (settings.strategy,)
     names = fitting if artifact is not None else (settings.cold,)
     chosen = _first_that_fits(names, lambda name: acquisition.choose(
         project.recipe, project.pool.examples, ruled_out, strategy=name, artifact=artifact, seed=settings.seed + number,
-        number=min(len(project.pool) - len(ruled_out), max(LEAST, TIMES * settings.every)),
+        number=min(left, max(LEAST, TIMES * settings.every)),
         also=[_inputs(project, row) for row in project.seed("train")],
     ))  # fmt: skip
     rows = [project.pool[number].id for number in chosen.rows]
@@ -77,7 +68,7 @@ def choose_queue(project: Project, state: State, number: int, artifact: Path | N
     return Queue(number, chosen.strategy, rows, dict(zip(rows, guesses, strict=False)))
 
 
-def _first_that_fits(names: Collection[str], choose: Callable[[str], Chosen]) -> Chosen:
+def _first_that_fits(names: Collection[str], choose: Callable[[str], Query]) -> Query:
     """Choose by the first strategy that fits the task; the error of the last where none does."""
     for name in list(names)[:-1]:
         try:
@@ -91,7 +82,7 @@ def _inputs(project: Project, row: Mapping[str, Any]) -> dict[str, Any]:
     return {role: row.get(role) or "" for role in project.pool.columns}
 
 
-def main(action: str, path: str, how: str) -> int:
+def main(_action: str, path: str, _how: str) -> int:
     """Choose for the round in a folder, and write its queue; its model is in `run`, if it trained one."""
     return ended(lambda: _choose(Path(path)))
 

@@ -117,7 +117,7 @@ class Desk:
         yield from self._shuffled
 
     def _wants(self, row: str, annotator: str) -> bool:
-        """Whether this labeller should see it: not they, nor as many others as are needed, have done it or do it now."""
+        """Whether a labeller should see it: neither they nor as many others as are needed did it, or do it now."""
         state = self._state
         if row not in self.project.pool.by_id or state.own(row, annotator) or state.ruling(row):
             return False

@@ -54,7 +54,7 @@ class Log:
                 with suppress(OSError):
                     file.truncate(end)
                 raise RunError(f"cannot be written: {error.strerror or error}", where=str(self.path),
-                               fix="Make room on the disk; nothing that was kept before is lost.") from None  # fmt: skip
+                               fix="Make room on the disk; what was kept before is not lost.") from None  # fmt: skip
             return news + self._news(file)
 
     def _news(self, file: BinaryIO) -> list[Act]:

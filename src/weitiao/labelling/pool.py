@@ -1,4 +1,4 @@
-"""The rows that are to be labelled. Each has an id by what stands in it, so that the file may grow or be sorted anew."""
+"""The rows to be labelled. Each has an id by what stands in it, so that the file may grow or be sorted anew."""
 
 from __future__ import annotations
 
