@@ -1,4 +1,4 @@
-"""The labelling page in a real browser: by keyboard, with undo, a reload, a killed server, and two labellers at once."""
+"""The labelling page in a real browser: keys, undo, a reload, a killed server, and two labellers at once."""
 
 from __future__ import annotations
 

@@ -90,6 +90,7 @@ def start(
 
     Each label is on the disk before the page shows the next example. The same command goes on.
     """
+    from weitiao.labelling.access import Access
     from weitiao.labelling.desk import Desk
     from weitiao.labelling.project import open_project
     from weitiao.recipe import Recipe
@@ -116,7 +117,7 @@ def start(
         finally:
             desk.rounds.stop()
         return
-    access = server.Access.to(host)
+    access = Access.to(host)
     listening = server.bound(host, port)
     typer.echo(f"{len(project.pool):,} rows to label, kept in {project.folder}")
     typer.echo(f"open {server.address(listening, access)}  (ctrl-C ends)")

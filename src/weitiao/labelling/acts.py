@@ -17,6 +17,11 @@ LONGEST = 200  # characters of a name
 Answer = Any  # plain JSON: a label, a list of labels, a list of spans, a text
 
 
+def new_id() -> str:
+    """Return an id that no other act has."""
+    return uuid.uuid4().hex
+
+
 @dataclass(frozen=True)
 class Act:
     """One thing that somebody did. Its `id` is made where it was done, so that it may be sent twice and count once."""
@@ -32,7 +37,7 @@ class Act:
     shown: bool = False  # whether the guess was to be seen
     source: str = ""  # where it was imported from; "" of what was done here
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=new_id)
 
     def line(self) -> str:
         """Return it as a line of JSON; what is empty is left out."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from weitiao.data.keys import mixed
 from weitiao.errors import DataError
-from weitiao.labelling.acts import Act, Answer, Kind, checked_name
+from weitiao.labelling.acts import Act, Answer, Kind, checked_name, new_id
 from weitiao.labelling.agreement import agreement
 from weitiao.labelling.choosing import Queue, read_queue
 from weitiao.labelling.pool import Row
@@ -181,7 +181,7 @@ class Desk:
                 if last is None or (id and id in self._state.seen):
                     return []
                 undone.append(last)
-                return [Act("undo", annotator, last.row, undoes=last.id, **({"id": id} if id else {}))]
+                return [Act("undo", annotator, last.row, undoes=last.id, id=id or new_id())]
 
             self._state.add(self._log.append(make))
             return undone[0] if undone else None
@@ -201,7 +201,7 @@ class Desk:
         guess = read_queue(self.project).guesses.get(row.id)
         seconds = None if given.seconds is None else round(min(max(given.seconds, 0.0), MOST_SECONDS), 2)
         return Act(given.act, annotator, row.id, answer=answer, note=given.note[:10_000], seconds=seconds, guess=guess,
-                   shown=given.shown and guess is not None, **({"id": given.id} if given.id else {}))  # fmt: skip
+                   shown=given.shown and guess is not None, id=given.id or new_id())  # fmt: skip
 
     def _new_label(self, given: Given, annotator: str) -> Act:
         if not self.project.kind.labelled:
@@ -209,7 +209,7 @@ class Desk:
         name = checked_name(str(given.answer or ""), "new-label")
         if name in self.labels:
             raise DataError(f"the label '{name}' is there already", where="new-label")
-        return Act("new-label", annotator, answer=name, **({"id": given.id} if given.id else {}))
+        return Act("new-label", annotator, answer=name, id=given.id or new_id())
 
     # --- telling
 
@@ -265,7 +265,8 @@ class Desk:
         key = tuple((point.number, point.score) for point in points)
         if self._outlook is None or self._outlook[0] != key:
             confidence = self.project.recipe.evaluation.confidence
-            self._outlook = key, outlook(points, confidence=confidence, seconds=seconds)
+            same = bool({"validation", "test"} & set(self.project.seeded))
+            self._outlook = key, outlook(points, same=same, confidence=confidence, seconds=seconds)
         return self._outlook[1]
 
 

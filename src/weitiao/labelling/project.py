@@ -169,7 +169,7 @@ def _again(
     stored = json.loads((folder / PROJECT).read_text(encoding="utf-8"))
     if recipe is not None and _compared(recipe.moved(folder.resolve())) != _compared(project.recipe):
         raise RunError("is of another recipe", where=str(folder),
-                       fix="Leave --recipe out, give the recipe as it was, or name another folder: --output.")  # fmt: skip
+                       fix="Leave --recipe out, give it as it was, or name another folder: --output.")  # fmt: skip
     said = [checked_name(label, "--labels") for label in labels]
     changed = stored | {
         "pool": _stored_path(pool, folder), "digest": here.digest, "rows": len(here),
@@ -195,7 +195,7 @@ def _check_kept(project: Project, pool: Pool) -> None:
     gone = [row for row in state_of(project.log.news()).rows() if row not in pool.by_id]
     if gone:
         raise DataError(f"{len(gone):,} rows that were labelled are not in it any more", where=pool.source,
-                        fix="Put the file back as it was; rows may be added. Or name another folder: --output.")  # fmt: skip
+                        fix="Put them back; rows may be added. Or name another folder: --output.")  # fmt: skip
 
 
 def _stored_path(pool: str, folder: Path) -> str:

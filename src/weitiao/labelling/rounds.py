@@ -108,15 +108,12 @@ class Rounds:
 
     def follow(self, answers: int) -> None:
         """Begin a round where there are `every` more answers than the last one had."""
-        every, known = self.project.settings.every, rounds_of(self.project)
-        before = max((each.answers for each in known), default=0)
-        if every and answers - before >= every and not self.busy:
+        if not self.busy and self._is_due(answers):
             self.begin()
 
     def begin(self) -> None:
         """Begin the next round now, unless one is under way."""
-        known = rounds_of(self.project)
-        self._begin(Round((known[-1].number if known else COLD) + 1, 0, 0, "training", began=time.time()))
+        self._begin(self._next())
 
     def stop(self) -> None:
         """Stop what is under way, its checkpoint saved, and wait until it has."""
@@ -128,6 +125,17 @@ class Rounds:
         """Wait until what is under way has ended."""
         if self._thread is not None:
             self._thread.join()
+
+    def _is_due(self, answers: int | None = None) -> bool:
+        every = self.project.settings.every
+        if not every:
+            return False
+        now = settled_rows(self.project, self._state()) if answers is None else answers
+        return now - max((each.answers for each in rounds_of(self.project)), default=0) >= every
+
+    def _next(self) -> Round:
+        known = rounds_of(self.project)
+        return Round((known[-1].number if known else COLD) + 1, 0, 0, "training", began=time.time())
 
     # --- in the thread
 
@@ -145,6 +153,8 @@ class Rounds:
             with holding(folder, "the rounds of this project"):
                 self.refused = ""
                 self._one(this)
+                while self._is_due() and not self._stop.is_set():
+                    self._one(self._next())
         except Interrupted:
             pass  # goes on when the project is opened again
         except RunError as error:
@@ -175,11 +185,10 @@ class Rounds:
         if problem:
             return self._note(replace(this, doing="failed", problem=problem, seconds=time.time() - this.began))
         found = find_run(run)
-        split, scores = next(((split, each) for split in ("test", "validation") if (each := found.scores.get(split))),
-                             ("", {}))  # fmt: skip
+        split = next((name for name in ("test", "validation") if name in found.scores), "")
         return self._note(replace(
             this, doing="choosing", name=found.primary or "", score=found.score, low=found.low, high=found.high,
-            examples=scores.get("examples"), split=split,
+            examples=found.scores.get(split, {}).get("scores", {}).get("examples"), split=split,
         ))  # fmt: skip
 
     def _written(self, this: Round, home: Path) -> Round:

@@ -35,13 +35,16 @@ class Outlook:
 
 
 def outlook(
-    points: Sequence[Measured], *, confidence: float = 0.95, seconds: float | None = None, more: int = MORE
+    points: Sequence[Measured], *, same: bool, confidence: float = 0.95, seconds: float | None = None, more: int = MORE
 ) -> Outlook:
     """Return what `more` labels would bring by an inverse power law through the rounds (`probing.power_law`).
 
-    `seconds`: what a label takes. It takes for granted that what is chosen next is worth as much as what was chosen so
+    `same`: whether all rounds were measured on the same examples; else what is measured anew each time makes it as
+    doubtful as the rounds' own intervals are wide. `seconds`: what a label takes. It takes for granted that what is chosen next is worth as much as what was chosen so
     far, and that the recipe stays as it is.
     """
+    from scipy.stats import norm
+
     from weitiao.metrics.words import distance, greater_is_better, in_points, is_share, scale, spoken
     from weitiao.probing.curve import bound
     from weitiao.probing.learned import WORTH
@@ -52,11 +55,13 @@ def outlook(
         left = FEWEST - len(sizes)
         return Outlook([f"What more labels would bring can be told after {left} more round{'s' * (left != 1)}."])
     name, by_size = points[-1].name, {size: [p.score for p in points if p.rows == size] for size in sizes}
-    examples = next((p.examples for p in reversed(points) if p.examples), None)
+    sides = [(p.high - p.low) / 2 for p in points if p.low is not None and p.high is not None]
+    apart = float(np.mean(sides) / norm.ppf((1 + confidence) / 2)) if sides and not same else 0.0
+    examples = min((p.examples for p in points if p.examples), default=None)
     law, first = follow(
         [float(size) for size in sizes], [by_size[size] for size in sizes],
         greater_is_better=greater_is_better(name), bound=bound(name),
-        least=1 / examples if examples and is_share(name) else 0.0,
+        least=max(apart, 1 / examples if examples and is_share(name) else 0.0),
     )  # fmt: skip
     gain = law.gain(law.largest + more, confidence)
     worth = WORTH / 100 if is_share(name) else WORTH if in_points(name) else None
@@ -73,6 +78,9 @@ def outlook(
         sentences.append("Going on is worth it.")
     else:
         sentences.append("Whether that is so cannot be told yet: another round says more.")
+    if not same and examples:
+        sentences.append(f"Measured on {examples:,} examples or more that were cut from what is labelled, other ones each "
+                         "time: name a test file in the recipe for scores to go by.")  # fmt: skip
     if law.likely <= UNLIKELY:
         sentences.append(f"The rounds' {spoken(name)} lies on no such curve: take it as a guess.")
     sizes_drawn = np.unique([*np.geomspace(sizes[first], law.largest + more, DRAWN), law.largest])

@@ -337,18 +337,18 @@ const number = (value, name) => isShare(name) ? `${(100 * value).toFixed(1)}%` :
 function drawCurve(p) {
   byId("curve-part").hidden = !p.points.length;
   if (!p.points.length) return;
-  byId("curve-title").textContent = `${p.score.replaceAll("_", " ")} by labelled rows`;
+  byId("curve-title").textContent = capital(`${p.score.replaceAll("_", " ")} by labelled rows`);
   byId("outlook").textContent = p.outlook ? p.outlook.sentences.join(" ") : "";
-  const ahead = p.outlook?.curve || [], left = 40, right = 288, top = 10, bottom = 128;
-  const xs = [...p.points.map(each => each.rows), ...ahead.map(each => each[0])], ys = [...p.points.flatMap(each => [each.score, each.low ?? each.score, each.high ?? each.score]), ...ahead.map(each => each[1])];
-  const [x0, x1] = spread(xs), [y0, y1] = spread(ys), x = v => left + (right - left) * (v - x0) / (x1 - x0), y = v => bottom - (bottom - top) * (v - y0) / (y1 - y0);
+  const ahead = (p.outlook?.curve || []).map(each => isShare(p.score) ? [each[0], ...each.slice(1).map(v => clamp(v, 0, 1))] : each), left = 44, right = 288, top = 12, bottom = 128;
+  const xs = [...p.points.map(each => each.rows), ...ahead.map(each => each[0])], ys = [...p.points.flatMap(each => [each.score, each.low ?? each.score, each.high ?? each.score]), ...ahead.flatMap(each => each.slice(1))];
+  const [x0, x1] = spread(xs), [y0, y1] = isShare(p.score) ? spread(ys).map(v => clamp(v, 0, 1)) : spread(ys), x = v => left + (right - left) * (v - x0) / (x1 - x0), y = v => bottom - (bottom - top) * (v - y0) / (y1 - y0);
   const drawing = svg("svg", { viewBox: "0 0 300 150", role: "img", "aria-label": byId("curve-title").textContent });
-  for (const tick of [y0 + .05 * (y1 - y0), (y0 + y1) / 2, y1 - .05 * (y1 - y0)]) {
+  for (const tick of [y0, (y0 + y1) / 2, y1]) {
     drawing.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }), words(left - 5, y(tick) + 4, number(tick, p.score), "end"));
   }
   const last = p.points[p.points.length - 1].rows, path = part => part.map((each, n) => `${n ? "L" : "M"}${x(each[0]).toFixed(1)} ${y(each[1]).toFixed(1)}`).join("");
   if (ahead.length) {
-    drawing.append(svg("path", { class: "band", d: path([...ahead.map(each => [each[0], clamp(each[2], y0, y1)]), ...[...ahead].reverse().map(each => [each[0], clamp(each[3], y0, y1)])]) + "Z" }));
+    drawing.append(svg("path", { class: "band", d: path([...ahead.map(each => [each[0], each[2]]), ...[...ahead].reverse().map(each => [each[0], each[3]])]) + "Z" }));
     drawing.append(svg("path", { class: "line ours", d: path(ahead.filter(each => each[0] <= last)) }), svg("path", { class: "line ahead", d: path(ahead.filter(each => each[0] >= last)) }));
   } else if (p.points.length > 1) drawing.append(svg("path", { class: "line ours", d: path(p.points.map(each => [each.rows, each.score])) }));
   for (const each of p.points) {
@@ -367,6 +367,7 @@ function spread(values) { const low = Math.min(...values), high = Math.max(...va
 function svg(name, values) { const made = document.createElementNS("http://www.w3.org/2000/svg", name); for (const [key, value] of Object.entries(values)) made.setAttribute(key, value); return made; }
 function words(x, y, text, anchor) { const made = svg("text", { class: "tick", x, y, "text-anchor": anchor }); made.textContent = text; return made; }
 function make(name, style = "", text = "") { const made = document.createElement(name); if (style) made.className = style; if (text) made.append(text); return made; }
+const capital = text => text[0].toUpperCase() + text.slice(1);
 const short = text => text.length > 60 ? `${text.slice(0, 60)}…` : text;
 
 // --- keys
