@@ -126,3 +126,76 @@ def start(
         server.serve(desk, listening, access)
     finally:
         desk.rounds.stop()
+
+
+Form = Annotated[
+    str, typer.Option("--format", metavar="NAME", help="csv, jsonl, label-studio or argilla; by the file's name.")
+]
+
+
+@app.command("export")
+def export(
+    project: Project,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The new file to write.")],
+    form: Form = "",
+) -> None:
+    """Write what was labelled to a file: csv and jsonl to train on, the others to go on elsewhere.
+
+    \b
+    Example:
+      weitiao label export labels/pool --out labelled.csv
+      weitiao label export labels/pool --format label-studio --out tasks.json
+
+    csv and jsonl hold each row's adjudicated answer, else the majority's; label-studio and argilla what each
+    person said.
+    """
+    from weitiao.labelling.exchange import export as written
+    from weitiao.labelling.project import read_project
+
+    counts = written(read_project(project), out, form or _form(out))
+    for what in ("settled", "disputed", "skipped or unsure"):
+        if counts[what]:
+            note = " (no answer: rule on them, or have a third person label them)" if what == "disputed" else ""
+            typer.echo(f"{counts[what]:,} rows {what}{note}")
+    typer.echo(f"written to {out}")
+
+
+@app.command("import")
+def import_(
+    project: Project,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows of the pool with their labels.")],
+    form: Form = "",
+    annotator: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Whose labels they are; as the file says when absent.")
+    ] = None,
+    add_labels: Annotated[bool, typer.Option("--add-labels", help="Take labels over that are not known yet.")] = False,
+) -> None:
+    """Take labels over from a file: all of them, or none where one cannot be read.
+
+    \b
+    Example:
+      weitiao label import labels/pool labelled.csv --as anna
+      weitiao label import labels/pool export.json --format label-studio
+
+    Rows are known by their texts, to the character. The same file again adds nothing.
+    """
+    from weitiao.labelling.exchange import import_labels
+    from weitiao.labelling.project import read_project
+
+    found = import_labels(read_project(project), file, form or _form(file), annotator=annotator, add_labels=add_labels)
+    typer.echo(f"{found.answers:,} answers taken over")
+    for count, what in ((found.known, "were there already"), (found.empty, "rows have no answer"),
+                        (found.elsewhere, "rows are not in the pool")):  # fmt: skip
+        if count:
+            typer.echo(f"{count:,} {what}")
+    if found.new_labels:
+        typer.echo(f"new labels: {', '.join(found.new_labels)}")
+
+
+def _form(file: Path) -> str:
+    """The format that a file's name tells."""
+    known = {".csv": "csv", ".jsonl": "jsonl"}
+    if file.suffix.lower() not in known:
+        raise WeitiaoError(f"{file.name} may be of several formats", where="--format",
+                           fix="Say which: label-studio or argilla.")  # fmt: skip
+    return known[file.suffix.lower()]

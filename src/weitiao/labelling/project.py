@@ -117,6 +117,7 @@ def open_project(
                            fix="Name one: --recipe recipe.yaml. `weitiao init` writes one.")  # fmt: skip
     if recipe.task.options.brings_data:
         raise DataError("its tasks name their own data", where="data", fix="Give a recipe of one task.")
+    kind_for(recipe, several=False)  # whatever there is to be labelled, it has to be of a kind that can be
     opened = open_pool(pool, recipe)
     said = [checked_name(label, "--labels") for label in labels]
     with publishing(folder) as inside:

@@ -40,8 +40,8 @@ def outlook(
     """Return what `more` labels would bring by an inverse power law through the rounds (`probing.power_law`).
 
     `same`: whether all rounds were measured on the same examples; else what is measured anew each time makes it as
-    doubtful as the rounds' own intervals are wide. `seconds`: what a label takes. It takes for granted that what is chosen next is worth as much as what was chosen so
-    far, and that the recipe stays as it is.
+    doubtful as the rounds' own intervals are wide. `seconds`: what a label takes. It takes for granted that what is
+    chosen next is worth as much as what was chosen so far, and that the recipe stays as it is.
     """
     from scipy.stats import norm
 
@@ -79,8 +79,8 @@ def outlook(
     else:
         sentences.append("Whether that is so cannot be told yet: another round says more.")
     if not same and examples:
-        sentences.append(f"Measured on {examples:,} examples or more that were cut from what is labelled, other ones each "
-                         "time: name a test file in the recipe for scores to go by.")  # fmt: skip
+        sentences.append(f"Measured on {examples:,} examples or more, cut from what is labelled anew each time: name a "
+                         "test file in the recipe for scores to go by.")  # fmt: skip
     if law.likely <= UNLIKELY:
         sentences.append(f"The rounds' {spoken(name)} lies on no such curve: take it as a guess.")
     sizes_drawn = np.unique([*np.geomspace(sizes[first], law.largest + more, DRAWN), law.largest])
