@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.label_server import Server
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SLOW = 120  # seconds that a loaded machine may take to start a server
 
 
 @pytest.fixture(scope="session")
@@ -47,42 +43,6 @@ def sit_down(browser: Any) -> Iterator[Callable[[str], Any]]:
     for context in contexts:
         context.close()
     assert not errors
-
-
-class Server:
-    """`weitiao label` in a process of its own, on a port that stays the same."""
-
-    def __init__(self, folder: Path, *words: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.folder, self.words = folder, words
-        self.process: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "weitiao", "label", "pool.csv", *self.words, "--port", str(self.port)]
-        self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        text=True)  # fmt: skip
-        for line in self.process.stdout or ():
-            if line.startswith("open "):
-                return
-        raise AssertionError("the server did not start")
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(self.url, timeout=1):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
 
 
 @pytest.fixture

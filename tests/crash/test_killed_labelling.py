@@ -1,4 +1,4 @@
-"""A labelling server that is really killed, in the middle of many labels and of a round: no acknowledged label is lost."""
+"""A labelling server that is really killed, amid many labels and in a round: no acknowledged label is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="needs the extra label")
 
-from tests.browser.conftest import Server
+from tests.label_server import Server
 from weitiao.labelling.log import Log
 from weitiao.labelling.state import State, state_of
 
@@ -31,8 +31,8 @@ def folder(tmp_path: Path, tiny_model: Callable[[str], Path]) -> Path:
     with (tmp_path / "pool.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text",), *((text,) for text in TEXTS)])
     recipe = {"task": "text-classification", "model": str(tiny_model("encoder")), "data": "pool.csv",
-              "training": {"epochs": 4, "learning_rate": 3e-3, "precision": "fp32", "checkpoint_every": 2, "batch_size": 8},
-              "evaluation": {"bootstrap": 20}}  # fmt: skip
+              "training": {"epochs": 4, "learning_rate": 3e-3, "precision": "fp32", "checkpoint_every": 2,
+                           "batch_size": 8}, "evaluation": {"bootstrap": 20}}  # fmt: skip
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     return tmp_path
 

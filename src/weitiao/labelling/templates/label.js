@@ -158,9 +158,9 @@ function show(example) {
     byId("place").textContent = example.place;
     byId("state").textContent = state.disputed ? "labellers differ here: your answer decides" : example.done?.act ? `you said: ${told(example.done)}` : "";
     drawCells(); closeNote();
-    if (kind() === "text") byId("text").focus({ preventScroll: true });
   }
   drawSaid(); drawGuess(); drawLabels(); drawActs();
+  if (example && kind() === "text") byId("text").focus({ preventScroll: true });
 }
 const told = done => done.act === "label" ? answerText(done.answer) : done.act;
 function answerText(answer) {
