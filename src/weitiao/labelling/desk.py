@@ -247,6 +247,7 @@ class Desk:
                 "round": None if last is None else asdict(last),
                 "busy": self.rounds.busy or (last is not None and last.doing in ("training", "choosing")),
                 "refused": self.rounds.refused,
+                "trains": self.rounds.trains,
                 "until": self._until(settled, max((each.answers for each in rounds), default=0)),
                 "points": points_dict(points),
                 "score": points[-1].name if points else "",
@@ -258,7 +259,7 @@ class Desk:
     def _until(self, settled: int, before: int) -> int | None:
         """How many labels are missing for the next round; None where none begins by itself."""
         every = self.project.settings.every
-        return max(0, before + every - settled) if every else None
+        return max(0, before + every - settled) if every and self.rounds.trains else None
 
     def _told_outlook(self, points: Sequence[Any], seconds: float | None) -> Outlook:
         """The outlook, computed anew only where a round came."""

@@ -85,7 +85,7 @@ class Rounds:
 
     def __init__(self, project: Project, state: Callable[[], State], *, trains: bool = True) -> None:
         """`state` gives what stands now; it is called from the thread."""
-        self.project, self._state, self._trains = project, state, trains
+        self.project, self._state, self.trains = project, state, trains
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
@@ -141,7 +141,7 @@ class Rounds:
 
     def _begin(self, first: Round) -> None:
         with self._guard:
-            if self.busy or not self._trains or self._stop.is_set():
+            if self.busy or not self.trains or self._stop.is_set():
                 return
             self._thread = threading.Thread(target=self._carry_out, args=(first,), daemon=True)
             self._thread.start()

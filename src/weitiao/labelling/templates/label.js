@@ -213,6 +213,7 @@ function drawLabels() {
   box.hidden = kind() === "text";
   byId("hint").textContent = hint();
   if (kind() === "text") return;
+  box.classList.toggle("many", state.about.labels.length > 20);
   const given = kind() === "label" ? state.example?.done?.answer : null;
   const buttons = visible().map(([label, key], place) => {
     const on = given === label || state.picks.has(label) || state.type === label;
@@ -233,7 +234,7 @@ function drawLabels() {
 }
 function hint() {
   const sure = state.example?.guess ? "; g takes the model's guess" : "";
-  return { label: state.example?.guess ? "A key gives the label; Enter takes the model's guess." : "A key gives the label.", labels: `Keys turn labels on and off; Enter saves, also none${sure}.`,
+  return { label: "A key gives the label" + (many() ? ", / searches" : "") + (state.example?.guess ? "; Enter takes the model's guess." : "."), labels: `Keys turn labels on and off; Enter saves, also none${sure}.`,
     spans: `Mark text with the mouse, then hit the key of its type; a click takes a span away; Enter saves, also none${sure}.`, text: `Enter saves${sure ? "; g (outside of the box) takes the model's text" : ""}.` }[kind()];
 }
 const tone = label => TONES[state.about.labels.indexOf(label) % TONES.length];
@@ -312,6 +313,7 @@ function drawProgress() {
   byId("bar").style.width = `${100 * p.settled / p.rows}%`;
   byId("round").textContent = roundText(p);
   byId("train").disabled = p.busy;
+  byId("train").hidden = !p.trains;
   drawCurve(p);
   const a = p.agreement, pairs = Object.entries(a.pairs).filter(([, kappa]) => kappa !== null).map(([pair, kappa]) => `κ ${pair}: ${kappa.toFixed(2)}`);
   byId("agreement-part").hidden = !a.rows;
@@ -319,12 +321,14 @@ function drawProgress() {
   const counts = Object.entries(p.labels).sort((one, other) => other[1] - one[1]);
   const others = Object.entries(p.acts).filter(([act]) => act !== "label").map(([act, n]) => [act === "skip" ? "skipped" : act, n]);
   const seeded = p.seeded.train ? [["from the recipe's data", p.seeded.train]] : [];
+  byId("given-part").hidden = !counts.length && !others.length && !seeded.length;
   byId("given").replaceChildren(...[...counts, ...others, ...seeded].flatMap(([name, n]) => [make("dt", "", name), make("dd", "", n.toLocaleString("en"))]));
   drawActs();
 }
 function roundText(p) {
   const last = p.round, until = p.until === null ? "" : p.until ? ` The next training begins after ${p.until} more.` : "";
   if (p.refused) return p.refused;
+  if (!p.trains && !p.points.length) return "No model is trained by this server: rows come in a random order.";
   if (!last) return "No model yet." + until;
   if (p.busy) return last.doing === "training" ? `Round ${last.number} trains${last.rows ? ` on ${last.rows.toLocaleString("en")} labelled rows` : ""}. Go on labelling.` : last.number ? `Round ${last.number} chooses what to label next.` : "Choosing what to label first. You can begin.";
   if (last.doing === "failed") return `Round ${last.number} failed: ${last.problem}`;
