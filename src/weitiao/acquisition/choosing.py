@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import numpy as np
 from weitiao import registry, sources
 from weitiao.acquisition.base import NEED_MODEL, Acquisition
 from weitiao.acquisition.seen import BaseView, Looked, ModelView, Tell, silent, texts_of
+from weitiao.artifacts.run_folder import artifact_folder
 from weitiao.data.arrow import digest
 from weitiao.data.keys import text_key
 from weitiao.errors import DataError, RecipeError, WeitiaoError
 from weitiao.inspection import load
 from weitiao.models.fingerprint import weights_fingerprint
-from weitiao.predictor import Predictor
 from weitiao.recipe import Chosen, Recipe
 from weitiao.recipe import choose as chosen_by_name
 from weitiao.records import Example, Prediction
@@ -68,28 +69,33 @@ def choose(
     rows lack a role that the model reads. What was stopped goes on where it was.
     """
     chosen, task = named(strategy), _task(recipe)
-    predictor = None if artifact is None else load(artifact)
-    check_fits(chosen, task if predictor is None else predictor.inference.task, trained=predictor is not None)
+    model = cache(lambda: None if artifact is None else load(artifact))
+    check_fits(chosen, task, trained=artifact is not None)
     if number < 1:
         raise WeitiaoError(f"found {number}", where="number", fix="Ask for one row at least.")
     roles = _roles(task, pool)
     keys = keys_of(pool, roles)
     rows = new_rows(keys, labelled, keys_of(also, roles))
     say = tell or silent
-    key = digest(VERSION, keys[rows].tobytes(), *(() if predictor is None else (_told(predictor),)))
-    view = None if predictor is None else ModelView(
-        predictor, [pool[row] for row in rows], keys[rows], keeper(SEEN, key), say
-    )  # fmt: skip
+    key = digest(VERSION, keys[rows].tobytes(), *(() if artifact is None else _told(Path(artifact))))
+
+    def view() -> ModelView | None:
+        predictor = model()
+        if predictor is None:
+            return None
+        check_prepared(chosen, predictor.inference.task)
+        return ModelView(predictor, [pool[row] for row in rows], keys[rows], keeper(SEEN, key), say)
+
     seen = Looked(rows, np.array(sorted(labelled), np.int64), view, BaseView(recipe, say),
                   lambda: texts_of([*pool, *also], roles), len(pool))  # fmt: skip
     acquisition: Acquisition = registry.get("acquisition", chosen.name)(chosen.options)
     ranked = acquisition.rank(seen, number, np.random.default_rng(seed)) if len(rows) else None
     shutil.rmtree(sources.cache_folder() / SEEN / key, ignore_errors=True)  # another round has another model
     found = [] if ranked is None else [int(row) for row in rows[ranked.rows]]
+    predictor = model() if guesses else None
     return Query(
         chosen.name, found, [] if ranked is None else [float(score) for score in ranked.scores],
-        predictor.predict([pool[row] for row in found]) if predictor is not None and guesses else None,
-        len(rows) - len(found),
+        None if predictor is None else predictor.predict([pool[row] for row in found]), len(rows) - len(found),
     )  # fmt: skip
 
 
@@ -117,7 +123,12 @@ def check_fits(chosen: Chosen, task: Task, *, trained: bool) -> None:
     if needs & NEED_MODEL and not trained:
         raise RecipeError(f"'{chosen.name}' asks a trained model, and there is none yet", where="strategy",
                           fix=f"Begin with one of: {without}.")  # fmt: skip
-    if not isinstance(task, GivesProbabilities) or not trained:
+
+
+def check_prepared(chosen: Chosen, task: Task) -> None:
+    """Raise a `RecipeError` where a strategy does not fit what a task that was prepared has to choose."""
+    needs = registry.get("acquisition", chosen.name).needs
+    if not isinstance(task, GivesProbabilities):
         return
     if "tags" in needs and task.chooses() != "tags":
         raise RecipeError(f"'{chosen.name}' is for tasks that tag words", where="strategy",
@@ -161,7 +172,7 @@ def _roles(task: Task, pool: Sequence[Example]) -> list[str]:
     return there
 
 
-def _told(predictor: Predictor) -> str:
-    """Stands for a trained model and how it computes."""
-    folder = predictor.artifact.folder
-    return " ".join([weights_fingerprint(folder), weights_fingerprint(folder / "adapter"), predictor.precision])
+def _told(artifact: Path) -> tuple[str, str]:
+    """Stands for a trained model."""
+    folder = artifact_folder(artifact)
+    return weights_fingerprint(folder), weights_fingerprint(folder / "adapter")

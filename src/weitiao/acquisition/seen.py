@@ -205,7 +205,7 @@ class Looked:
 
     rows: np.ndarray  # their numbers in the pool
     labelled: np.ndarray  # numbers of labelled rows of the pool
-    model: ModelView | None  # over `rows`
+    opened: Callable[[], ModelView | None]  # the trained model, which looks at `rows`
     base: BaseView
     columns: Callable[[], Sequence[Sequence[str]]]  # the texts of the pool, and then those labelled elsewhere
     size: int  # rows of the pool
@@ -213,7 +213,7 @@ class Looked:
     @property
     def has_probabilities(self) -> bool:
         """Whether there is a trained model that gives probabilities."""
-        return self.model is not None and isinstance(self.model.predictor.inference.task, GivesProbabilities)
+        return self._view is not None and isinstance(self._view.predictor.inference.task, GivesProbabilities)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -240,9 +240,13 @@ class Looked:
 
     @property
     def _model(self) -> ModelView:
-        if self.model is None:
+        if self._view is None:
             raise RuntimeError("a strategy looked at a model, and its `needs` do not say so")
-        return self.model
+        return self._view
+
+    @cached_property
+    def _view(self) -> ModelView | None:
+        return self.opened()
 
     @cached_property
     def _vectors(self) -> np.ndarray:
