@@ -146,6 +146,7 @@ def components() -> str:
     for kind, title, meant in (
         ("operator", "Operators", "Of `weitiao augment`: a recipe's `augment.operators`."),
         ("selection", "Selection", "Strategies of `weitiao select --by`, their options given by `--set`."),
+        ("acquisition", "Acquisition", "Strategies of active learning: which examples to label next."),
     ):
         out += [f"## {title}\n", f"{meant}\n"]
         for name, component in built_in(kind):

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from weitiao.acquisition.simulation import simulate_labelling
     from weitiao.comparison import compare
     from weitiao.composition import Adapters, average, stack
     from weitiao.cross_validating.cross_validation import cross_validate
@@ -53,6 +54,7 @@ __all__ = [
     "resume",
     "search",
     "select",
+    "simulate_labelling",
     "split",
     "stack",
     "train",
@@ -65,6 +67,7 @@ _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
 _HOME |= {"select": "weitiao.workshop.select", "search": "weitiao.searching.search"}
 _HOME |= dict.fromkeys(("known_models", "recommend"), "weitiao.recommendation")
 _HOME |= {"probe": "weitiao.probing.probe", "learning_curve": "weitiao.probing.curve"}
+_HOME |= {"simulate_labelling": "weitiao.acquisition.simulation"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 
 

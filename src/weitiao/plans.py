@@ -46,10 +46,11 @@ def refuse_output(recipe: Recipe, what: str) -> None:
 
 
 def check_folder(
-    folder: Path, recipe: Recipe, what: str, *, fixed: Mapping[str, Any] | None = None, free: Collection[str] = ()
-) -> None:
+    folder: Path, recipe: Recipe, what: str, *, fixed: Mapping[str, Any] | None = None, free: Collection[str] = (),
+    called: str = "search",
+) -> None:  # fmt: skip
     """Raise `RunError` where the folder holds something else than `what`, or the same of another recipe; keys in `free`
-    may be others.
+    may be others. `called`: where what is `fixed` is asked for.
     """  # fmt: skip
     if not folder.exists() or (
         folder.is_dir() and {each.name for each in folder.iterdir() if each.name[0] != "."} <= {"lock"}
@@ -60,7 +61,7 @@ def check_folder(
         held = f"a {plan['what']}" if plan and "what" in plan else "a run" if (folder / "run.json").exists() else None
         raise RunError(f"holds {held or 'other files'}", where=str(folder), fix="Name another folder: --output.")
     changed = _changed(plan["recipe"], shared(recipe), free) or _changed(
-        plan.get("fixed", {}), dict(fixed or {}), key="search"
+        plan.get("fixed", {}), dict(fixed or {}), key=called
     )
     if changed:
         raise RunError(f"holds a {what} of another recipe: {changed}", where=str(folder),

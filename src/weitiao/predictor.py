@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,20 @@ CHUNK = 1024  # examples sorted by length together while streaming
 TOGETHER = 8192  # of a list, which is in memory anyway
 
 Example = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The features of some examples: what `Inference` runs over."""
+
+    features: list[dict[str, Any]]
+    lengths: np.ndarray  # tokens of each, shape (features,)
+    rows: np.ndarray  # the example each is of, counted from 0, shape (features,)
+    parts: np.ndarray | None  # of several tasks the one each is of
+
+    def take(self, chosen: np.ndarray) -> list[dict[str, Any]]:
+        """Return some of them."""
+        return [self.features[i] for i in chosen]
 
 
 class Predictor:
@@ -83,18 +98,23 @@ class Predictor:
             yield from self._chunk(rows, start)
             start += len(rows)
 
-    def _chunk(self, examples: list[Example], start: int) -> list[Prediction]:
+    def encode(self, examples: Sequence[Example], start: int = 0) -> Encoded:
+        """Tokenize examples; in messages they are counted from `start`. Raises a `DataError` for one that lacks what
+        the model reads.
+        """  # fmt: skip
         records = [self._record(example, start + row) for row, example in enumerate(examples)]
         columns = {role: [record[role] for record in records] for role in records[0]}
         encoded = self.artifact.task.encode(columns, self.artifact.reader)
         encoded.setdefault("row", list(range(len(examples))))
         features = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
         lengths = np.array([feature.get("length") or len(feature["input_ids"]) for feature in features])
-        found: dict[int, Prediction] = {}
-        rows = np.array(encoded["row"])
         parts = np.array(encoded["part"]) if "part" in encoded else None
+        return Encoded(features, lengths, np.array(encoded["row"]), parts)
+
+    def _chunk(self, examples: list[Example], start: int) -> list[Prediction]:
+        encoded, found = self.encode(examples, start), dict[int, Prediction]()
         for _, numbers, predictions in self.inference.predictions(
-            lambda at: [features[i] for i in at], lengths, rows, parts=parts
+            encoded.take, encoded.lengths, encoded.rows, parts=encoded.parts
         ):
             found.update(zip(numbers, predictions, strict=True))
         return [found[row] if row in found else self._too_long(start + row) for row in range(len(examples))]

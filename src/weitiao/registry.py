@@ -71,6 +71,18 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "quality": "weitiao.workshop.select.quality:Quality",
         "random": "weitiao.workshop.select.random:Random",
     },
+    "acquisition": {
+        "badge": "weitiao.acquisition.badge:Badge",
+        "bald": "weitiao.acquisition.bald:Bald",
+        "cluster-uncertain": "weitiao.acquisition.cluster_uncertain:ClusterUncertain",
+        "density-weighted": "weitiao.acquisition.density_weighted:DensityWeighted",
+        "entropy": "weitiao.acquisition.entropy:Entropy",
+        "k-center": "weitiao.acquisition.k_center:KCenter",
+        "least-confidence": "weitiao.acquisition.least_confidence:LeastConfidence",
+        "margin": "weitiao.acquisition.margin:Margin",
+        "mnlp": "weitiao.acquisition.mnlp:Mnlp",
+        "random": "weitiao.acquisition.random:Random",
+    },
     "tracker": {
         "jsonl": "weitiao.trackers.jsonl:JsonLines",
         "tensorboard": "weitiao.trackers.tensorboard:TensorBoard",

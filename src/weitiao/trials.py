@@ -32,9 +32,10 @@ ENDING = 60.0  # seconds that the run of a killed parent may take to save its ch
 LOOKS = 0.05  # seconds between two looks at the child
 START = (  # the child has this very package, and not what lies about in the current folder
     "import sys; here = sys.argv.pop(1); here in sys.path or sys.path.insert(0, here); "
-    "from weitiao.trials import main; sys.exit(main(*sys.argv[1:]))"
+    "from importlib import import_module; sys.exit(import_module(sys.argv[1]).main(*sys.argv[2:]))"
 )
 Action = Literal["train", "resume", "baselines", "test"]
+OWN = "weitiao.trials"  # the module whose `main` does the actions
 Say = Callable[[str], None]
 T = TypeVar("T")
 
@@ -86,16 +87,18 @@ def let_go(folder: Path, stop: threading.Event) -> None:
 
 
 def carry_out(
-    action: Action,
+    action: Action | str,
     path: Path,
     *,
     show: bool,
     stop: threading.Event,
     enough: Callable[[], bool] | None = None,
     threads: int | None = None,
+    module: str = OWN,
 ) -> str:
     """Do it in a child process: train a stored recipe, go on with a run, measure baselines beside a run, or measure
-    the run of a stored recipe on the test split that was held back from it.
+    the run of a stored recipe on the test split that was held back from it; or what the `main` of another `module`
+    does, which is this one's in shape.
 
     `enough` is asked again and again; once it says so the child saves a checkpoint and stops, and the run can be
     resumed. `threads` is how many the child computes with; as many as it likes when absent. May be called from several
@@ -104,7 +107,8 @@ def carry_out(
     was interrupted itself.
     """
     here = str(Path(__file__).parents[1])
-    words = [sys.executable, "-P", "-c", START, here, action, str(path), "show" if show else "quiet"]
+    words = [sys.executable, "-P", "-c", START, here, module, action, str(path),
+             "show" if show else "quiet"]  # fmt: skip
     child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
                              env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))  # fmt: skip
     assert child.stdin is not None
@@ -176,11 +180,16 @@ def _problem(code: int, told: str) -> str:
 
 
 def main(action: str, path: str, how: str) -> int:
-    """Do what the parent asks; what goes wrong is printed as JSON."""
+    """Do what the parent asks."""
+    return ended(lambda: _do(action, Path(path), show=how == "show"))
+
+
+def ended(work: Callable[[], None]) -> int:
+    """Work until it is done or the parent says stop; return the exit code. What goes wrong is printed as JSON."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever is started by nohup ignores it
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     try:
-        _do(action, Path(path), show=how == "show")
+        work()
     except WeitiaoError as error:
         sys.stdout.write(json.dumps({"problem": str(error)}))
         return error.exit_code

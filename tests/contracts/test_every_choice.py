@@ -99,7 +99,7 @@ def test_plain_transformers_predicts_the_same(
 def test_unknown_options_are_refused() -> None:
     from pydantic import ValidationError
 
-    for kind in ("task", "method"):
+    for kind in ("task", "method", "acquisition"):
         for name in registry.names(kind):
             with pytest.raises(ValidationError):
                 registry.get(kind, name).Options.model_validate({"no_such_option": 1})

@@ -25,6 +25,7 @@ from weitiao.cli import (
     evaluate,
     init,
     inspect,
+    label,
     models,
     predict,
     probe,
@@ -64,6 +65,7 @@ app.command("clean")(clean.clean)
 app.command("split")(split.split)
 app.command("augment")(augment.augment)
 app.command("select")(select.select)
+app.add_typer(label.app, name="label")
 app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)

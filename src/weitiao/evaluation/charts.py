@@ -146,14 +146,22 @@ def shorten(text: str, width: int) -> str:
 
 
 def line_chart(
-    lines: Sequence[Line], *, x_label: str, y_form: Form = number, mark: tuple[Point, str] | None = None
-) -> Markup:
-    """Draw lines over common axes; `mark` is a point with a word beside it, such as the best step."""
+    lines: Sequence[Line], *, x_label: str, y_form: Form = number, mark: tuple[Point, str] | None = None,
+    band: Sequence[tuple[float, float, float]] = (), reach: tuple[float, float] | None = None,
+) -> Markup:  # fmt: skip
+    """Draw lines over common axes; `mark` is a point with a word beside it, such as the best step, `band` is (x, low,
+    high) around a line. The y axis spans `reach` at least, so that several charts can be compared.
+    """  # fmt: skip
     height = 220
     points = [p for line in lines for p in line.points]
+    points += [(at, end) for at, *ends in band for end in ends] + [(points[0][0], end) for end in reach or ()]
     x = axis(min(p[0] for p in points), max(p[0] for p in points), 52, WIDTH - 14, margin=0.02)
     y = axis(min(p[1] for p in points), max(p[1] for p in points), height - 40, 12, count=4, margin=0.08)
-    parts = [*_grid(x, y, number, y_form, x_label), *(_line(line, x, y, y_form) for line in lines)]
+    parts = _grid(x, y, number, y_form, x_label)
+    if band:
+        outline = [(at, high) for at, _, high in band] + [(at, low) for at, low, _ in reversed(band)]
+        parts.append(_tag("path", kind="band", d=f"M{_joined(outline, x, y)}Z"))
+    parts += [_line(line, x, y, y_form) for line in lines]
     if mark:
         parts.append(_mark(*mark, x, y))
     return _svg(WIDTH, height, parts, ", ".join(line.name for line in lines) + " by " + x_label)
@@ -453,8 +461,7 @@ def growth(
     if band:
         outline = [(math.log(size), high) for size, _, _, high in band]
         outline += [(math.log(size), low) for size, _, low, _ in reversed(band)]
-        joined = "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in outline)
-        parts.append(_tag("path", kind="band", d=f"M{joined}Z"))
+        parts.append(_tag("path", kind="band", d=f"M{_joined(outline, x, y)}Z"))
         known = [(math.log(size), value) for size, value, *_ in band if size <= known_to]
         ahead = [(math.log(size), value) for size, value, *_ in band if size >= known_to]
         parts += [_path(known, x, y, "ours"), _path(ahead, x, y, "ahead")]
@@ -517,8 +524,11 @@ def _line(line: Line, x: Axis, y: Axis, form: Form) -> Markup:
 
 
 def _path(points: Sequence[Point], x: Axis, y: Axis, kind: str) -> Markup:
-    joined = "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in points)
-    return _tag("path", kind=f"line {kind}", d=f"M{joined}") if points else Markup("")
+    return _tag("path", kind=f"line {kind}", d=f"M{_joined(points, x, y)}") if points else Markup("")
+
+
+def _joined(points: Sequence[Point], x: Axis, y: Axis) -> str:
+    return "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in points)
 
 
 def _mark(point: Point, word: str, x: Axis, y: Axis) -> Markup:

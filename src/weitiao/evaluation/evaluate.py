@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ BATCH = 64  # features a forward, at most
 TOKENS = 8192  # tokens a forward, padding included, at most
 CHUNK = 1000  # examples of a split in memory at once
 
+T = TypeVar("T")
 See = Callable[[list[int], Sequence[Example], Sequence[Prediction]], None]
 
 
@@ -96,19 +98,29 @@ class Inference:
         `take` gives the features of some numbers, `lengths` are their tokens and `rows` their examples, shape
         (features,). All features of an example come in one batch; a batch has features of one of `parts` only.
         """
+        for batch, predictions in self.each(
+            take, lengths, rows, partial(self._predicted, answers=answers), parts=parts
+        ):
+            yield batch, list(dict.fromkeys(batch.rows)), predictions
+
+    def each(
+        self, take: Callable[[np.ndarray], list[dict[str, Any]]], lengths: np.ndarray, rows: np.ndarray,
+        work: Callable[[Batch], T], *, parts: np.ndarray | None = None,
+    ) -> Iterator[tuple[Batch, T]]:  # fmt: skip
+        """Yield (batch, what `work` makes of it) over the same batches; `work` runs the model, without gradients."""
         self.model.eval()
         for chosen in in_length_order(lengths, BATCH, tokens=TOKENS, groups=rows, parts=parts):
-            yield self._predicted(take, answers, chosen)
+            yield self._worked(take(chosen), work)
 
-    def _predicted(
-        self, take: Callable[[np.ndarray], list[dict[str, Any]]], answers: bool, chosen: np.ndarray
-    ) -> tuple[Batch, list[int], list[Prediction]]:
+    def _worked(self, features: list[dict[str, Any]], work: Callable[[Batch], T]) -> tuple[Batch, T]:
         import torch
 
-        batch = self.task.collate(take(chosen), self.reader).to(self.device)
+        batch = self.task.collate(features, self.reader).to(self.device)
         with torch.inference_mode(), models.autocast(self.device, self.precision):
-            predictions = self.task.predict(self.model, batch, self.reader, answers=answers)
-        return batch, list(dict.fromkeys(batch.rows)), predictions
+            return batch, work(batch)
+
+    def _predicted(self, batch: Batch, *, answers: bool) -> list[Prediction]:
+        return self.task.predict(self.model, batch, self.reader, answers=answers)
 
     def over(
         self, on: Labelled, *, answers: bool = True
@@ -121,8 +133,8 @@ class Inference:
             return take_rows(on.features, chosen)
 
         def work(chosen: np.ndarray) -> tuple[list[int], list[Prediction]]:
-            _, numbers, predictions = self._predicted(take, answers, chosen)
-            return numbers, predictions
+            batch, predictions = self._worked(take(chosen), partial(self._predicted, answers=answers))
+            return list(dict.fromkeys(batch.rows)), predictions
 
         batches = in_length_order(lengths, BATCH, tokens=TOKENS, groups=rows, parts=parts)
         with quickly(self.model, self.precision, learns=False):

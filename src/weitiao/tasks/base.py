@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from weitiao.data.formats.base import Layout
 from weitiao.recipe import DataSettings, Settings
@@ -195,3 +195,28 @@ class LossByExample(Protocol):
 
     def losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """Return each example's loss, shape (examples,), fp32: `loss` is their sum."""
+
+
+@runtime_checkable
+class GivesProbabilities(Protocol):
+    """A task whose models choose among options, each with a probability: one choice an example (its label), several
+    (each of many labels, yes or no), or one for each word.
+    """  # fmt: skip
+
+    def chooses(self) -> Literal["label", "labels", "tags"]:
+        """What there is to choose."""
+
+    def probabilities(self, model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Run the model on a batch that is on its device; return the probabilities of the options of all choices in it,
+        float32 of shape (choices, options), and the number of choices of each example, int64 of shape (examples,).
+        """  # fmt: skip
+
+
+@runtime_checkable
+class NamesLabels(Protocol):
+    """A task that learns from the training data which labels there are, and can be told instead."""
+
+    def told(self) -> Settings:
+        """Return the options by which it knows, of whichever few of these examples it is prepared on, all labels that
+        it knows now, and refuses none of them for being rare.
+        """  # fmt: skip

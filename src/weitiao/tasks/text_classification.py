@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from weitiao import data
@@ -35,7 +36,6 @@ from weitiao.tasks.inputs import check_text, padded, place, texts_of, token_coun
 from weitiao.tasks.soft_labels import divergence_from, mean_logits
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from datasets import Dataset
 
@@ -73,6 +73,9 @@ class TextClassificationOptions(Settings):
 
     labels: list[str] | None = None
     """Label names in the order they shall have; sorted (numbers by value) when absent."""
+    rare_labels: Literal["refuse", "allow"] = "refuse"
+    """What to do about a label with one training example, which is a slip more often than not, or one that `labels`
+    names and training has not: `refuse` the run, or `allow` it with a warning, as while labels are still gathered."""
     multi_label: bool | Literal["auto"] = "auto"
     """Whether an example may have any number of labels. `auto`: when the label cells hold lists."""
     class_weights: Literal["balanced"] | Annotated[float, Field(gt=0, lt=1)] | dict[str, float] | None = None
@@ -157,7 +160,7 @@ class TextClassification:
         counts = {name: _label_counts(split) for name, split in splits.items()}
         multi_label = _is_multi_label(splits["train"], self.options.multi_label)
         labels = _ordered(counts["train"], self.options.labels)
-        findings = _label_findings(splits, counts, labels, multi_label)
+        findings = _label_findings(splits, counts, labels, multi_label, allowed=self.options.rare_labels == "allow")
         findings += _order_findings(labels, self.options.labels)
         weights = class_weights(
             self.options.class_weights, labels, counts["train"], len(splits["train"]), multi_label=multi_label
@@ -311,6 +314,22 @@ class TextClassification:
             return [_several(names, row, thresholds) for row in logits.sigmoid().tolist()]
         return [_one(names, row) for row in logits.softmax(-1).tolist()]
 
+    def chooses(self) -> Literal["label", "labels"]:
+        """The label; or each label, yes or no."""
+        return "labels" if self.known.multi_label else "label"
+
+    def probabilities(self, model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the labels, (examples, labels); of several those of no and yes, (examples * labels, 2)."""
+        logits = model(**batch.inputs).logits.float()
+        if not self.known.multi_label:
+            return logits.softmax(-1).cpu().numpy(), np.ones(len(logits), np.int64)
+        yes = logits.sigmoid().cpu().numpy()
+        return np.stack([1 - yes, yes], -1).reshape(-1, 2), np.full(len(yes), yes.shape[1], np.int64)
+
+    def told(self) -> TextClassificationOptions:
+        """The labels by name, however rare they are."""
+        return self.options.model_copy(update={"labels": self.known.labels, "rare_labels": "allow"})
+
     def scorer(self) -> base.Scorer:
         """A scorer for the label set, by the recipe's metric."""
         labels, thresholds, metric = self.known.labels, self.known.thresholds, self.options.metric
@@ -385,14 +404,15 @@ def _ordered(counts: Counter[str], written: list[str] | None) -> list[str]:
 
 
 def _label_findings(
-    splits: Mapping[SplitName, Dataset], counts: Mapping[SplitName, Counter[str]], labels: list[str], multi_label: bool
-) -> list[Finding]:
+    splits: Mapping[SplitName, Dataset], counts: Mapping[SplitName, Counter[str]], labels: list[str],
+    multi_label: bool, *, allowed: bool,
+) -> list[Finding]:  # fmt: skip
     train, known, findings = counts["train"], set(labels), []
     if len(train) < 2 and not (multi_label and len(labels) > 1):
         found = f"only one label, '{next(iter(train))}'" if train else "no label"
         findings.append(Finding("error", "data.train", f"has {found}", "A classifier needs at least two labels."))
     for name, there in counts.items():
-        unknown = [label for label in there if label not in known or not train[label]]
+        unknown = [label for label in there if label not in known or not (train[label] or allowed)]
         for label in unknown[:SHOWN]:
             said = "is not in task.labels" if label not in known and train[label] else "is not in training"
             findings.append(
@@ -401,7 +421,16 @@ def _label_findings(
             )  # fmt: skip
         if len(unknown) > SHOWN:
             findings.append(Finding("error", f"data.{name}", f"{len(unknown) - SHOWN:,} more unknown labels"))
-    return findings + _rare(splits["train"], train, labels) + _imbalance(train)
+    return findings + (_few(train, labels) if allowed else _rare(splits["train"], train, labels)) + _imbalance(train)
+
+
+def _few(train: Counter[str], labels: list[str]) -> list[Finding]:
+    """The same in a line, where rare labels are allowed."""
+    none, once = (sum(train[label] == examples for label in labels) for examples in (0, 1))
+    if not none + once:
+        return []
+    said = f"of {len(labels):,} labels {none:,} have no training example, {once:,} one"
+    return [Finding("warning", "data.train", said, "What has no example is never found right.")]
 
 
 def _rare(split: Dataset, train: Counter[str], labels: list[str]) -> list[Finding]:

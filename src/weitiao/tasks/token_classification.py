@@ -381,20 +381,31 @@ class TokenClassification:
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True
     ) -> list[Prediction]:
         """Entities of each example, decided over all of its windows: ``{entities}``, and `tags` where it is tokens."""
+        return [self.answer(units, found) for units, found in self._by_unit(model, batch)]
+
+    def chooses(self) -> Literal["tags"]:
+        """The tag of each unit."""
+        return "tags"
+
+    def probabilities(self, model: torch.nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the tags of each unit, decided by itself."""
+        each = [found for _, found in self._by_unit(model, batch)]
+        return np.concatenate(each).astype(np.float32), np.array([len(found) for found in each], np.int64)
+
+    def _by_unit(self, model: torch.nn.Module, batch: Batch) -> Iterator[tuple[Units, Floats]]:
+        """The units of each example and the probabilities of their tags, over all of its windows."""
         probabilities = model(**batch.inputs).logits.float().softmax(-1).cpu().numpy().astype(np.float64)
         windows = zip(batch.rows, batch.features, probabilities, strict=True)
-        return [
-            self._merged([(feature, found) for _, feature, found in own])
-            for _, own in groupby(windows, key=lambda window: window[0])
-        ]
+        for _, own in groupby(windows, key=lambda window: window[0]):
+            yield self._merged([(feature, found) for _, feature, found in own])
 
-    def _merged(self, windows: Sequence[tuple[Mapping[str, Any], Floats]]) -> Prediction:
+    def _merged(self, windows: Sequence[tuple[Mapping[str, Any], Floats]]) -> tuple[Units, Floats]:
         first = windows[0][0]
         units = Units(*(first[name] for name in Units._fields))
         probabilities = np.full((len(units.starts), len(self.tags)), 1 / len(self.tags))  # of what no piece stands for
         for feature, found in windows:
             probabilities[list(feature["units"])] = found[list(feature["at"])]
-        return self.answer(units, probabilities)
+        return units, probabilities
 
     def scorer(self) -> base.Scorer:
         """F1 of entities, strict, partial and by type; where the data is tokens also the share of right tags."""

@@ -41,11 +41,16 @@ class Embedder:
         """Stands for the model and how much it reads."""
         return f"{self._pretrained.fingerprint[:16]}-{self._reader.max_length}"
 
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+        return int(self._pretrained.config.get_text_config().hidden_size)
+
     def embed(self, part: Part, rows: np.ndarray, keep: Kept) -> np.ndarray:
         """Return the mean of the last hidden states over the tokens of each row's text, or of the first two of several,
         float32 of shape (rows, width).
         """  # fmt: skip
-        found = [np.empty((0, self._pretrained.config.get_text_config().hidden_size), np.float32)]
+        found = [np.empty((0, self.width), np.float32)]
         for start in range(0, len(rows), ROWS):
             own = rows[start : start + ROWS]
             name = f"embeddings-{self.name}-{part.name}-{digest(own.tobytes())[:16]}"
@@ -57,7 +62,7 @@ class Embedder:
         """Return the same for texts, or for the texts of two columns read together, float32 of shape (rows, width)."""
         read = tokenized([list(texts) for texts in columns], self._reader)
         features = [dict(zip(read, values, strict=True)) for values in zip(*read.values(), strict=True)]
-        vectors = np.zeros((len(features), self._pretrained.config.get_text_config().hidden_size), np.float32)
+        vectors = np.zeros((len(features), self.width), np.float32)
         for chosen, means in self._means(features):
             vectors[chosen] = means
         return vectors

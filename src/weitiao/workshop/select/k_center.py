@@ -37,19 +37,28 @@ class KCenter:
         return Choice(chosen(rows, count), distance, lambda row: f"a chosen row is {distance[row]:.2f} away")
 
 
-def k_center(vectors: np.ndarray, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def k_center(
+    vectors: np.ndarray, number: int, seed: int, *, centres: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return row numbers in the order of choice, shape (number,), and for each row of `vectors` (shape (n, d)) the
     Euclidean distance to the nearest row chosen, of a chosen one before it was; float64 of shape (n,).
-    """  # fmt: skip
+
+    With `centres` (shape (c, d)), which count as chosen, the first row is the farthest from these, else a random one.
+    """
     squares = np.einsum("nd,nd->n", vectors, vectors)
     nearest = np.full(len(vectors), np.inf)  # squared; -1: chosen
     rows, found = np.empty(number, np.int64), np.empty(number)
-    row = int(np.random.default_rng(seed).integers(len(vectors)))
+    for centre in () if centres is None else centres:
+        apart = squares + float(centre @ centre) - 2 * (vectors @ centre)
+        np.minimum(nearest, np.maximum(apart, 0), out=nearest)
+    begun = centres is not None and len(centres) > 0
+    row = int(nearest.argmax() if begun else np.random.default_rng(seed).integers(len(vectors)))
     for place in range(number):
         rows[place], found[place] = row, nearest[row]
         np.minimum(nearest, np.maximum(squares + squares[row] - 2 * (vectors @ vectors[row]), 0), out=nearest)
         nearest[row] = -1
         row = int(nearest.argmax())
-    found[:1] = 0  # there was none before
+    if not begun:
+        found[:1] = 0  # there was none before
     nearest[rows] = found
     return rows, np.sqrt(nearest)
