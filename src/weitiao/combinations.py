@@ -61,8 +61,15 @@ def check_parallel(recipe: Recipe, method: Method) -> None:
 
 
 def check_heads(head: Head, method: Method, recipe: Recipe) -> None:
-    """Raise a `RecipeError` where small weights stay beside several heads, each of which ships as a plain model."""
-    if head.parts and isinstance(method, Detaches) and not method.merges:
+    """Raise a `RecipeError` where small weights stay beside several heads, each of which ships as a plain model, or
+    beside a body that is to be loaded by itself.
+    """  # fmt: skip
+    stays = isinstance(method, Detaches) and not method.merges
+    if stays and head.pooling is not None:
+        raise RecipeError(f"'{method.name}' cannot be merged into the body, which plain transformers loads by itself",
+                          where=f"{recipe.origin('task.pooling')} (task.pooling)",
+                          fix="Leave it out, or take a method that merges, such as lora.")  # fmt: skip
+    if stays and head.parts:
         fix = "Take a method that merges, such as lora, or learn all tasks as text to text."
         where = f"{recipe.origin('method.name')} (method)"
         raise RecipeError(f"'{method.name}' cannot be merged into the models of several heads", where=where, fix=fix)

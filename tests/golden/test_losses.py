@@ -20,7 +20,7 @@ from weitiao.cli.main import main
 from weitiao.records import FAMILIES
 
 HERE = Path(__file__).parent
-CASES = [("full", "encoder"), ("lora", "decoder"), ("head", "seq2seq")]
+CASES = [("full", "encoder"), ("lora", "decoder"), ("head", "seq2seq"), ("few-shot", "encoder")]
 
 
 def losses(recipe: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:

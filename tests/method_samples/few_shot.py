@@ -8,7 +8,7 @@ LEARNING_RATE = 3e-3
 EPOCHS = 60
 POOLING = "mean"
 WHOLE_STEPS = True
-VARIANTS: list[dict[str, Any]] = [{"loss": "contrastive"}]
+VARIANTS: list[dict[str, Any]] = [{"loss": "cosine"}]
 
 __all__ = ["EPOCHS", "LEARNING_RATE", "POOLING", "VARIANTS", "WHOLE_STEPS", "refuses", "trainable"]
 

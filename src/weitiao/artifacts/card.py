@@ -78,7 +78,9 @@ def write_card(
 
     `combined` tells of what other runs it was made, if it was; `adapter` is where an adapter lies that is needed.
     """
-    labels, tag = task.head(family).config.get("id2label", {}), TAGS.get(task.head(family).auto_class)
+    head = task.head(family)
+    labels = head.config.get("id2label", {})
+    tag = TAGS.get(head.auto_class) if head.pooling is None else None  # the Hub would put another head on it
     read = [column.role for column in task.columns if not column.target and column.role in recipe.data.columns]
     example = '"your text"' if len(read) == 1 else json.dumps({role: f"your {role}" for role in read})
     shown = ", ".join(f"`{label}`" for label in list(labels.values())[:100])

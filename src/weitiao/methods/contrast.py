@@ -30,7 +30,8 @@ def contrastive_loss(vectors: torch.Tensor, alike: torch.Tensor, temperature: fl
     """Return the supervised contrastive loss, a scalar (Khosla et al. 2020, arXiv:2004.11362, eq. 2).
 
     It is the mean over vectors i of that of ``-log (exp(z_i z_p / T) / sum_a exp(z_i z_a / T))`` over the vectors p
-    that are alike, each as much as it is; a are all but i. A vector like no other has no part in it.
+    that are alike, each as much as it is; a are all but i. A vector like no other has no part in it. The least that it
+    can be, the entropy of what is alike, is taken off: where all is learned it is 0.
     """
     import torch
     from torch.nn import functional
@@ -43,4 +44,5 @@ def contrastive_loss(vectors: torch.Tensor, alike: torch.Tensor, temperature: fl
     some = total > 0
     if not some.any():
         return vectors.sum() * 0
-    return -((shares * logs).sum(-1)[some] / total[some]).mean()
+    wanted = shares[some] / total[some, None]
+    return (torch.xlogy(wanted, wanted) - wanted * logs[some]).sum(-1).mean()

@@ -26,16 +26,17 @@ EPOCHS = 20
 class FewShotOptions(Settings):
     """Options of the method `few-shot`."""
 
-    loss: Literal["cosine", "contrastive"] = "cosine"
-    """What is learned of all pairs of a step. `cosine`: the cosine of two vectors is 1 for the same label and 0 for
-    others (Tunstall et al. 2022). `contrastive`: an example is told from the others by those of its label (Khosla et
-    al. 2020)."""
+    loss: Literal["contrastive", "cosine"] = "contrastive"
+    """What is learned of all pairs of a step. `contrastive`: an example is told from the others by those of its label
+    (Khosla et al. 2020). `cosine`: the cosine of two vectors is 1 for the same label and 0 for others, as in SetFit
+    (Tunstall et al. 2022)."""
     temperature: float = Field(0.1, gt=0)
     """Of the loss `contrastive`: what cosines are divided by."""
     together: int = Field(4, ge=2)
     """How many examples of a label come together in a step, where there are so many."""
-    c: float = Field(1.0, gt=0)
-    """Inverse of the penalty on the head, as scikit-learn has it, on vectors of a mean length of 1."""
+    c: float = Field(100.0, gt=0)
+    """Inverse of the penalty on the head, as scikit-learn has it, on vectors of a mean length of 1. It cannot be chosen
+    on the training examples, whose vectors were made to fit their labels."""
 
 
 class FewShot:
