@@ -198,7 +198,7 @@ def export(
     for what in ("settled", "disputed", "skipped or unsure"):
         if counts[what]:
             note = " (no answer: rule on them, or have a third person label them)" if what == "disputed" else ""
-            typer.echo(f"{counts[what]:,} rows {what}{note}")
+            typer.echo(f"{what}: {counts[what]:,}{note}")
     typer.echo(f"written to {out}")
 
 
@@ -225,11 +225,11 @@ def import_(
     from weitiao.labelling.project import read_project
 
     found = import_labels(read_project(project), file, form or _form(file), annotator=annotator, add_labels=add_labels)
-    typer.echo(f"{found.answers:,} answers taken over")
-    for count, what in ((found.known, "were there already"), (found.empty, "rows have no answer"),
-                        (found.elsewhere, "rows are not in the pool")):  # fmt: skip
+    typer.echo(f"answers taken over: {found.answers:,}")
+    for count, what in ((found.known, "answers that were there already"), (found.empty, "rows without an answer"),
+                        (found.elsewhere, "rows that are not in the pool")):  # fmt: skip
         if count:
-            typer.echo(f"{count:,} {what}")
+            typer.echo(f"{what}: {count:,}")
     if found.new_labels:
         typer.echo(f"new labels: {', '.join(found.new_labels)}")
 

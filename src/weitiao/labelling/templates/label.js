@@ -316,8 +316,9 @@ function drawProgress() {
   byId("train").hidden = !p.trains;
   drawCurve(p);
   const a = p.agreement, pairs = Object.entries(a.pairs).filter(([, kappa]) => kappa !== null).map(([pair, kappa]) => `κ ${pair}: ${kappa.toFixed(2)}`);
+  const least = Object.entries(a.labels).filter(([, alpha]) => alpha !== null && alpha < 1).sort((one, other) => one[1] - other[1])[0];
   byId("agreement-part").hidden = !a.rows;
-  byId("agreement").textContent = [`${a.rows} rows by several, ${a.disputed} to be ruled on.`, a.alpha === null ? "" : `Krippendorff's α ${a.alpha.toFixed(2)}.`, pairs.join(", ")].filter(Boolean).join(" ");
+  byId("agreement").textContent = [`${a.rows} rows by several, ${a.disputed} to be ruled on.`, a.alpha === null ? "" : `Krippendorff's α ${a.alpha.toFixed(2)}.`, pairs.length ? `${pairs.join(", ")}.` : "", least ? `Least agreed on: ${least[0]} (α ${least[1].toFixed(2)}).` : ""].filter(Boolean).join(" ");
   const counts = Object.entries(p.labels).sort((one, other) => other[1] - one[1]);
   const others = Object.entries(p.acts).filter(([act]) => act !== "label").map(([act, n]) => [act === "skip" ? "skipped" : act, n]);
   const seeded = p.seeded.train ? [["from the recipe's data", p.seeded.train]] : [];
