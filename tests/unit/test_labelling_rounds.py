@@ -134,6 +134,7 @@ def quick(monkeypatch) -> list[int]:
     def train(self: Rounds, this: Round, home: Path) -> Round:
         this = self._note(self._written(this, home))
         trained.append(this.rows)
+        (home / "run/artifact").mkdir(parents=True)
         return self._note(replace(this, doing="choosing", name="accuracy", score=0.5))
 
     def choose(_action: str, home: Path, **_: Any) -> str:
@@ -163,6 +164,7 @@ def test_a_round_begins_after_so_many_new_answers_and_by_the_button(tmp_path, qu
     assert (told["round"]["number"], told["until"], told["queue"]) == (3, 4, "margin")
     assert [point["rows"] for point in told["points"]] == [4, 8, 8]
     assert read_queue(at.project).number == 3
+    assert [path.parts[-3] for path in at.project.rounds.glob("*/run/artifact")] == ["003"]  # one model is kept
 
 
 def test_answers_that_came_while_a_round_trained_begin_the_next_one(tmp_path, quick, monkeypatch):
