@@ -335,7 +335,7 @@ function roundText(p) {
   if (last.doing === "failed") return `Round ${last.number} failed: ${last.problem}`;
   const score = p.points.length ? p.points[p.points.length - 1] : null;
   const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${number(score.score, p.score)} ${p.score.replaceAll("_", " ")} on ${last.split}.` : "No model yet.";
-  return [measured, last.problem, until.trim(), p.queue === "random" ? "" : `Chosen by ${p.queue}.`].filter(Boolean).join(" ");
+  return [measured, last.problem, until.trim(), p.queue === "random" ? "" : `What comes is chosen by ${p.queue}.`].filter(Boolean).join(" ");
 }
 const isShare = name => !/(loss|perplexity|bleu|chrf|rouge|error|mae|rmse|pearson|spearman|kappa|mcc)/.test(name);
 const number = (value, name) => isShare(name) ? `${(100 * value).toFixed(1)}%` : value.toFixed(2);
@@ -349,7 +349,7 @@ function drawCurve(p) {
   const [x0, x1] = spread(xs), [y0, y1] = isShare(p.score) ? spread(ys).map(v => clamp(v, 0, 1)) : spread(ys), x = v => left + (right - left) * (v - x0) / (x1 - x0), y = v => bottom - (bottom - top) * (v - y0) / (y1 - y0);
   const drawing = svg("svg", { viewBox: "0 0 300 150", role: "img", "aria-label": byId("curve-title").textContent });
   for (const tick of [y0, (y0 + y1) / 2, y1]) {
-    drawing.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }), words(left - 5, y(tick) + 4, number(tick, p.score), "end"));
+    drawing.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }), words(left - 6, y(tick) + 4, isShare(p.score) ? percent(tick) : number(tick, p.score), "end"));
   }
   const last = p.points[p.points.length - 1].rows, path = part => part.map((each, n) => `${n ? "L" : "M"}${x(each[0]).toFixed(1)} ${y(each[1]).toFixed(1)}`).join("");
   if (ahead.length) {
