@@ -61,7 +61,7 @@ class Desk:
 
     def now(self) -> State:
         """Return what stands, as this process alone sees it: of this copy nothing changes."""
-        return State().add(self.project.log.news())
+        return self.project.state()
 
     def _hear(self) -> State:
         return self._state.add(self._log.news())
@@ -234,7 +234,7 @@ class Desk:
             last = rounds[-1] if rounds else None
             agreed = agreement(state, kind, self.labels)
             settled = settled_rows(self.project, state)
-            told = {
+            told: dict[str, Any] = {
                 "rows": len(self.project.pool),
                 "settled": settled,
                 "seeded": dict(self.project.seeded),

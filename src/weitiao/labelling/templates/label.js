@@ -334,7 +334,7 @@ function roundText(p) {
   if (p.busy) return last.doing === "training" ? `Round ${last.number} trains${last.rows ? ` on ${last.rows.toLocaleString("en")} labelled rows` : ""}. Go on labelling.` : last.number ? `Round ${last.number} chooses what to label next.` : "Choosing what to label first. You can begin.";
   if (last.doing === "failed") return `Round ${last.number} failed: ${last.problem}`;
   const score = p.points.length ? p.points[p.points.length - 1] : null;
-  const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${number(score.score, p.score)} ${p.score.replaceAll("_", " ")} on ${last.split}.` : "No model yet.";
+  const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${number(score.score, p.score)} ${p.score.replaceAll("_", " ")} on ${last.examples ? `${last.examples.toLocaleString("en")} examples of ` : ""}${last.split}.` : "No model yet.";
   return [measured, last.problem, until.trim(), p.queue === "random" ? "" : `What comes is chosen by ${p.queue}.`].filter(Boolean).join(" ");
 }
 const isShare = name => !/(loss|perplexity|bleu|chrf|rouge|error|mae|rmse|pearson|spearman|kappa|mcc)/.test(name);
