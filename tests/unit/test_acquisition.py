@@ -266,6 +266,7 @@ def test_a_text_is_not_chosen_twice(recipe_values: Values) -> None:
     assert (query.rows, query.left, query.guesses) == ([0], 0, None)
     assert choose(recipe, pool, [0, 2, 3], strategy="random", number=9).rows == []
     assert len(choose(recipe, pool, strategy="k-center", number=9).rows) == 3
+    assert sorted(choose(recipe, [*pool, {"text": " "}, {"text": None}], strategy="random", number=9).rows) == [0, 2, 3]
 
 
 def test_a_cold_start_without_a_model(recipe_values: Values) -> None:

@@ -80,6 +80,22 @@ def test_class_with_one_example(recipe_values: Values, tmp_path: Path) -> None:
     assert "lone.csv:42" in said
 
 
+def test_rare_labels_may_be_allowed(recipe_values: Values, tmp_path: Path) -> None:
+    from weitiao import check
+
+    train, validation = [*reviews(40), ("a lonely row", "odd")], [*reviews(20, seed=5), ("something else", "never")]
+    values = recipe_values(
+        data={"train": str(table(tmp_path / "t.csv", train)), "validation": str(table(tmp_path / "v.csv", validation)),
+              "test_size": 0},
+        task={"name": "text-classification", "labels": ["bad", "good", "never", "odd"], "rare_labels": "allow"},
+    )  # fmt: skip
+    said = [str(finding) for finding in check(values).findings]
+    assert any("of 4 labels 1 have no training example, 1 one" in each for each in said)
+    assert not [finding for finding in check(values).findings if finding.level == "error"]
+    values["task"] = {**values["task"], "labels": ["bad", "good", "odd"]}
+    assert "label 'never'" in refused(values)
+
+
 def test_label_that_is_not_in_the_list(recipe_values: Values) -> None:
     said = refused(recipe_values(task={"name": "text-classification", "labels": ["god", "bad"]}))
     assert "'good' is not in task.labels" in said

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from tests.labelling import desk
+from tests.labelling import desk, give
 from weitiao.labelling.terminal import sit
 
 
@@ -51,6 +51,16 @@ def test_several_labels_and_spans_are_written_with_commas(tmp_path):
     ]
     assert "goes from 0 to 999" in told
     assert "Write start-end TYPE" in told
+
+
+def test_disagreements_are_ruled_on(tmp_path):
+    at = desk(tmp_path, settings={"overlap": 1.0})
+    give(at, "a bad meal", "good", "bob")
+    give(at, "a bad meal", "bad", "carl")
+    told = session(at, ":d", "2", ":q")
+    assert "bob: good" in told
+    assert "There is no disagreement to rule on." in told
+    assert [(act.act, act.answer) for act in at.project.log.news()[2:]] == [("adjudicate", "bad")]
 
 
 def test_all_that_there_is_is_labelled_to_the_end(tmp_path):

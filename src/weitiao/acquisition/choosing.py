@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from weitiao import registry, sources
-from weitiao.acquisition.base import NEED_MODEL, Acquisition
+from weitiao.acquisition.base import NEED_MODEL, Acquisition, Ranked
 from weitiao.acquisition.seen import BaseView, Looked, ModelView, Tell, silent, texts_of
 from weitiao.artifacts.run_folder import artifact_folder
 from weitiao.data.arrow import digest
@@ -28,6 +28,7 @@ from weitiao.tasks.base import GivesProbabilities, Task
 
 SEEN = "acquisition"  # folder of the cache: what a model saw of a pool, until rows are chosen
 VERSION = "1"  # raise when what is kept there changes
+EMPTY = 0  # the key of a row without a text
 
 
 @dataclass(frozen=True)
@@ -62,22 +63,21 @@ def choose(
     time: what the base model makes of it is kept in the cache. `artifact` is the folder of a model that was trained
     by `recipe`, or of its run; None: there is none yet, and only a strategy that needs none can be asked for (`random`,
     `k-center`, `cluster-uncertain`). `strategy` is a name of the registry's kind ``acquisition``, or a map with `name`
-    and options. A text that is labelled, or was chosen, is not chosen again where it stands in another row. The same
-    seed chooses the same rows. With `guesses` the model predicts the chosen rows. `tell` is called with what is looked
-    at, how many rows of it were, and of how many.
+    and options. A text that is labelled, or was chosen, is not chosen again where it stands in another row, and none
+    that is empty. The same seed chooses the same rows. With `guesses` the model predicts the chosen rows. `tell` is
+    called with what is looked at, how many rows of it were, and of how many.
     Raises `RecipeError` for an unknown strategy or one that does not fit the task or needs a model, `DataError` where
     rows lack a role that the model reads. What was stopped goes on where it was.
     """
     chosen, task = named(strategy), _task(recipe)
-    model = cache(lambda: None if artifact is None else load(artifact))
     check_fits(chosen, task, trained=artifact is not None)
     if number < 1:
         raise WeitiaoError(f"found {number}", where="number", fix="Ask for one row at least.")
-    roles = _roles(task, pool)
+    roles, say = _roles(task, pool), tell or silent
     keys = keys_of(pool, roles)
     rows = new_rows(keys, labelled, keys_of(also, roles))
-    say = tell or silent
     key = digest(VERSION, keys[rows].tobytes(), *(() if artifact is None else _told(Path(artifact))))
+    model = cache(lambda: None if artifact is None else load(artifact))  # not every strategy looks at it
 
     def view() -> ModelView | None:
         predictor = model()
@@ -88,15 +88,20 @@ def choose(
 
     seen = Looked(rows, np.array(sorted(labelled), np.int64), view, BaseView(recipe, say),
                   lambda: texts_of([*pool, *also], roles), len(pool))  # fmt: skip
-    acquisition: Acquisition = registry.get("acquisition", chosen.name)(chosen.options)
-    ranked = acquisition.rank(seen, number, np.random.default_rng(seed)) if len(rows) else None
+    ranked = _ranked(chosen, seen, number, seed)
     shutil.rmtree(sources.cache_folder() / SEEN / key, ignore_errors=True)  # another round has another model
-    found = [] if ranked is None else [int(row) for row in rows[ranked.rows]]
-    predictor = model() if guesses else None
+    found, predictor = [int(row) for row in rows[ranked.rows]], model() if guesses else None
     return Query(
-        chosen.name, found, [] if ranked is None else [float(score) for score in ranked.scores],
+        chosen.name, found, [float(score) for score in ranked.scores],
         None if predictor is None else predictor.predict([pool[row] for row in found]), len(rows) - len(found),
     )  # fmt: skip
+
+
+def _ranked(chosen: Chosen, seen: Looked, number: int, seed: int) -> Ranked:
+    if not len(seen):
+        return Ranked(np.empty(0, np.int64), np.empty(0))
+    acquisition: Acquisition = registry.get("acquisition", chosen.name)(chosen.options)
+    return acquisition.rank(seen, number, np.random.default_rng(seed))
 
 
 # --- strategies
@@ -143,12 +148,17 @@ def check_prepared(chosen: Chosen, task: Task) -> None:
 
 def keys_of(examples: Sequence[Example], roles: Sequence[str]) -> np.ndarray:
     """Return a number for what a model reads of each example, uint64 of shape (n,); the same for the same text."""
-    return np.array([text_key(*(example.get(role) or "" for role in roles)) for example in examples], np.uint64)
+    rows = ([example.get(role) or "" for role in roles] for example in examples)
+    return np.array([text_key(*row) if any(map(_says, row)) else EMPTY for row in rows], np.uint64)
+
+
+def _says(value: Any) -> bool:
+    return bool(value.strip() if isinstance(value, str) else value)
 
 
 def new_rows(keys: np.ndarray, labelled: Collection[int], also: np.ndarray) -> np.ndarray:
-    """Return the rows that can be chosen, int64, ascending: the first of each text that is not labelled."""
-    taken = np.concatenate([keys[np.array(sorted(labelled), np.int64)], also])
+    """Return the rows that can be chosen, int64, ascending: the first of each text that is not labelled, nor empty."""
+    taken = np.concatenate([keys[np.array(sorted(labelled), np.int64)], also, np.array([EMPTY], np.uint64)])
     first = np.unique(keys, return_index=True)[1]
     rows = np.sort(first)
     return rows[~np.isin(keys[rows], taken)].astype(np.int64)

@@ -10,16 +10,20 @@ import typer
 from typer.core import TyperGroup
 
 from weitiao.cli import options
+from weitiao.cli.label_simulation import STRATEGIES
 from weitiao.errors import WeitiaoError
 
 PORT = 8765
+SIMULATE = "--simulate"
 
 
 class PoolOrCommand(TyperGroup):
-    """A group whose first word may be a pool: then it is `start`."""
+    """A group whose first word may be a pool: then it is `start`; with ``--simulate`` it is `simulate`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `start` in front of what is no command and asks for no help."""
+        """Put a command in front where there is none and no help is asked for."""
+        if SIMULATE in args:
+            args = ["simulate", *(word for word in args if word != SIMULATE)]
         if args and args[0] not in {*self.commands, *ctx.help_option_names}:
             args = ["start", *args]
         return list(super().parse_args(ctx, args))
@@ -38,8 +42,10 @@ def label() -> None:
       weitiao label pool.csv --recipe recipe.yaml --labels good,bad
       weitiao label pool.csv --terminal
       weitiao label export labels/pool --format csv --out labelled.csv
+      weitiao label --simulate recipe.yaml
 
-    `weitiao label POOL` stands for `weitiao label start POOL`; a pool that is called like a command is ./export.
+    `weitiao label POOL` stands for `weitiao label start POOL` (a pool that is called like a command is ./export), and
+    `weitiao label --simulate RECIPE` for `weitiao label simulate RECIPE`.
     """
 
 
@@ -94,6 +100,7 @@ def start(
     from weitiao.labelling.desk import Desk
     from weitiao.labelling.project import open_project
     from weitiao.recipe import Recipe
+    from weitiao.training.fit import stop_on_signal
 
     if set_ and recipe is None:
         raise WeitiaoError("changes a recipe, and none is named", where="--set", fix="Name it: --recipe recipe.yaml")
@@ -121,11 +128,46 @@ def start(
     listening = server.bound(host, port)
     typer.echo(f"{len(project.pool):,} rows to label, kept in {project.folder}")
     typer.echo(f"open {server.address(listening, access)}  (ctrl-C ends)")
-    desk.rounds.start()
-    try:
-        server.serve(desk, listening, access)
-    finally:
-        desk.rounds.stop()
+    with stop_on_signal():  # what the server hears it raises again when it has ended
+        desk.rounds.start()
+        try:
+            server.serve(desk, listening, access)
+        finally:
+            desk.rounds.stop()
+
+
+@app.command("simulate")
+def simulate(
+    recipe: options.RecipeFile,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option("--strategies", metavar="LIST", help=f"Strategies to compare; {STRATEGIES} when absent."),
+    ] = None,
+    start: Annotated[int, typer.Option("--start", min=1, help="Labels to begin with.")] = 100,
+    step: Annotated[int, typer.Option("--step", min=1, help="Labels more each round.")] = 100,
+    until: Annotated[int, typer.Option("--until", min=1, help="Labels of the last round.")] = 1000,
+    seeds: Annotated[str, typer.Option("--seeds", metavar="N", help="How many times, or which seeds: 5,6,7")] = "3",
+    first: Annotated[
+        str, typer.Option("--first", metavar="NAME", help="What chooses the rows to begin with, for all alike.")
+    ] = "random",
+    output: Annotated[Path | None, options.output("simulation", "simulations")] = None,
+    set_: options.Set = None,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> None:
+    """Replay a labelled set with each strategy: how many labels each would have saved.
+
+    \b
+    Example:
+      weitiao label --simulate recipe.yaml
+      weitiao label simulate recipe.yaml --strategies random,margin --seeds 5
+
+    The training split of the recipe is taken for a pool, and its labels are given as they are asked for.
+    """
+    from weitiao.cli.label_simulation import simulate as replay
+
+    replay(recipe, strategies=strategies or (STRATEGIES,), start=start, step=step, until=until, seeds=seeds,
+           first=first, output=output, set_=set_, quiet=quiet, json_=json_)  # fmt: skip
 
 
 Form = Annotated[
@@ -156,7 +198,7 @@ def export(
     for what in ("settled", "disputed", "skipped or unsure"):
         if counts[what]:
             note = " (no answer: rule on them, or have a third person label them)" if what == "disputed" else ""
-            typer.echo(f"{counts[what]:,} rows {what}{note}")
+            typer.echo(f"{what}: {counts[what]:,}{note}")
     typer.echo(f"written to {out}")
 
 
@@ -183,11 +225,11 @@ def import_(
     from weitiao.labelling.project import read_project
 
     found = import_labels(read_project(project), file, form or _form(file), annotator=annotator, add_labels=add_labels)
-    typer.echo(f"{found.answers:,} answers taken over")
-    for count, what in ((found.known, "were there already"), (found.empty, "rows have no answer"),
-                        (found.elsewhere, "rows are not in the pool")):  # fmt: skip
+    typer.echo(f"answers taken over: {found.answers:,}")
+    for count, what in ((found.known, "answers that were there already"), (found.empty, "rows without an answer"),
+                        (found.elsewhere, "rows that are not in the pool")):  # fmt: skip
         if count:
-            typer.echo(f"{count:,} {what}")
+            typer.echo(f"{what}: {count:,}")
     if found.new_labels:
         typer.echo(f"new labels: {', '.join(found.new_labels)}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import RecipeError
 from weitiao.labelling.project import Project, read_project
-from weitiao.labelling.state import State, state_of
+from weitiao.labelling.state import State
 from weitiao.sources.cache import write_synced
 from weitiao.trials import ended
 
@@ -93,7 +93,7 @@ def _choose(folder: Path) -> None:
     project = read_project(folder.parents[1])
     artifact = folder / "run" / "artifact"
     with models.quiet():
-        queue = choose_queue(project, state_of(project.log.news()), int(folder.name),
+        queue = choose_queue(project, project.state(), int(folder.name),
                              artifact if artifact.exists() else None)  # fmt: skip
     told = {"number": queue.number, "strategy": queue.strategy, "rows": list(queue.rows), "guesses": queue.guesses}
     write_synced(folder / QUEUE, json.dumps(told, ensure_ascii=False))

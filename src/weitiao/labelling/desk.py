@@ -61,7 +61,7 @@ class Desk:
 
     def now(self) -> State:
         """Return what stands, as this process alone sees it: of this copy nothing changes."""
-        return State().add(self.project.log.news())
+        return self.project.state()
 
     def _hear(self) -> State:
         return self._state.add(self._log.news())
@@ -234,7 +234,7 @@ class Desk:
             last = rounds[-1] if rounds else None
             agreed = agreement(state, kind, self.labels)
             settled = settled_rows(self.project, state)
-            return {
+            told: dict[str, Any] = {
                 "rows": len(self.project.pool),
                 "settled": settled,
                 "seeded": dict(self.project.seeded),
@@ -251,10 +251,11 @@ class Desk:
                 "until": self._until(settled, max((each.answers for each in rounds), default=0)),
                 "points": points_dict(points),
                 "score": points[-1].name if points else "",
-                "outlook": asdict(self._told_outlook(points, median(seconds) if seconds else None)) if points else None,
                 "agreement": asdict(agreed),
                 "undo": _undoable(state.last(annotator)),
             }  # fmt: skip
+        seen = self._told_outlook(points, told["seconds"]) if points else None  # nobody waits for it
+        return told | {"outlook": None if seen is None else asdict(seen)}
 
     def _until(self, settled: int, before: int) -> int | None:
         """How many labels are missing for the next round; None where none begins by itself."""

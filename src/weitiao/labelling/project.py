@@ -29,6 +29,7 @@ from weitiao.labelling.acts import checked_name
 from weitiao.labelling.kinds import KINDS, Kind, kind_for
 from weitiao.labelling.log import Log
 from weitiao.labelling.pool import Pool, open_pool
+from weitiao.labelling.state import State, state_of
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import FILE, LINE, SPLITS, SplitName
 from weitiao.sources.cache import publishing, write_synced
@@ -73,6 +74,10 @@ class Project:
     def log(self) -> Log:
         """What labellers did, from the start."""
         return Log(self.folder / ACTS)
+
+    def state(self) -> State:
+        """What stands after all that they did so far."""
+        return state_of(self.log.news())
 
     @property
     def rounds(self) -> Path:
@@ -165,8 +170,8 @@ def _again(
     folder: Path, pool: str, recipe: Recipe | None, labels: Sequence[str], settings: Mapping[str, Any]
 ) -> Project:
     """Open what is there, with other settings or more labels where these were said."""
-    project = read_project(folder)
-    here = open_pool(pool, project.recipe)
+    here = open_pool(pool, Recipe.restore(folder / RECIPE))
+    project = read_project(folder, pool=here)
     stored = json.loads((folder / PROJECT).read_text(encoding="utf-8"))
     if recipe is not None and _compared(recipe.moved(folder.resolve())) != _compared(project.recipe):
         raise RunError("is of another recipe", where=str(folder),
@@ -191,9 +196,7 @@ def _compared(recipe: Recipe) -> dict[str, Any]:
 
 def _check_kept(project: Project, pool: Pool) -> None:
     """A pool may grow or be sorted anew; what was labelled has to stay."""
-    from weitiao.labelling.state import state_of
-
-    gone = [row for row in state_of(project.log.news()).rows() if row not in pool.by_id]
+    gone = [row for row in project.state().rows() if row not in pool.by_id]
     if gone:
         raise DataError(f"{len(gone):,} rows that were labelled are not in it any more", where=pool.source,
                         fix="Put them back; rows may be added. Or name another folder: --output.")  # fmt: skip

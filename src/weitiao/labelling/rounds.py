@@ -173,6 +173,12 @@ class Rounds:
             failed = problem and not (home / QUEUE).exists()
             told = f"what to label next could not be chosen: {problem}" if failed else ""
             self._note(replace(this, doing="finished", problem=told, seconds=time.time() - this.began))
+            self._leave_one_model()
+
+    def _leave_one_model(self) -> None:
+        """Take the models of all rounds away but the newest one's: what they guessed and scored stays."""
+        for artifact in sorted(self.project.rounds.glob(f"[0-9]*/{RUN}/artifact"))[:-1]:
+            shutil.rmtree(artifact, ignore_errors=True)
 
     def _trained(self, this: Round, home: Path) -> Round:
         """Train; return the round with what it measured, or why it failed."""

@@ -100,8 +100,8 @@ class State:
         if (ruling := self.ruling(row)) is not None:
             return Settled(ruling.answer, (ruling.annotator,), True)
         answers = self.answers(row)
-        if not answers:
-            return None
+        if len(answers) < 2:
+            return next((Settled(answer, (name,), False) for name, answer in answers.items()), None)
         votes = Counter(key(answer) for answer in answers.values()).most_common(2)
         if len(votes) == 2 and votes[0][1] == votes[1][1]:
             return None
@@ -110,7 +110,8 @@ class State:
 
     def is_disputed(self, row: str) -> bool:
         """Whether labellers differ, and nobody has ruled."""
-        return self.ruling(row) is None and len({key(answer) for answer in self.answers(row).values()}) > 1
+        answers = self.answers(row)
+        return len(answers) > 1 and self.ruling(row) is None and len({key(answer) for answer in answers.values()}) > 1
 
 
 def key(answer: Answer) -> str:

@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.prompt import Prompt
 
 from weitiao.errors import DataError
-from weitiao.labelling.acts import Answer
+from weitiao.labelling.acts import Answer, Kind
 from weitiao.labelling.desk import Desk, Given
 from weitiao.metrics.words import spoken, written
 
 COMMANDS = {":u": "undo", ":s": "skip", ":?": "unsure", ":n": "note", ":h": "hide or show the guess", ":p": "progress",
-            ":t": "train now", ":+": "a new label", ":q": "quit"}  # fmt: skip
+            ":d": "rule on disagreements, or back", ":t": "train now", ":+": "a new label", ":q": "quit"}  # fmt: skip
 SPAN = "start-end TYPE"
 ASKED = {"label": "label", "labels": "labels, with commas between; - for none", "text": "text",
          "spans": f"spans: {SPAN}, with commas between; - for none"}  # fmt: skip
@@ -39,10 +39,11 @@ class _Sitting:
     ask: Ask
     out: Console
     shown: bool = True  # the model's guess
+    disputed: bool = False  # whether answers rule on what labellers differ on
 
     def carry_out(self) -> None:
         self.out.print(escape("  ".join(f"{key} {name}" for key, name in COMMANDS.items())), style="dim")
-        example = self.desk.next(self.annotator)
+        example = self._next()
         while example is not None:
             self._show(example)
             began, following = time.monotonic(), example
@@ -73,6 +74,9 @@ class _Sitting:
                 desk.take(Given("note", **given, note=self.ask("note")))
             case ":+":
                 desk.take(Given("new-label", self.annotator, answer=self.ask("name of the new label")))
+            case ":d":
+                self.disputed = not self.disputed
+                return self._next()
             case ":t":
                 desk.rounds.begin()
             case ":p":
@@ -82,11 +86,21 @@ class _Sitting:
                 self._show(example)
             case ":s" | ":?":
                 desk.take(Given("skip" if line == ":s" else "unsure", **given))
-                return desk.next(self.annotator)
+                return self._next()
             case _:
-                desk.take(Given("label", **given, answer=self._answer(example, line)))
-                return desk.next(self.annotator)
+                act: Kind = "adjudicate" if self.disputed else "label"
+                desk.take(Given(act, **given, answer=self._answer(example, line)))
+                return self._next()
         return example
+
+    def _next(self) -> Example | None:
+        if self.disputed:
+            found = self.desk.next(self.annotator, disputed=True)
+            if found is not None:
+                return found
+            self.disputed = False
+            self.out.print("There is no disagreement to rule on.")
+        return self.desk.next(self.annotator)
 
     def _answer(self, example: Example, line: str) -> Answer:
         """What a line means: a label by number, name or its unique beginning; nothing: the model's guess."""
@@ -107,6 +121,8 @@ class _Sitting:
         for cell in example["cells"]:
             name = f"[dim]{escape(cell['role'])}:[/dim] " if len(example["cells"]) > 1 else ""
             self.out.print(name + escape(cell["text"]), highlight=False)
+        for name, answer in example["answers"].items() if self.disputed else ():
+            self.out.print(escape(f"{name}: {answer}"), highlight=False)
         guess = example["guess"]
         if self.shown and guess:
             sure = "" if guess["confidence"] is None else f" {guess['confidence']:.0%}"

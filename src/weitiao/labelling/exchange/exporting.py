@@ -12,7 +12,7 @@ from weitiao.labelling.choosing import read_queue
 from weitiao.labelling.exchange.base import Labelled
 from weitiao.labelling.exchange.formats import format_called
 from weitiao.labelling.project import Project
-from weitiao.labelling.state import State, state_of
+from weitiao.labelling.state import State
 
 
 def export(project: Project, out: Path, form: str) -> Counter[str]:
@@ -25,7 +25,7 @@ def export(project: Project, out: Path, form: str) -> Counter[str]:
     format = format_called(form)
     if out.exists():
         raise WeitiaoError(f"{out} is there already", where="--out", fix="Name a new file.")
-    state = state_of(project.log.news())
+    state = project.state()
     counts: Counter[str] = Counter()
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:

@@ -17,7 +17,7 @@ from weitiao.labelling.exchange.base import UNNAMED, Labelled
 from weitiao.labelling.exchange.formats import format_called
 from weitiao.labelling.pool import row_digest
 from weitiao.labelling.project import Project
-from weitiao.labelling.state import State, state_of
+from weitiao.labelling.state import State
 
 IMPORTER = "import"  # who adds labels that a file brings
 READ_AS = {"csv": None, "jsonl": "jsonl", "label-studio": "json", "argilla": "json"}
@@ -43,7 +43,7 @@ def import_labels(
     the format, an answer that is none, or, without `add_labels`, a label that is not known.
     """
     format, kind = format_called(form), project.kind
-    known = list(dict.fromkeys([*project.labels, *state_of(project.log.news()).labels]))
+    known = list(dict.fromkeys([*project.labels, *project.state().labels]))
     labels, acts, counts = list(known), list[Act](), {"elsewhere": 0, "empty": 0}
     there, seen = project.pool.by_id, Counter[str]()  # how often each text came
     for where, record in _records(file, form):

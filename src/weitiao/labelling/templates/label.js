@@ -316,8 +316,9 @@ function drawProgress() {
   byId("train").hidden = !p.trains;
   drawCurve(p);
   const a = p.agreement, pairs = Object.entries(a.pairs).filter(([, kappa]) => kappa !== null).map(([pair, kappa]) => `κ ${pair}: ${kappa.toFixed(2)}`);
+  const least = Object.entries(a.labels).filter(([, alpha]) => alpha !== null && alpha < 1).sort((one, other) => one[1] - other[1])[0];
   byId("agreement-part").hidden = !a.rows;
-  byId("agreement").textContent = [`${a.rows} rows by several, ${a.disputed} to be ruled on.`, a.alpha === null ? "" : `Krippendorff's α ${a.alpha.toFixed(2)}.`, pairs.join(", ")].filter(Boolean).join(" ");
+  byId("agreement").textContent = [`${a.rows} rows by several, ${a.disputed} to be ruled on.`, a.alpha === null ? "" : `Krippendorff's α ${a.alpha.toFixed(2)}.`, pairs.length ? `${pairs.join(", ")}.` : "", least ? `Least agreed on: ${least[0]} (α ${least[1].toFixed(2)}).` : ""].filter(Boolean).join(" ");
   const counts = Object.entries(p.labels).sort((one, other) => other[1] - one[1]);
   const others = Object.entries(p.acts).filter(([act]) => act !== "label").map(([act, n]) => [act === "skip" ? "skipped" : act, n]);
   const seeded = p.seeded.train ? [["from the recipe's data", p.seeded.train]] : [];
@@ -333,8 +334,8 @@ function roundText(p) {
   if (p.busy) return last.doing === "training" ? `Round ${last.number} trains${last.rows ? ` on ${last.rows.toLocaleString("en")} labelled rows` : ""}. Go on labelling.` : last.number ? `Round ${last.number} chooses what to label next.` : "Choosing what to label first. You can begin.";
   if (last.doing === "failed") return `Round ${last.number} failed: ${last.problem}`;
   const score = p.points.length ? p.points[p.points.length - 1] : null;
-  const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${number(score.score, p.score)} ${p.score.replaceAll("_", " ")} on ${last.split}.` : "No model yet.";
-  return [measured, last.problem, until.trim(), p.queue === "random" ? "" : `Chosen by ${p.queue}.`].filter(Boolean).join(" ");
+  const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${number(score.score, p.score)} ${p.score.replaceAll("_", " ")} on ${last.examples ? `${last.examples.toLocaleString("en")} examples of ` : ""}${last.split}.` : "No model yet.";
+  return [measured, last.problem, until.trim(), p.queue === "random" ? "" : `What comes is chosen by ${p.queue}.`].filter(Boolean).join(" ");
 }
 const isShare = name => !/(loss|perplexity|bleu|chrf|rouge|error|mae|rmse|pearson|spearman|kappa|mcc)/.test(name);
 const number = (value, name) => isShare(name) ? `${(100 * value).toFixed(1)}%` : value.toFixed(2);
@@ -348,7 +349,7 @@ function drawCurve(p) {
   const [x0, x1] = spread(xs), [y0, y1] = isShare(p.score) ? spread(ys).map(v => clamp(v, 0, 1)) : spread(ys), x = v => left + (right - left) * (v - x0) / (x1 - x0), y = v => bottom - (bottom - top) * (v - y0) / (y1 - y0);
   const drawing = svg("svg", { viewBox: "0 0 300 150", role: "img", "aria-label": byId("curve-title").textContent });
   for (const tick of [y0, (y0 + y1) / 2, y1]) {
-    drawing.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }), words(left - 5, y(tick) + 4, number(tick, p.score), "end"));
+    drawing.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }), words(left - 6, y(tick) + 4, isShare(p.score) ? percent(tick) : number(tick, p.score), "end"));
   }
   const last = p.points[p.points.length - 1].rows, path = part => part.map((each, n) => `${n ? "L" : "M"}${x(each[0]).toFixed(1)} ${y(each[1]).toFixed(1)}`).join("");
   if (ahead.length) {
