@@ -110,7 +110,7 @@ def test_what_is_told_of_labels_needed() -> None:
     assert needed_in_words(found, found["badge"]) == "not within 200 (1 of 3 seeds reached it)"
     assert found.share(found["margin"]) == pytest.approx(0.6)
     assert advise(found)[0].startswith(
-        "Take margin: it reaches what random has with 200 labels (71.0% accuracy) with 120"
+        "Take margin: it reaches what random has with 200 labels (71.0% accuracy) with 120 labels (60%"
     )
     page = render(found)
     assert "60%" in page
