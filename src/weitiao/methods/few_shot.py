@@ -54,14 +54,9 @@ class FewShot:
 
     def presets(self, pretrained: Pretrained) -> Mapping[str, tuple[Any, str]]:
         """A vector a text, as the encoder was trained with, and as many epochs as few examples take."""
-        known = pretrained.pooling
+        why = "what the encoder was trained with" if pretrained.pooling else "as most sentence encoders have it"
         return {
-            "task.pooling": (
-                known or "mean",
-                "few-shot: what the encoder was trained with"
-                if known
-                else "few-shot: as most sentence encoders have it",
-            ),
+            "task.pooling": (pretrained.pooling or "mean", f"few-shot: {why}"),
             "training.epochs": (EPOCHS, "few-shot: an epoch of few examples has few steps"),
         }
 
