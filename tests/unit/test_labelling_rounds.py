@@ -194,6 +194,9 @@ def test_a_round_that_fails_is_told_and_another_process_s_rounds_are_left_to_it(
     at.rounds.wait()
     assert at.progress()["round"]["doing"] == "failed"
     assert at.progress()["round"]["problem"] == "ZeroDivisionError: division by zero"
+    labelled(at, "label", 5)  # it is not tried again for each label
+    at.rounds.wait()
+    assert [each.number for each in rounds_of(found)] == [1]
     with holding(found.rounds, "them"):
         at.rounds.begin()
         at.rounds.wait()

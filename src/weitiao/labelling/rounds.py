@@ -161,7 +161,8 @@ class Rounds:
             self.refused = str(error)
         except Exception as error:  # told on the page: labelling goes on without it
             told = str(error) if isinstance(error, WeitiaoError | OSError) else f"{type(error).__name__}: {error}"
-            self._note(replace(this, doing="failed", problem=told))
+            answers = settled_rows(self.project, self._state())  # the next one waits for as many more
+            self._note(replace(this, doing="failed", problem=told, answers=answers))
 
     def _one(self, this: Round) -> None:
         home = self.project.rounds / f"{this.number:03d}"
