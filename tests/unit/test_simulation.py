@@ -24,7 +24,7 @@ from weitiao.acquisition.curves import compare_by_seed, labels_needed, median, o
 from weitiao.acquisition.simulated import Course, Point, Simulated, advise, needed_in_words, ordered
 from weitiao.acquisition.simulation import called, slug
 from weitiao.acquisition.simulation_page import render
-from weitiao.errors import DataError, RecipeError, RunError, WeitiaoError
+from weitiao.errors import DataError, ModelError, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.verdicts import Drawn
 
 Values = Callable[..., dict[str, Any]]
@@ -110,7 +110,7 @@ def test_what_is_told_of_labels_needed() -> None:
     assert needed_in_words(found, found["badge"]) == "not within 200 (1 of 3 seeds reached it)"
     assert found.share(found["margin"]) == pytest.approx(0.6)
     assert advise(found)[0].startswith(
-        "Take margin: it reaches what random has with 200 labels (71.0% accuracy) with 120"
+        "Take margin: it reaches what random has with 200 labels (71.0% accuracy) with 120 labels (60%"
     )
     page = render(found)
     assert "60%" in page
@@ -265,6 +265,8 @@ def test_a_strategy_that_fails_does_not_stop_the_others(
     trained = simulation._Simulation._trained
 
     def fails(self: Any, name: str, seed: int, place: int) -> str:
+        if name == "badge":
+            raise ModelError("no luck either")
         return "out of luck" if name == "margin" else trained(self, name, seed, place)
 
     monkeypatch.setattr(simulation._Simulation, "_trained", fails)

@@ -124,7 +124,7 @@ def ordered(courses: Sequence[Course], score: str) -> list[Course]:
     return sorted(courses, key=place)
 
 
-def needed_in_words(found: Simulated, course: Course) -> str:
+def needed_in_words(found: Simulated, course: Course, unit: str = "") -> str:
     """Return ``560 (56%; 540 to 610)``, or that it was never reached; "" of one that did not come to its end."""
     if not course.needed:
         return ""
@@ -135,7 +135,7 @@ def needed_in_words(found: Simulated, course: Course) -> str:
     known = [each for each in course.needed if each is not None]
     spread = f"; {min(known):,.0f} to {max(known):,.0f}" if len(known) > 1 else ""
     some = f"; {there}" if course.reached < len(course.needed) else ""
-    return f"{labels:,.0f} ({labels / found.until:.0%}{spread}{some})"
+    return f"{labels:,.0f}{unit} ({labels / found.until:.0%}{spread}{some})"
 
 
 def advise(found: Simulated) -> list[str]:
@@ -151,7 +151,7 @@ def advise(found: Simulated) -> list[str]:
         what = f"what random has with {found.until:,} labels ({target})"
         ahead = f"does not reach {what}"
         if course.median_needed is not None:
-            ahead = f"reaches {what} with {needed_in_words(found, course)}"
+            ahead = f"reaches {what} with {needed_in_words(found, course, ' labels')}"
         said.append(f"Take {course.name}: it {ahead}; over the whole curve it is {course.against.verdict}.")
     if not better:
         first = others[0]

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -36,7 +37,7 @@ from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import holding
 from weitiao.candidates import Candidate, as_candidates, digest_of, shortly
 from weitiao.comparison import finished, numbered, split_note
-from weitiao.errors import DataError, Interrupted, RecipeError, RunError
+from weitiao.errors import DataError, Interrupted, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.evaluation.verdicts import DRAWN, Drawn, Pair, read_drawn
 from weitiao.facts import environment
@@ -236,9 +237,14 @@ class _Simulation:
         """Choose and train; nothing where it is finished."""
         if finished(self._path(name, seed, place)):
             return
-        rows = self._chosen(name, seed, place)
-        self._write_rows(self._file(name, seed, place), [self.pool.examples[row] for row in rows])
-        problem = self._trained(name, seed, place)
+        try:
+            rows = self._chosen(name, seed, place)
+            self._write_rows(self._file(name, seed, place), [self.pool.examples[row] for row in rows])
+            problem = self._trained(name, seed, place)
+        except Interrupted:
+            raise
+        except WeitiaoError as error:  # a strategy that does not fit this model
+            problem = str(error)
         if problem:
             self.problems[name, seed] = problem
             self.say(f"error: {self._title(name, seed, place)}: {problem}")
@@ -263,6 +269,7 @@ class _Simulation:
             number=self.sizes[place] - len(known), seed=drawn_seed(seed, place), guesses=False, tell=self._go_on,
             artifact=self._model(before, seed, place - 1) if place else None,
         )  # fmt: skip
+        gc.collect()  # modules of a model point at each other: it would stay in memory beside the next one
         note.parent.mkdir(parents=True, exist_ok=True)
         told = {"rows": [*known, *query.rows], "scores": query.scores, "seconds": time.monotonic() - begun,
                 "strategy": strategy.model_dump(mode="json")}  # fmt: skip
