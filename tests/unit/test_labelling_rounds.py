@@ -38,7 +38,8 @@ def spans(text: str) -> list[dict[str, Any]]:
 
 
 KINDS: dict[str, tuple[str, str, dict[str, Any], Callable[[str], Any]]] = {
-    "label": ("encoder", "text-classification", {"labels": ("good", "bad")}, lambda t: "good" if is_good(t) else "bad"),
+    "label": ("encoder", "text-classification", {"labels": ("good", "bad", "none yet")},
+              lambda t: "good" if is_good(t) else "odd" if t == TEXTS[2] else "bad"),
     "labels": ("encoder", "text-classification", {"labels": ("good", "bad", "x"), "several": True},
                lambda t: ["good"] if is_good(t) else ["bad", "x"] if "room" in t else []),
     "spans": ("encoder", "token-classification", {"labels": ("THING",)}, spans),
@@ -58,7 +59,8 @@ def project(folder: Path, model: Path, kind: str = "label", **settings: Any) -> 
 
 def labelled(at: Desk, kind: str, count: int) -> Desk:
     for row in at.project.pool[:count]:
-        at.take(Given("label", "anna", row.id, answer=KINDS[kind][3](row.text)))
+        answer = KINDS[kind][3](row.text)
+        at.take(Given("label", "anna", row.id, answer="bad" if answer == "odd" and "odd" not in at.labels else answer))
     return at
 
 
@@ -66,10 +68,13 @@ def labelled(at: Desk, kind: str, count: int) -> Desk:
 def test_a_round_of_each_kind_trains_and_its_guesses_are_answers(tmp_path, tiny_model, kind):
     family = KINDS[kind][0]
     found = project(tmp_path, tiny_model(family), kind)
-    at = labelled(Desk(found, trains=False), kind, 16)
+    at = Desk(found, trains=False)
+    if kind == "label":  # of which there will be one example, and of another none
+        at.take(Given("new-label", "anna", answer="odd"))
+    labelled(at, kind, 16)
     home = found.rounds / "001"
     Rounds(found, at.now, trains=False)._written(Round(1, 0, 0, "training"), _made(home))
-    run = weitiao.train(round_recipe(found, home))
+    run = weitiao.train(round_recipe(found, home, at.now().labels))
     assert run.folder == home / "run"
     queue = choose_queue(found, at.now(), 1, run.artifact)
     assert sorted(queue.rows) == sorted(row.id for row in found.pool[16:])
@@ -194,6 +199,9 @@ def test_a_round_that_fails_is_told_and_another_process_s_rounds_are_left_to_it(
     at.rounds.wait()
     assert at.progress()["round"]["doing"] == "failed"
     assert at.progress()["round"]["problem"] == "ZeroDivisionError: division by zero"
+    labelled(at, "label", 5)  # it is not tried again for each label
+    at.rounds.wait()
+    assert [each.number for each in rounds_of(found)] == [1]
     with holding(found.rounds, "them"):
         at.rounds.begin()
         at.rounds.wait()

@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -161,7 +161,8 @@ class Rounds:
             self.refused = str(error)
         except Exception as error:  # told on the page: labelling goes on without it
             told = str(error) if isinstance(error, WeitiaoError | OSError) else f"{type(error).__name__}: {error}"
-            self._note(replace(this, doing="failed", problem=told))
+            answers = settled_rows(self.project, self._state())  # the next one waits for as many more
+            self._note(replace(this, doing="failed", problem=told, answers=answers))
 
     def _one(self, this: Round) -> None:
         home = self.project.rounds / f"{this.number:03d}"
@@ -209,7 +210,7 @@ class Rounds:
         return replace(this, rows=rows, answers=settled_rows(self.project, state))
 
     def _recipe(self, home: Path) -> Recipe:
-        return round_recipe(self.project, home)
+        return round_recipe(self.project, home, self._state().labels)
 
     def _note(self, this: Round) -> Round:
         home = self.project.rounds / f"{this.number:03d}"
@@ -218,10 +219,12 @@ class Rounds:
         return this
 
 
-def round_recipe(project: Project, home: Path) -> Recipe:
+def round_recipe(project: Project, home: Path, added: Sequence[str] = ()) -> Recipe:
     """Return the project's recipe for the data of a round: columns by role, labels by name, validation and test as the
-    recipe has them, else cut from what is labelled.
-    """  # fmt: skip
+    recipe has them, else cut from what is labelled. `added`: labels that people added.
+
+    A task that refuses labels with hardly any example is told all that there are, and to allow it.
+    """
     from weitiao import registry
 
     given = {split: f"../../seed/{split}.jsonl" for split in ("validation", "test") if split in project.seeded}
@@ -233,5 +236,8 @@ def round_recipe(project: Project, home: Path) -> Recipe:
             "fold": None}  # fmt: skip
     values: dict[str, Any] = {f"data.{key}": value for key, value in data.items()}
     values |= {"output": RUN, "evaluation.baselines": False}
+    if {"labels", "rare_labels"} <= set(type(project.recipe.task.options).model_fields):
+        labels = list(dict.fromkeys([*project.labels, *added]))
+        values |= {"task.labels": labels, "task.rare_labels": "allow"}
     recipe = project.recipe.moved(home.resolve())
     return recipe.changed({key: (value, f"auto: {WHY}") for key, value in values.items()})
