@@ -18,7 +18,11 @@ from torch.nn import functional
 from tests import tiny
 from weitiao import Recipe, check, evaluate, load, resume, teaching, train
 from weitiao.artifacts.artifact import open_artifact
+from weitiao.artifacts.run_folder import find_run
+from weitiao.beside_teacher import in_turns
+from weitiao.cli.train import summary
 from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
+from weitiao.evaluation.beside_teacher import BesideTeacher
 from weitiao.inspection import trained_on
 from weitiao.loading import load_for_training
 from weitiao.preparation import prepare
@@ -332,3 +336,83 @@ def test_a_run_without_its_test_split_is_recognised(recipe_values: Callable[...,
     known = trained_on(open_artifact(run.artifact))
     assert known is not None
     assert set(known) == {"train", "validation"}
+
+
+# --- what is kept, and what is saved
+
+
+def test_both_are_timed_in_turns_on_the_same_examples() -> None:
+    """By a clock that each side moves as it answers."""
+    now, calls = [0.0], []
+
+    def side(name: str, seconds: float) -> Callable[[Any], None]:
+        def answer(examples: Any) -> None:
+            calls.append((name, list(examples)))
+            now[0] += seconds * len(examples)
+
+        return answer
+
+    rates, count = in_turns([side("student", 0.001), side("teacher", 0.003)], list(range(100)), lambda: now[0])
+    assert count == 100  # the slower one answers 8 in 0.024 s: there is time for all
+    assert rates == [pytest.approx([1000] * 5), pytest.approx([1000 / 3] * 5)]
+    turns = [name for name, examples in calls[-10:] if examples == list(range(100))]
+    assert turns == ["student", "teacher", "teacher", "student"] * 2 + ["student", "teacher"]
+    _, few = in_turns([side("student", 1), side("teacher", 3)], list(range(100)), lambda: now[0])
+    assert few == 8  # no time for more
+
+
+def test_what_is_kept_is_told_as_a_share_where_it_is_one() -> None:
+    values = {
+        "teacher": "t", "split": "test", "score": "accuracy", "score_here": 0.88, "score_there": 0.8,
+        "parameters_here": 10, "parameters_there": 40, "bytes_here": 60, "bytes_there": 100, "examples": 9,
+        "precision_here": "bf16", "precision_there": "fp32", "rates_here": [30.0, 40.0, 10.0],
+        "rates_there": [10.0, 20.0, 10.0],
+    }  # fmt: skip
+    told = BesideTeacher(**values)
+    assert told.told == (
+        "beside the teacher t: 110.0% of its accuracy, 25% of its parameters, 60% of its room on the disk, "
+        "2.00 times its speed (1.00 to 3.00 in 3 turns on this machine)"
+    )
+    again = BesideTeacher.from_dict(json.loads(json.dumps(told.to_dict())))
+    assert again == told
+    assert [row[3] for row in told.rows()] == ["110.0%", "25.0%", "60.0%", "2.00 × (1.00 to 3.00)"]
+    loss = BesideTeacher(**values | {"score": "perplexity", "score_here": 12.0, "score_there": 10.0})
+    assert loss.kept is None  # lower is better
+    assert "12.0 perplexity, where it has 10.0" in loss.told
+    unscored = BesideTeacher(**values | {"score": "", "score_here": None, "score_there": None})
+    assert unscored.told.startswith("beside the teacher t: 25% of its parameters")
+
+
+def test_a_student_is_set_beside_its_teacher_everywhere(
+    student: Callable[..., dict[str, Any]], teacher: Path, tmp_path: Path
+) -> None:
+    run = train(Recipe(**student(data="right.csv")))
+    [beside] = run.scores["test"]["beside_teachers"]
+    there = open_artifact(teacher / "artifact")
+    parameters = [sum(each.numel() for each in load(at).inference.model.parameters()) for at in (run.folder, teacher)]
+    assert [beside["parameters_here"], beside["parameters_there"]] == parameters
+    assert parameters[0] < parameters[1]
+    assert beside["bytes_there"] == there.size == sum(
+        path.stat().st_size for path in there.folder.iterdir() if path.is_file() and path.name != "README.md"
+    )  # fmt: skip
+    assert beside["bytes_here"] < beside["bytes_there"]
+    assert len(beside["rates_here"]) == len(beside["rates_there"]) == 5
+    assert beside["speed"]["low"] <= beside["speed"]["median"] <= beside["speed"]["high"]
+    scores = run.scores["test"]
+    of_teacher = next(each for each in scores["baselines"].values() if each["knows"] == "teacher")
+    mine, theirs = (each["values"]["accuracy"]["value"] for each in (scores["scores"], of_teacher))
+    assert beside["score_kept"] == pytest.approx(mine / theirs)
+    told = BesideTeacher.from_dict(beside).told
+    assert told in "\n".join(summary(run))
+    assert told in (run.artifact / "README.md").read_text()
+    assert json.loads((run.folder / "report.json").read_text())["teachers"] == [beside]
+    page = (run.folder / "report.html").read_text()
+    assert "Beside its teacher" in page
+    assert f"{parameters[0]:,}" in page
+
+
+def test_without_a_teacher_nothing_is_told_of_one(teacher: Path) -> None:
+    run = find_run(teacher)
+    assert "beside_teachers" not in run.scores["test"]
+    assert json.loads((teacher / "report.json").read_text())["teachers"] == []
+    assert "Beside its teacher" not in (teacher / "report.html").read_text()
