@@ -9,7 +9,7 @@ from typing import Any
 from weitiao import models
 from weitiao.artifacts.artifact import Artifact, open_artifact
 from weitiao.artifacts.run_folder import Run
-from weitiao.combinations import open_teacher
+from weitiao.combinations import artifact_teachers
 from weitiao.evaluation.assess import Measured
 from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.beside_teacher import BesideTeacher
@@ -36,17 +36,15 @@ def beside_teachers(
     Both are loaded as for anybody who predicts, and answer the same examples of the split `measured` in turns, so that
     what else the machine does slows both down.
     """
-    wanted = ready.recipe.distillation
-    if wanted is None:
+    if not (teachers := artifact_teachers(ready.recipe, ready.task)):
         return []
     scores = [score for name, score in measured.baselines.items() if measured.knows[name] == TEACHER]
     found, device = [], ready.recipe.training.device
     with models.quiet():
         student, parameters = _loaded(artifact := open_artifact(run.artifact), device)
         examples = _examples(ready, measured.split)
-        for number, named in enumerate(wanted.teachers):
+        for number, (named, other) in enumerate(teachers):
             record(Timing(teacher=named))
-            other = open_teacher(named, ready.recipe)
             teacher, theirs = _loaded(other, device)
             rates, count = in_turns([student.predict, teacher.predict], examples, clock)
             primary = measured.scores.primary

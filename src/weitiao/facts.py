@@ -101,7 +101,8 @@ def _measurement(measured: Measured) -> dict[str, Any]:
 
 
 def _split(name: Any, ready: Preparation) -> SplitFacts:
-    examples, features = ready.splits[name], ready.features[name]
+    on = ready.labelled(name)
+    examples, features = on.examples, on.features
     lengths = data.column_array(features, "full_length" if "full_length" in features.column_names else "length")
     counts, known = {}, []
     if "label" in examples.column_names:

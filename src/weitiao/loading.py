@@ -219,11 +219,14 @@ def _passes(
     run: Run = forward
     loss: Loss = task.loss
     distillation = ready.recipe.distillation
-    if distillation is not None:
+    taught = ready.taught is not None or ready.own is not None
+    assert distillation is None or taught, "what the teachers say was forgotten: `teaching.with_teacher`"
+    if distillation is not None and ready.taught is not None:
         assert isinstance(task, LearnsFromTeacher)
-        assert ready.taught is not None, "what the teachers say was forgotten: `teaching.with_teacher`"
-        share, temperature = distillation.share, distillation.temperature
-        loss = Distilled(loss, task.divergence_from, ready.taught, share, temperature)
+        assert isinstance(task, LossByExample)
+        labelled = len(ready.labelled("train").examples)
+        loss = Distilled(task.losses, task.divergence_from, ready.taught, distillation.share, distillation.temperature,
+                         labelled)  # fmt: skip
     if wanted.mixout:
         run = Mixout(wanted.mixout, model, pretrained, run)
     if wanted.r_drop and isinstance(task, Compares):
