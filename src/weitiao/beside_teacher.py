@@ -9,7 +9,6 @@ from typing import Any
 from weitiao import models
 from weitiao.artifacts.artifact import Artifact, open_artifact
 from weitiao.artifacts.run_folder import Run
-from weitiao.combinations import artifact_teachers
 from weitiao.evaluation.assess import Measured
 from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.beside_teacher import BesideTeacher
@@ -17,6 +16,7 @@ from weitiao.evaluation.evaluate import take_rows
 from weitiao.events import Event, Timing
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation
+from weitiao.teachers import artifact_teachers
 
 EXAMPLES = 256  # that the speed is measured on, at most
 FIRST = 8  # of them that both answer beforehand, which says how many there is time for

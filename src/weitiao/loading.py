@@ -14,15 +14,18 @@ from weitiao.kernels import quickly
 from weitiao.methods.base import Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
 from weitiao.parallel import SINGLE, Parallel
+from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
-from weitiao.tasks.base import Compares, Examines, LearnsFromTeacher, LossByExample
+from weitiao.tasks.base import Compares, Examines, LearnsFromTeacher, LearnsTokens, LossByExample
 from weitiao.tasks.vocabulary import forward
+from weitiao.teachers import open_teacher
 from weitiao.training.average import Average, Even, Moving
 from weitiao.training.checkpoint import restart
 from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.distil import Distilled
+from weitiao.training.distil_tokens import BesideTeacher, DistilledTokens
 from weitiao.training.loop import Training, planned_steps
 from weitiao.training.mixout import Mixout
 from weitiao.training.mixup import MixedLoss, Mixup
@@ -219,8 +222,9 @@ def _passes(
     run: Run = forward
     loss: Loss = task.loss
     distillation = ready.recipe.distillation
-    taught = ready.taught is not None or ready.own is not None
-    assert distillation is None or taught, "what the teachers say was forgotten: `teaching.with_teacher`"
+    assert distillation is None or "teachers" in ready.facts, (
+        "what the teachers say was forgotten: `teaching.with_teacher`"
+    )
     if distillation is not None and ready.taught is not None:
         assert isinstance(task, LearnsFromTeacher)
         assert isinstance(task, LossByExample)
@@ -229,6 +233,10 @@ def _passes(
                          labelled)  # fmt: skip
     if wanted.mixout:
         run = Mixout(wanted.mixout, model, pretrained, run)
+    if distillation is not None and distillation.level == "token":
+        assert isinstance(task, LearnsTokens)
+        run = BesideTeacher(run, _teacher(ready, distillation.teachers[0]))
+        loss = DistilledTokens(loss, task.divergence_of, distillation.share, distillation.temperature)
     if wanted.r_drop and isinstance(task, Compares):
         run, loss = TwoPasses(run), Agreement(wanted.r_drop, loss, task.divergence)
     if wanted.mixup and isinstance(task, LossByExample):
@@ -236,6 +244,20 @@ def _passes(
     if isinstance(remembered, NewestLosses) and isinstance(task, LossByExample):
         loss = Reweighted(remembered, task.losses)
     return run, loss
+
+
+def _teacher(ready: Preparation, name: str) -> Callable[[Batch], Any]:
+    """A trained model that says what comes next, without gradients, as it predicts: in bf16 where that is computed."""
+    predictor = Predictor(open_teacher(name, ready.recipe), device=str(ready.device), precision=ready.precision)
+    model = predictor.inference.model.eval().requires_grad_(False)
+
+    def said(batch: Batch) -> Any:
+        import torch
+
+        with torch.no_grad(), models.autocast(ready.device, ready.precision):
+            return forward(model, batch)
+
+    return said
 
 
 def _begin(ready: Preparation, model: torch.nn.Module, batches: Iterator[Batch]) -> None:

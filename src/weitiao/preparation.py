@@ -16,9 +16,7 @@ import numpy as np
 from weitiao import data, models, registry, trackers
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.combinations import (
-    artifact_teachers,
     check_averages,
-    check_distillation,
     check_family,
     check_heads,
     check_parallel,
@@ -32,6 +30,7 @@ from weitiao.methods.base import TakesPositions
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
+from weitiao.teachers import artifact_teachers, check_distillation
 from weitiao.training.loop import planned_steps
 from weitiao.training.order import times_of
 
@@ -116,7 +115,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     check_regularization(recipe, task, method, shape)
     check_averages(recipe, method, validated="validation" in splits)
     check_selection(recipe, task)
-    check_distillation(recipe, task)
+    check_distillation(recipe, task, pretrained)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     settings = recipe.training
     needed = disk_needed(

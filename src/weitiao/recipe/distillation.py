@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -25,13 +25,17 @@ class DistillationSettings(Settings):
     """A run, or an artifact's folder, of the same task. Of several, the mean of their probabilities is learned. Where
     texts are written also a chat model, which is asked by `prompt`: a run of the task chat, a model as it was
     pretrained, or an endpoint, `{base_url: ..., model: ...}`, see below."""
+    level: Literal["sequence", "token"] = "sequence"
+    """Where texts are written, what is learned. `sequence`: the texts that the teacher writes. `token`: its
+    probabilities of each next token of the data's own targets, beside these; for a run of the same task whose model has
+    the same vocabulary. It stays in memory."""
     temperature: float = Field(2.0, gt=0)
     """T, by which the logits of both are divided before they are compared: the higher, the more what the teacher thinks
     of the wrong labels counts."""
     share: float = Field(0.7, gt=0, le=1)
     """Share of the loss that is the teacher's, `(1 - share) L + share T^2 KL(teacher, student)`. 1: labels are not
-    learned. Where texts are written: share of the training examples, drawn by the seed of the data, that the teacher
-    writes the target of; the others keep their own."""
+    learned. Where the teacher's texts are: share of the training examples, drawn by the seed of the data, whose target
+    the teacher writes; the others keep their own."""
     unlabelled: str | None = None
     """More examples, without a target: what the teacher says of them is all that is learned of them. A file with the
     columns that the model reads. Texts that stand in the data already are left out."""

@@ -191,6 +191,10 @@ class LearnsTexts(Protocol):
         """The roles that are read."""
 
     @property
+    def untaught(self) -> str:
+        """Why no teacher can write what is learned of these data; "" where one can."""
+
+    @property
     def taught_role(self) -> str:
         """The role of the text that is learned."""
 
@@ -205,6 +209,19 @@ class LearnsTexts(Protocol):
 
     def knows(self, other: Any) -> str:
         """Return why a teacher of the task `other` cannot teach this one; "" where it can."""
+
+
+@runtime_checkable
+class LearnsTokens(Protocol):
+    """A task whose students learn a teacher's probabilities of each next token of the data's own targets."""
+
+    def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
+        """Return ``KL(teacher, student)`` of both outputs at a temperature, summed over a batch as the loss is, a
+        scalar in fp32 with the student's gradient.
+        """  # fmt: skip
+
+    def reads_as(self, other: Any) -> bool:
+        """Whether the task `other` makes the same prompt of an example: both models then read the same tokens."""
 
 
 @runtime_checkable

@@ -35,7 +35,15 @@ from weitiao.tasks.generation import GenerationOptions, decoded, generate, gener
 from weitiao.tasks.inputs import place
 from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.prompts import check_prompt, closed, fill, prompt_roles
-from weitiao.tasks.sequences import losses, padded, prompt_of, target_ids, token_divergence, token_loss
+from weitiao.tasks.sequences import (
+    losses,
+    padded,
+    prompt_of,
+    target_ids,
+    token_divergence,
+    token_divergence_from,
+    token_loss,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -316,6 +324,11 @@ class Text2TextGeneration(Packs):
     # --- learning from a teacher's texts
 
     @property
+    def untaught(self) -> str:
+        """One can always."""
+        return ""
+
+    @property
     def taught_role(self) -> str:
         """The role of the text that is learned."""
         return self.written[0]
@@ -324,6 +337,18 @@ class Text2TextGeneration(Packs):
         """Fill in the prompt of a decoder."""
         values = self.values(example)
         return fill(prompt or self.auto_prompt("decoder", self.known.language, list(values)), values)
+
+    def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
+        """How far the student's next tokens are from the teacher's, where the target is learned."""
+        assert batch.labels is not None
+        shifted = "labels" not in batch.inputs
+        return token_divergence_from(
+            teacher.logits, outputs.logits, batch.labels, shifted=shifted, temperature=temperature
+        )
+
+    def reads_as(self, other: Any) -> bool:
+        """Whether both are asked in the same words."""
+        return isinstance(other, Text2TextGeneration) and other.known.prompt == self.known.prompt
 
     def knows(self, other: Any) -> str:
         """A teacher writes texts for examples of the same roles."""

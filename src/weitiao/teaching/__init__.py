@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from weitiao.combinations import artifact_teachers
 from weitiao.preparation import Preparation
 from weitiao.tasks.base import LearnsFromTeacher, LearnsTexts
-from weitiao.teaching import probabilities, texts
+from weitiao.teachers import artifact_teachers
+from weitiao.teaching import probabilities, texts, tokens
 from weitiao.teaching.baseline import TeacherBaseline
 
 __all__ = ["TeacherBaseline", "teachers", "with_silent_teacher", "with_teacher"]
@@ -18,6 +18,8 @@ def with_teacher(ready: Preparation, *, settled: bool = False) -> Preparation:
     """
     if ready.recipe.distillation is None:
         return ready
+    if ready.recipe.distillation.level == "token":
+        return tokens.with_tokens(ready)
     if isinstance(ready.task, LearnsTexts):
         return texts.with_texts(ready, settled=settled)
     assert isinstance(ready.task, LearnsFromTeacher)
@@ -30,6 +32,8 @@ def with_silent_teacher(ready: Preparation) -> Preparation:
     """  # fmt: skip
     if ready.recipe.distillation is None:
         return ready
+    if ready.recipe.distillation.level == "token":
+        return tokens.with_tokens(ready)
     if isinstance(ready.task, LearnsTexts):
         return texts.with_own_texts(ready)
     assert isinstance(ready.task, LearnsFromTeacher)

@@ -13,7 +13,6 @@ import numpy as np
 
 from weitiao import data, models
 from weitiao.artifacts.artifact import Artifact
-from weitiao.combinations import open_teacher
 from weitiao.data.arrow import digest
 from weitiao.data.kept import Arrays, keeper
 from weitiao.data.splits import fingerprint
@@ -23,6 +22,7 @@ from weitiao.preparation import Preparation, learning
 from weitiao.records import Finding, Prediction
 from weitiao.sources.digests import file_digest
 from weitiao.tasks.base import LearnsFromTeacher
+from weitiao.teachers import open_teacher
 
 if TYPE_CHECKING:
     from datasets import Dataset

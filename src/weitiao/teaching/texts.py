@@ -16,7 +16,6 @@ from weitiao import data, models
 from weitiao.artifacts.artifact import Artifact
 from weitiao.chats import Asked, Chat, Endpoint, LocalChat, Remembering
 from weitiao.chats.kept import Kept
-from weitiao.combinations import CHAT, is_trained, open_teacher
 from weitiao.data.arrow import digest
 from weitiao.data.splits import fingerprint
 from weitiao.errors import RunError
@@ -29,6 +28,7 @@ from weitiao.recipe import EndpointOptions
 from weitiao.records import FILE, LINE, Example, Finding, Prediction
 from weitiao.tasks.base import LearnsTexts
 from weitiao.tasks.generation import GenerationOptions
+from weitiao.teachers import CHAT, is_trained, open_teacher
 from weitiao.teaching.probabilities import unlabelled, weights_of
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def with_texts(ready: Preparation, *, settled: bool) -> Preparation:
     if more is not None:
         more = data.select_rows(more, np.flatnonzero(kept), digest(fingerprint(more), kept.tobytes()))
     note = _told(len(chosen), len(train), None if more is None else (len(more), len(kept)), dropped)
-    told_of = [wanted.teacher.model] if isinstance(wanted.teacher, EndpointOptions) else wanted.teachers
-    ready = replace(ready, findings=[*ready.findings, *findings, note], facts=ready.facts | {"teachers": told_of})
+    ready = replace(ready, findings=[*ready.findings, *findings, note], facts=ready.facts | {"teachers": _named(ready)})
     return _learned(ready, more, [value for value in values if value is not None], settled=settled)
 
 
@@ -96,7 +95,7 @@ def with_own_texts(ready: Preparation) -> Preparation:
     count = len(own) + (0 if more is None else len(more))
     note = Finding("note", "distillation", "what the teacher writes is not in the forecast: the data's own texts stand "
                    "in for its")  # fmt: skip
-    ready = replace(ready, findings=[*ready.findings, *findings, note])
+    ready = replace(ready, findings=[*ready.findings, *findings, note], facts=ready.facts | {"teachers": _named(ready)})
     return _learned(ready, more, [own[row % len(own)] for row in range(count)], settled=False)
 
 
@@ -113,6 +112,13 @@ def fault_of(said: Said, own: str | None, least: float | None) -> str:
     if least is not None and own is not None and chrf_of(said.text, [own]) < least:
         return f"less like the data's own than {least:g}"
     return ""
+
+
+def _named(ready: Preparation) -> list[str]:
+    """What the teacher is called."""
+    wanted = ready.recipe.distillation
+    assert wanted is not None
+    return [wanted.teacher.model] if isinstance(wanted.teacher, EndpointOptions) else wanted.teachers
 
 
 def _learned(ready: Preparation, more: Dataset | None, values: list[str], *, settled: bool) -> Preparation:
