@@ -16,6 +16,7 @@ from weitiao.evaluation.evaluate import take_rows
 from weitiao.events import Event, Timing
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation
+from weitiao.records import FILE, LINE
 from weitiao.teachers import artifact_teachers
 
 EXAMPLES = 256  # that the speed is measured on, at most
@@ -96,7 +97,8 @@ def _loaded(artifact: Artifact, device: str) -> tuple[Predictor, int]:
 
 
 def _examples(ready: Preparation, split: Any) -> list[dict[str, Any]]:
-    """Examples of a split, drawn by the seed of the data, as they are predicted."""
+    """Examples of a split, drawn by the seed of the data, as they are asked: from no file."""
     on = ready.labelled(split)
     on = on.sample(EXAMPLES, ready.recipe.data_seed)
-    return take_rows(on.examples, on.rows)
+    asked = take_rows(on.examples, on.rows)
+    return [{name: value for name, value in each.items() if name not in (LINE, FILE)} for each in asked]

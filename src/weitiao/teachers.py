@@ -29,8 +29,8 @@ def check_distillation(recipe: Recipe, task: Task, pretrained: Pretrained) -> No
         _check_writer(wanted, recipe, task)
         return
     if not isinstance(task, LearnsFromTeacher):
-        raise RecipeError(f"'{task.name}' cannot learn from a teacher", where="distillation",
-                          fix="It works for text-classification, and for texts that are no dialogues.")  # fmt: skip
+        fix = "Set distillation.level: token." if isinstance(task, LearnsTokens) else "Take the section out."
+        raise RecipeError(f"'{task.name}' cannot learn from a teacher's answers", where="distillation", fix=fix)
     _check_passes(recipe)
     for key in ("prompt", "least_similarity"):
         if getattr(wanted, key) is not None:
@@ -108,6 +108,9 @@ def _check_tokens(wanted: DistillationSettings, recipe: Recipe, task: Task, pret
     if not task.reads_as(artifact.task):
         raise _refused(recipe, "teacher", f"{wanted.teachers[0]} was trained for other prompts",
                        "Name a run of the same task, and give both the same task.prompt.")  # fmt: skip
+    if task.layout == "dialogue" and artifact.reader.tokenizer.chat_template != pretrained.tokenizer.chat_template:
+        raise _refused(recipe, "teacher", f"{wanted.teachers[0]} has another chat template than {pretrained.source}",
+                       "Take the same tokenizer for both.")  # fmt: skip
     otherwise = "Take a model of the same family of models, or set distillation.level: sequence."
     if artifact.reader.family != pretrained.family:
         raise _refused(recipe, "teacher", f"{wanted.teachers[0]} is of the family {artifact.reader.family}, and "
@@ -139,8 +142,13 @@ def artifact_teachers(recipe: Recipe, task: Task) -> list[tuple[str, Artifact]]:
     """Return those of a recipe's teachers that were trained here and answer as the task does, by their names."""
     named = recipe.distillation.teachers if recipe.distillation else []
     found = [(name, open_teacher(name, recipe)) for name in named if is_trained(name, recipe)]
-    return [(name, artifact) for name, artifact in found
-            if isinstance(task, LearnsFromTeacher | LearnsTexts) and not task.knows(artifact.task)]  # fmt: skip
+    return [(name, artifact) for name, artifact in found if _answers_as(task, artifact.task)]
+
+
+def _answers_as(task: Task, other: Task) -> bool:
+    if isinstance(task, LearnsFromTeacher | LearnsTexts):
+        return not task.knows(other)
+    return isinstance(task, LearnsTokens) and task.reads_as(other)
 
 
 def is_trained(teacher: str, recipe: Recipe) -> bool:

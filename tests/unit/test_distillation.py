@@ -314,7 +314,7 @@ def test_a_teacher_knows_the_task_and_all_labels(student: Callable[..., dict[str
     values = student() | {"task": "text-regression"}
     path.write_text("text,label\n" + "".join(f"text {n},{n}\n" for n in range(40)))
     values["data"]["train"] = str(path)
-    with pytest.raises(RecipeError, match="'text-regression' cannot learn from a teacher"):
+    with pytest.raises(RecipeError, match="'text-regression' cannot learn from a teacher's answers"):
         check(Recipe(**values), forecast=False)
 
 

@@ -64,7 +64,7 @@ def test_columns_that_are_no_words_of_both_have_no_part() -> None:
     found.backward()
     assert student.grad is not None
     assert not student.grad[:, 6:].any()
-    assert float(vocabulary_divergence(student[:0], teacher[:0], 1.0)) == 0
+    assert vocabulary_divergence(student[:0], teacher[:0], 1.0).item() == 0
 
 
 @pytest.mark.parametrize("shifted", [True, False])
@@ -262,3 +262,21 @@ def test_completions_are_those_that_the_teacher_writes(decoder: Path, monkeypatc
     monkeypatch.setattr(texts, "fault_of", lambda each, *_: "" if each.text.strip() else "empty")
     found = list(with_teacher(ready).splits["train"]["completion"])
     assert found == [new if new.strip() else own for new, own in zip(said, train_split["completion"], strict=True)]
+
+
+def test_replies_are_learned_token_by_token(decoder: Path) -> None:
+    path = written(decoder / "chat.jsonl", [{"prompt": row["input"], "completion": row["target"]} for row in rows()])
+
+    def recipe(output: str, **more: Any) -> Recipe:
+        return Recipe(**values(path, decoder / "model", decoder / output, epochs=2, **more) | {"task": "chat"})
+
+    teacher = train(recipe("assistant"))
+    wanted = {"teacher": str(teacher.folder)}
+    with pytest.raises(RecipeError, match=r"cannot learn from a teacher's answers[\s\S]*level: token"):
+        check(recipe("no", distillation=wanted), forecast=False)
+    run = train(recipe("student", distillation=wanted | {"level": "token", "share": 0.5}))
+    [beside] = run.scores["test"]["beside_teachers"]
+    assert beside["score_there"] == pytest.approx(teacher.score, rel=1e-4)
+    system = values(path, decoder / "model", decoder / "no", distillation=wanted | {"level": "token"})
+    with pytest.raises(RecipeError, match="was trained for other prompts"):
+        check(Recipe(**system | {"task": {"name": "chat", "system": "Be short."}}), forecast=False)
