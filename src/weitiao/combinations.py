@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from weitiao.artifacts.artifact import Artifact, open_artifact
-from weitiao.artifacts.run_folder import artifact_folder
-from weitiao.errors import RecipeError, WeitiaoError
+from weitiao.errors import RecipeError
 from weitiao.methods.base import Contrasts, Detaches, Method, NeedsWholeWeights, TakesPart
 from weitiao.outline import Outline
 from weitiao.parallel import world_size
 from weitiao.recipe import Recipe
 from weitiao.records import Head, Pretrained
-from weitiao.tasks.base import Compares, LearnsFromTeacher, LearnsLabels, LossByExample, Task
+from weitiao.tasks.base import Compares, LearnsLabels, LossByExample, Task
 from weitiao.training.order import label_role
 
 
@@ -189,38 +185,3 @@ def check_whole_steps(recipe: Recipe, method: Method, longest: int, most: int) -
         raise RecipeError(f"{tokens:,} tokens cut a step of {recipe.training.batch_size} examples of up to {longest}, "
                           f"which '{method.name}' compares with one another", where=f"{recipe.origin(key)} ({key})",
                           fix="Leave it out, or lower training.batch_size.")  # fmt: skip
-
-
-def check_distillation(recipe: Recipe, task: Task) -> None:
-    """Raise a `RecipeError` where there is no such teacher, or it cannot teach this task."""
-    wanted = recipe.distillation
-    if wanted is None:
-        return
-    where, regularization = f"{recipe.origin('distillation.teacher')} (distillation.teacher)", "training.regularization"
-    if not isinstance(task, LearnsFromTeacher):
-        raise RecipeError(f"'{task.name}' cannot learn from a teacher", where="distillation",
-                          fix="It can be done for text-classification.")  # fmt: skip
-    settings = recipe.training
-    for name, asked in (("r_drop", settings.regularization.r_drop), ("mixup", settings.regularization.mixup)):
-        if asked:
-            raise RecipeError("the teacher has seen each example as it is, in one pass",
-                              where=f"{recipe.origin(f'{regularization}.{name}')} ({regularization}.{name})",
-                              fix="Take it out, or the section distillation.")  # fmt: skip
-    if settings.selection.prune:
-        raise RecipeError("examples are left out by the loss of their labels alone",
-                          where=f"{recipe.origin('training.selection.prune')} (training.selection.prune)",
-                          fix="Take it out, or the section distillation.")  # fmt: skip
-    for teacher in wanted.teachers:
-        artifact = open_teacher(teacher, recipe)
-        if why := task.knows(artifact.task):
-            raise RecipeError(f"{teacher} cannot teach this: {why}", where=where,
-                              fix="Name a run that learned the same task and labels.")  # fmt: skip
-
-
-def open_teacher(teacher: str, recipe: Recipe) -> Artifact:
-    """Open a run or an artifact that a recipe names as teacher; raises a `RecipeError` where it is none."""
-    try:
-        return open_artifact(artifact_folder(recipe.base / Path(teacher).expanduser()))
-    except WeitiaoError as error:
-        where = f"{recipe.origin('distillation.teacher')} (distillation.teacher)"
-        raise RecipeError(f"{teacher}: {error.problem}", where=where, fix=error.fix) from None

@@ -186,6 +186,13 @@ class Measuring(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timing(Event):
+    """The speed of the model is being measured beside its teacher's, see `distillation`."""
+
+    teacher: str  # as the recipe names it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Writing(Event):
     """The model or the report is being written."""
 

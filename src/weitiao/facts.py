@@ -21,6 +21,7 @@ from weitiao.data.audited import Audited
 from weitiao.data.made import Made
 from weitiao.errors import RunError
 from weitiao.evaluation.assess import Measured
+from weitiao.evaluation.beside_teacher import BesideTeacher
 from weitiao.evaluation.course import Course
 from weitiao.evaluation.diagnosis import Diagnosis, diagnose
 from weitiao.evaluation.summary import Curves, Elsewhere, Facts, Histogram, SplitFacts, recipe_rows
@@ -34,7 +35,10 @@ LIBRARIES = ("weitiao", "torch", "transformers", "tokenizers", "peft", "datasets
 VIEWS = 3  # training examples shown token by token
 
 
-def gather(run: Run, ready: Preparation, measured: Measured | None, also: Sequence[Measured] = ()) -> Facts:
+def gather(
+    run: Run, ready: Preparation, measured: Measured | None, also: Sequence[Measured] = (),
+    beside: Sequence[BesideTeacher] = (),
+) -> Facts:  # fmt: skip
     """Everything for the report; `measured` is the split that the headline is about, `also` stands below it."""
     recipe = ready.recipe
     trainable, parameters = ready.facts["trainable"], ready.facts["parameters"]
@@ -58,6 +62,7 @@ def gather(run: Run, ready: Preparation, measured: Measured | None, also: Sequen
         summary={"parameters": f"{parameters:,}", "trained": f"{trainable:,} ({trainable / parameters:.1%})"},
         environment=environment(ready.facts) | _beside_forecast(run, ready.facts.get("forecast")),
         views=views(ready, "train", sample_rows(ready, VIEWS)),
+        teachers=list(beside),
         also=[Elsewhere(each.split, each.scores, each.baselines, each.comparisons) for each in also],
         **(_measurement(measured) if measured else {}),
     )
@@ -96,7 +101,8 @@ def _measurement(measured: Measured) -> dict[str, Any]:
 
 
 def _split(name: Any, ready: Preparation) -> SplitFacts:
-    examples, features = ready.splits[name], ready.features[name]
+    on = ready.labelled(name)
+    examples, features = on.examples, on.features
     lengths = data.column_array(features, "full_length" if "full_length" in features.column_names else "length")
     counts, known = {}, []
     if "label" in examples.column_names:

@@ -14,17 +14,27 @@ from weitiao.kernels import quickly
 from weitiao.methods.base import Contrasts, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
 from weitiao.parallel import SINGLE, Parallel
+from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
-from weitiao.tasks.base import Compares, Examines, LearnsFromTeacher, LearnsLabels, LossByExample
+from weitiao.tasks.base import (
+    Compares,
+    Examines,
+    LearnsFromTeacher,
+    LearnsLabels,
+    LearnsTokens,
+    LossByExample,
+)
 from weitiao.tasks.vocabulary import forward
+from weitiao.teachers import open_teacher
 from weitiao.training.average import Average, Even, Moving
 from weitiao.training.by_label import ByLabel
 from weitiao.training.checkpoint import restart
 from weitiao.training.contrast import FittedHead, PairLoss
 from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.distil import Distilled
+from weitiao.training.distil_tokens import BesideTeacher, DistilledTokens
 from weitiao.training.loop import Training, planned_steps
 from weitiao.training.mixout import Mixout
 from weitiao.training.mixup import MixedLoss, Mixup
@@ -255,13 +265,21 @@ def _passes(
     if isinstance(ready.method, Contrasts) and isinstance(task, LearnsLabels):
         loss = PairLoss(ready.method, task)
     distillation = ready.recipe.distillation
-    if distillation is not None:
+    assert distillation is None or "teachers" in ready.facts, (
+        "what the teachers say was forgotten: `teaching.with_teacher`"
+    )
+    if distillation is not None and ready.taught is not None:
         assert isinstance(task, LearnsFromTeacher)
-        assert ready.taught is not None, "what the teachers say was forgotten: `teaching.with_teacher`"
-        share, temperature = distillation.share, distillation.temperature
-        loss = Distilled(loss, task.divergence_from, ready.taught, share, temperature)
+        assert isinstance(task, LossByExample)
+        labelled = len(ready.labelled("train").examples)
+        loss = Distilled(task.losses, task.divergence_from, ready.taught, distillation.share, distillation.temperature,
+                         labelled)  # fmt: skip
     if wanted.mixout:
         run = Mixout(wanted.mixout, model, pretrained, run)
+    if distillation is not None and distillation.level == "token":
+        assert isinstance(task, LearnsTokens)
+        run = BesideTeacher(run, _teacher(ready, distillation.teachers[0]))
+        loss = DistilledTokens(loss, task.divergence_of, distillation.share, distillation.temperature)
     if wanted.r_drop and isinstance(task, Compares):
         run, loss = TwoPasses(run), Agreement(wanted.r_drop, loss, task.divergence)
     if wanted.mixup and isinstance(task, LossByExample):
@@ -269,6 +287,20 @@ def _passes(
     if isinstance(remembered, NewestLosses) and isinstance(task, LossByExample):
         loss = Reweighted(remembered, task.losses)
     return run, loss
+
+
+def _teacher(ready: Preparation, name: str) -> Callable[[Batch], Any]:
+    """A trained model that says what comes next, without gradients, as it predicts: in bf16 where that is computed."""
+    predictor = Predictor(open_teacher(name, ready.recipe), device=str(ready.device), precision=ready.precision)
+    model = predictor.inference.model.eval().requires_grad_(False)
+
+    def said(batch: Batch) -> Any:
+        import torch
+
+        with torch.no_grad(), models.autocast(ready.device, ready.precision):
+            return forward(model, batch)
+
+    return said
 
 
 def _begin(ready: Preparation, model: torch.nn.Module, batches: Iterator[Batch]) -> None:

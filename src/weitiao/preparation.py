@@ -18,14 +18,12 @@ from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.combinations import (
     check_averages,
     check_contrast,
-    check_distillation,
     check_family,
     check_heads,
     check_parallel,
     check_regularization,
     check_selection,
     check_whole_steps,
-    open_teacher,
 )
 from weitiao.data.made import Made
 from weitiao.errors import RecipeError, RefusedError, WeitiaoError
@@ -34,6 +32,7 @@ from weitiao.methods.base import Contrasts, Presets, TakesPositions
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
+from weitiao.teachers import artifact_teachers, check_distillation
 from weitiao.training.loop import planned_steps
 from weitiao.training.order import times_of
 
@@ -69,10 +68,13 @@ class Preparation:
     facts: dict[str, Any]  # what `weitiao check` shows; JSON values
     also: Mapping[str, Labelled]  # other data to measure on at the end
     digest: str  # of examples and base model, so that a run is never resumed on others
-    taught: np.ndarray | None = None  # a teacher's logits of each training example, see `teaching.py`
+    taught: np.ndarray | None = None  # a teacher's logits of each training example, see `teaching`
+    own: Labelled | None = None  # the training examples that were given, where others are learned: a teacher's
 
     def labelled(self, name: SplitName) -> Labelled:
-        """A split with its features."""
+        """A split with its features, its targets those that were given."""
+        if name == "train" and self.own is not None:
+            return self.own
         return Labelled(name, self.splits[name], self.features[name])
 
 
@@ -119,7 +121,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     check_regularization(recipe, task, method, shape)
     check_averages(recipe, method, validated="validation" in splits)
     check_selection(recipe, task)
-    check_distillation(recipe, task)
+    check_distillation(recipe, task, pretrained)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     settings = recipe.training
     needed = disk_needed(
@@ -152,7 +154,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         *_not_done(recipe),
         *_without_dropout(recipe, pretrained, method),
         *_averaged(recipe, planned_steps(an_epoch, recipe.training)),
-        *_seen_by_teachers(recipe, splits),
+        *_seen_by_teachers(recipe, task, splits),
     ]
     facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts
     facts |= {"head": shape.head, "disk_needed": needed}
@@ -161,6 +163,22 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         recipe, pretrained, reader, task, method, splits, features, device, precision, findings, facts, also,
         digest=hashlib.sha256(f"{splits.digest} {pretrained.fingerprint}".encode()).hexdigest(),
     )  # fmt: skip
+
+
+def learning(ready: Preparation, train: Dataset, *, settled: bool) -> Preparation:
+    """Return the preparation of a training on other examples than were given; these stay for all that measures.
+
+    What the recipe left open is chosen anew for as many of them, unless it is `settled`: the run has begun.
+    """
+    splits = ready.splits.learning(train, ready.task.columns)
+    features = {**ready.features, "train": encode_split(train, ready.task, ready.reader)}
+    refuse_errors(_nothing_left(features))
+    recipe, an_epoch = ready.recipe, _epoch_steps(ready.recipe, ready.task, splits, features)
+    if not settled:
+        auto = _steps(recipe, ready.method, features, ready.pretrained, ready.device, an_epoch)
+        recipe = recipe.resolved({k: v for k, v in auto.items() if recipe.origin(k).startswith("auto:")})
+    facts = ready.facts | _facts(recipe, ready.pretrained, ready.task, splits, features, an_epoch)
+    return replace(ready, recipe=recipe, splits=splits, features=features, facts=facts, own=ready.labelled("train"))
 
 
 def open_examples(recipe: Recipe, task: Task, without: Collection[str] = ()) -> tuple[data.Splits, list[Finding]]:
@@ -184,12 +202,11 @@ def _opened(recipe: Recipe, task: Task, without: Collection[str]) -> tuple[data.
     return data.join({name: splits for name, (splits, _) in opened.items()}), findings
 
 
-def _seen_by_teachers(recipe: Recipe, splits: data.Splits) -> list[Finding]:
+def _seen_by_teachers(recipe: Recipe, task: Task, splits: data.Splits) -> list[Finding]:
     """What teachers were trained on and a student is measured by: its scores would be too good."""
     found: list[Finding] = []
     measured: list[SplitName] = [name for name in ("validation", "test") if name in splits]
-    for teacher in recipe.distillation.teachers if recipe.distillation else ():
-        artifact = open_teacher(teacher, recipe)
+    for teacher, artifact in artifact_teachers(recipe, task):
         try:
             theirs, _ = open_examples(artifact.recipe, artifact.task)
         except WeitiaoError:  # its data is not at hand

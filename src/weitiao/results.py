@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from weitiao.artifacts.artifact import save_artifact, write_json
+from weitiao.artifacts.artifact import save_artifact, write_json, write_text
 from weitiao.artifacts.card import write_card
 from weitiao.artifacts.run_folder import Run
+from weitiao.beside_teacher import beside_teachers
 from weitiao.evaluation.assess import Measured, Rivals, assess
 from weitiao.evaluation.evaluate import Inference, Labelled, settled, tuned, untouched
 from weitiao.evaluation.report import write_report
@@ -37,10 +38,9 @@ def publish(run: Run, ready: Preparation, inference: Inference, record: Callable
     also = [assess(inference, on, evaluation, seed, rivals, record) for on in ready.also.values()]
     final = measured[-1] if measured else None
     verdicts = [comparison.verdict for comparison in final.comparisons] if final else []
-    card = write_card(
-        run.id, ready.recipe, inference.task, ready.pretrained.family, final.scores if final else None,
-        final.split if final else "", verdicts,
-    )  # fmt: skip
+    task, family = inference.task, ready.pretrained.family
+    about = partial(write_card, run.id, ready.recipe, task, family, final.scores if final else None,
+                    final.split if final else "")  # fmt: skip
     scores = {each.split: each.to_dict() for each in (*measured, *also)}
     write_json(run.folder / "scores.json", scores)
     if final:
@@ -48,11 +48,16 @@ def publish(run: Run, ready: Preparation, inference: Inference, record: Callable
     record(Writing(what="model"))
     save_artifact(
         run.artifact, model=inference.model, method=ready.method, task=inference.task,
-        reader=ready.reader, pretrained=ready.pretrained, recipe=ready.recipe, scores=scores, card=card,
+        reader=ready.reader, pretrained=ready.pretrained, recipe=ready.recipe, scores=scores, card=about(verdicts),
         examples=ready.splits.digest,
     )  # fmt: skip
+    beside = beside_teachers(run, ready, final, record) if final else []
+    if beside and final:
+        scores[final.split] |= {"beside_teachers": [each.to_dict() for each in beside]}
+        write_json(run.folder / "scores.json", scores)
+        write_text(run.artifact / "README.md", about([*verdicts, *(each.told for each in beside)]))
     record(Writing(what="report"))
-    write_reports(gather(run, ready, final, also), run.folder)
+    write_reports(gather(run, ready, final, also, beside), run.folder)
     if final is None:
         return {}
     primary = final.scores.values[final.scores.primary]

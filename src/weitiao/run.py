@@ -76,7 +76,7 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
         raise RunError("is finished: there is nothing to resume", where=f"run {found.id}")
     with models.quiet(), watched():
         parallel = _joined(found.recipe)
-        ready = _alike(first_then_all(parallel, lambda: with_teacher(prepare(found.recipe))), parallel)
+        ready = _alike(first_then_all(parallel, lambda: with_teacher(prepare(found.recipe), settled=True)), parallel)
         if ready.digest != found.digest:
             raise RunError("its data, model or recipe is not what it was", where=f"run {found.id}",
                            fix="Put the files back as they were, or train anew.")  # fmt: skip

@@ -14,17 +14,17 @@ import pytest
 from pydantic import ValidationError
 
 from tests.chat_server import Reply, serving
+from weitiao.chats.base import Remembering
+from weitiao.chats.endpoint import _asked_to_wait
+from weitiao.chats.spending import Budget, Tempo, Tokens
 from weitiao.errors import RecipeError, SourceError
 from weitiao.sources import cache_folder
 from weitiao.workshop.augment import Asked, Endpoint, EndpointOptions
-from weitiao.workshop.augment.chats import Remembering
-from weitiao.workshop.augment.endpoint import _asked_to_wait
-from weitiao.workshop.augment.spending import Budget, Tempo, Tokens
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr("weitiao.workshop.augment.endpoint.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("weitiao.chats.endpoint.FIRST_WAIT", 0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -325,7 +325,7 @@ def test_after_a_kill_only_the_rest_is_asked(tmp_path):
     script = """
 import sys
 from weitiao.workshop.augment import Asked, Endpoint, EndpointOptions
-from weitiao.workshop.augment.chats import Remembering
+from weitiao.chats.base import Remembering
 chat = Remembering(Endpoint(EndpointOptions(base_url=sys.argv[1], model="m", together=2)))
 asked = [Asked(({"role": "user", "content": f"question {n}"},)) for n in range(20)]
 for number, answer in chat.answers(asked):

@@ -36,7 +36,7 @@ SAYINGS = ["we enjoyed this good film a great deal", "all of us were fond of tha
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("weitiao.workshop.augment.endpoint.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("weitiao.chats.endpoint.FIRST_WAIT", 0.01)
 
 
 class Scripted:

@@ -16,16 +16,20 @@ import torch
 from torch.nn import functional
 
 from tests import tiny
-from weitiao import Recipe, check, evaluate, load, resume, teaching, train
+from weitiao import Recipe, check, evaluate, load, resume, train
 from weitiao.artifacts.artifact import open_artifact
+from weitiao.artifacts.run_folder import find_run
+from weitiao.beside_teacher import in_turns
+from weitiao.cli.train import summary
 from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
+from weitiao.evaluation.beside_teacher import BesideTeacher
 from weitiao.inspection import trained_on
 from weitiao.loading import load_for_training
 from weitiao.preparation import prepare
 from weitiao.records import Batch
 from weitiao.tasks.soft_labels import divergence_from, mean_logits
 from weitiao.tasks.text_classification import LabelSet, TextClassification
-from weitiao.teaching import with_teacher
+from weitiao.teaching import probabilities, with_teacher
 from weitiao.training.distil import Distilled
 
 WORDS = {"good": ("good", "great", "fine", "nice"), "bad": ("bad", "poor", "awful", "weak")}
@@ -126,15 +130,17 @@ def test_both_parts_have_their_share() -> None:
     logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
     taught = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     batch = Batch({}, labels, 4.0, 4, [8, 0, 3, 3])
-    of_labels = functional.cross_entropy(logits, labels, reduction="sum")
+    each = functional.cross_entropy(logits, labels, reduction="none")
+    of_labels = each.sum()
     softly = divergence_from(torch.from_numpy(taught[[8, 0, 3, 3]]), logits, 2.0, multi_label=False)
-    for share in (0.3, 1.0):
+    for share, labelled in ((0.3, 9), (1.0, 9), (0.3, 8), (0.3, 0)):
         loss = Distilled(
-            lambda outputs, batch: functional.cross_entropy(outputs.logits, batch.labels, reduction="sum"),
+            lambda outputs, batch: functional.cross_entropy(outputs.logits, batch.labels, reduction="none"),
             lambda outputs, taught, t, batch: divergence_from(taught, outputs.logits, t, multi_label=False),
-            taught, share, 2.0,
+            taught, share, 2.0, labelled,
         )  # fmt: skip
-        wanted = (1 - share) * of_labels + share * 4 * softly
+        known = {9: of_labels, 8: each[1:].sum(), 0: 0.0}[labelled]  # row 8 is the first one, and has no label then
+        wanted = (1 - share) * known + share * 4 * softly
         assert float(loss(SimpleNamespace(logits=logits), batch)) == pytest.approx(float(wanted), rel=1e-5)
 
 
@@ -185,10 +191,10 @@ def test_what_the_teacher_says_is_computed_once(
     student: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(teaching, "ROWS", 20)
+    monkeypatch.setattr(probabilities, "ROWS", 20)
     ready = prepare(Recipe(**student()))
     asked: list[int] = []
-    real = teaching._taught
+    real = probabilities._taught
 
     def taught(*given: Any) -> np.ndarray:
         if len(asked) == 2 and "stopped" not in asked:
@@ -197,13 +203,13 @@ def test_what_the_teacher_says_is_computed_once(
         asked.append(given[-2])
         return real(*given)
 
-    monkeypatch.setattr(teaching, "_taught", taught)
+    monkeypatch.setattr(probabilities, "_taught", taught)
     with pytest.raises(KeyboardInterrupt):
         with_teacher(ready)
     first = with_teacher(ready)
     assert asked[:2] == [0, 20]
     assert asked[3:] == list(range(40, len(ready.splits["train"]), 20))
-    monkeypatch.setattr(teaching, "Predictor", lambda *_: pytest.fail("the teacher was loaded again"))
+    monkeypatch.setattr(probabilities, "Predictor", lambda *_: pytest.fail("the teacher was loaded again"))
     again = with_teacher(ready)
     assert np.array_equal(again.taught, first.taught)
     assert again.digest == first.digest != ready.digest
@@ -222,7 +228,7 @@ def test_what_is_damaged_of_it_is_made_anew_once(
     [kept] = (tmp_path / "cache" / "teachings").rglob("*.safetensors")
     kept.write_bytes(kept.read_bytes()[:-5])
     assert np.array_equal(with_teacher(ready).taught, first.taught)
-    monkeypatch.setattr(teaching, "Predictor", lambda *_: pytest.fail("the teacher was asked again"))
+    monkeypatch.setattr(probabilities, "Predictor", lambda *_: pytest.fail("the teacher was asked again"))
     assert np.array_equal(with_teacher(ready).taught, first.taught)
 
 
@@ -273,7 +279,7 @@ def test_what_a_student_takes_is_forecast_with_the_teachers_part(
         return real(task, outputs, taught, *given)
 
     monkeypatch.setattr(TextClassification, "divergence_from", divergence)
-    monkeypatch.setattr(teaching, "Predictor", lambda *_: pytest.fail("the teacher was asked"))
+    monkeypatch.setattr(probabilities, "Predictor", lambda *_: pytest.fail("the teacher was asked"))
     found = check(Recipe(**student()))
     assert "forecast" in found.facts
     assert set(asked) == {(2,)}
@@ -308,7 +314,7 @@ def test_a_teacher_knows_the_task_and_all_labels(student: Callable[..., dict[str
     values = student() | {"task": "text-regression"}
     path.write_text("text,label\n" + "".join(f"text {n},{n}\n" for n in range(40)))
     values["data"]["train"] = str(path)
-    with pytest.raises(RecipeError, match="'text-regression' cannot learn from a teacher"):
+    with pytest.raises(RecipeError, match="'text-regression' cannot learn from a teacher's answers"):
         check(Recipe(**values), forecast=False)
 
 
@@ -332,3 +338,130 @@ def test_a_run_without_its_test_split_is_recognised(recipe_values: Callable[...,
     known = trained_on(open_artifact(run.artifact))
     assert known is not None
     assert set(known) == {"train", "validation"}
+
+
+# --- what is kept, and what is saved
+
+
+def test_both_are_timed_in_turns_on_the_same_examples() -> None:
+    """By a clock that each side moves as it answers."""
+    now, calls = [0.0], []
+
+    def side(name: str, seconds: float) -> Callable[[Any], None]:
+        def answer(examples: Any) -> None:
+            calls.append((name, list(examples)))
+            now[0] += seconds * len(examples)
+
+        return answer
+
+    rates, count = in_turns([side("student", 0.001), side("teacher", 0.003)], list(range(100)), lambda: now[0])
+    assert count == 100  # the slower one answers 8 in 0.024 s: there is time for all
+    assert rates == [pytest.approx([1000] * 5), pytest.approx([1000 / 3] * 5)]
+    turns = [name for name, examples in calls[-10:] if examples == list(range(100))]
+    assert turns == ["student", "teacher", "teacher", "student"] * 2 + ["student", "teacher"]
+    _, few = in_turns([side("student", 1), side("teacher", 3)], list(range(100)), lambda: now[0])
+    assert few == 8  # no time for more
+
+
+def test_what_is_kept_is_told_as_a_share_where_it_is_one() -> None:
+    values = {
+        "teacher": "t", "split": "test", "score": "accuracy", "score_here": 0.88, "score_there": 0.8,
+        "parameters_here": 10, "parameters_there": 40, "bytes_here": 60, "bytes_there": 100, "examples": 9,
+        "precision_here": "bf16", "precision_there": "fp32", "rates_here": [30.0, 40.0, 10.0],
+        "rates_there": [10.0, 20.0, 10.0],
+    }  # fmt: skip
+    told = BesideTeacher(**values)
+    assert told.told == (
+        "beside the teacher t: 110.0% of its accuracy, 25% of its parameters, 60% of its room on the disk, "
+        "2.00 times its speed (1.00 to 3.00 in 3 turns on this machine)"
+    )
+    again = BesideTeacher.from_dict(json.loads(json.dumps(told.to_dict())))
+    assert again == told
+    assert [row[3] for row in told.rows()] == ["110.0%", "25.0%", "60.0%", "2.00 × (1.00 to 3.00)"]
+    loss = BesideTeacher(**values | {"score": "perplexity", "score_here": 12.0, "score_there": 10.0})
+    assert loss.kept is None  # lower is better
+    assert "12.0 perplexity, where it has 10.0" in loss.told
+    unscored = BesideTeacher(**values | {"score": "", "score_here": None, "score_there": None})
+    assert unscored.told.startswith("beside the teacher t: 25% of its parameters")
+
+
+def test_a_student_is_set_beside_its_teacher_everywhere(
+    student: Callable[..., dict[str, Any]], teacher: Path, tmp_path: Path
+) -> None:
+    run = train(Recipe(**student(data="right.csv")))
+    [beside] = run.scores["test"]["beside_teachers"]
+    there = open_artifact(teacher / "artifact")
+    parameters = [sum(each.numel() for each in load(at).inference.model.parameters()) for at in (run.folder, teacher)]
+    assert [beside["parameters_here"], beside["parameters_there"]] == parameters
+    assert parameters[0] < parameters[1]
+    assert beside["bytes_there"] == there.size == sum(
+        path.stat().st_size for path in there.folder.iterdir() if path.is_file() and path.name != "README.md"
+    )  # fmt: skip
+    assert beside["bytes_here"] < beside["bytes_there"]
+    assert len(beside["rates_here"]) == len(beside["rates_there"]) == 5
+    assert beside["speed"]["low"] <= beside["speed"]["median"] <= beside["speed"]["high"]
+    scores = run.scores["test"]
+    of_teacher = next(each for each in scores["baselines"].values() if each["knows"] == "teacher")
+    mine, theirs = (each["values"]["accuracy"]["value"] for each in (scores["scores"], of_teacher))
+    assert beside["score_kept"] == pytest.approx(mine / theirs)
+    told = BesideTeacher.from_dict(beside).told
+    assert told in "\n".join(summary(run))
+    assert told in (run.artifact / "README.md").read_text()
+    assert json.loads((run.folder / "report.json").read_text())["teachers"] == [beside]
+    page = (run.folder / "report.html").read_text()
+    assert "Beside its teacher" in page
+    assert f"{parameters[0]:,}" in page
+
+
+def test_without_a_teacher_nothing_is_told_of_one(teacher: Path) -> None:
+    run = find_run(teacher)
+    assert "beside_teachers" not in run.scores["test"]
+    assert json.loads((teacher / "report.json").read_text())["teachers"] == []
+    assert "Beside its teacher" not in (teacher / "report.html").read_text()
+
+
+# --- examples without a label
+
+
+def test_of_examples_without_a_label_the_teachers_part_alone_is_learned(
+    student: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
+    known = [row[0] for row in csv.reader((tmp_path / "right.csv").open())][1:]
+    texts = [*(f"{text} once more" for text in known), known[0], f"{known[0]} once more", " "]
+    with (tmp_path / "pool.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "text"), *enumerate(texts)])
+    without, wanted = student(share=0.5), student(share=0.5, unlabelled=str(tmp_path / "pool.csv"))
+    plain, ready = with_teacher(prepare(Recipe(**without))), with_teacher(prepare(Recipe(**wanted)))
+    count = len(plain.splits["train"])
+    assert ready.taught is not None
+    assert ready.taught.shape == (count + len(known), 2)
+    assert np.array_equal(ready.taught[:count], plain.taught)
+    assert ready.splits["train"]["text"][count:] == texts[: len(known)]
+    assert ready.digest != plain.digest
+    assert len(ready.labelled("train").rows) == count  # baselines are fitted on what people labelled
+    assert ready.facts["splits"]["train"]["examples"] == count + len(known)
+    told = "\n".join(map(str, ready.findings))
+    assert f"{len(known)} of {len(texts)} rows of pool.csv are used: 1 without text, 1 in the data" in told
+    run = train(Recipe(**wanted))
+    assert json.loads((run.folder / "report.json").read_text())["splits"][0]["examples"] == count
+    again = evaluate(run.folder, str(tmp_path / "right.csv"))
+    assert again.scores.main > 0.9  # half of the loss of the labelled ones is of drawn labels
+    assert again.comparisons  # the run's data are what they were
+
+
+def test_labels_of_several_an_example_are_taken_as_the_teacher_has_them() -> None:
+    several = TextClassification(TextClassification.Options(), LabelSet(labels=["a", "b"], multi_label=True))
+    logits = np.array([[3.0, -1.0], [-2.0, -2.0], [0.5, 0.1]], np.float32)
+    assert several.likeliest(logits) == [["a"], [], ["a", "b"]]
+    one = TextClassification(TextClassification.Options(), LabelSet(labels=["a", "b"], multi_label=False))
+    assert one.likeliest(logits) == ["a", "a", "a"]
+
+
+def test_probabilities_are_learned_and_no_texts(student: Callable[..., dict[str, Any]]) -> None:
+    for change, told in (
+        ({"prompt": "What is {text}?"}, "probabilities, and no texts"),
+        ({"teacher": {"base_url": "http://x/v1", "model": "m"}}, "an endpoint gives texts"),
+    ):
+        with pytest.raises(RecipeError, match=told):
+            check(Recipe(**student(**change)), forecast=False)

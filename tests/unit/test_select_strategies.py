@@ -11,8 +11,9 @@ import pytest
 from tests.tiny import TEXTS, tiny_bert, tiny_gpt2, tiny_llama
 from weitiao import registry
 from weitiao.errors import DataError, ModelError
+from weitiao.metrics import repetition
 from weitiao.metrics.tokens import words
-from weitiao.workshop.select import base, character_model, clusters, importance, perplexity, quality, random, vectors
+from weitiao.workshop.select import base, character_model, clusters, importance, perplexity, random, vectors
 from weitiao.workshop.select.base import Asked, TextsInMemory
 from weitiao.workshop.select.character_model import CharacterModel
 from weitiao.workshop.select.k_center import KCenter, KCenterOptions, k_center
@@ -344,11 +345,11 @@ def test_nothing_is_looked_at_that_is_null():
 
 def test_shares_are_of_characters():
     found = ["aa", "b", "aa", "b", "cccc"]
-    assert quality._most_frequent(found, [2, 1, 2, 1, 4], 2, 2) == pytest.approx(6 / 10)
-    assert quality._most_frequent(found, [2, 1, 2, 1, 4], 2, 3) == 0
-    assert quality._in_repeated(found, [2, 1, 2, 1, 4], 2, 2) == pytest.approx(6 / 10)
-    assert quality._in_repeated(found, [2, 1, 2, 1, 4], 3, 2) == 0
-    assert quality._in_repeated(["a"], [1], 3, 2) == 0
+    assert repetition._most_frequent(found, [2, 1, 2, 1, 4], 2, 2) == pytest.approx(6 / 10)
+    assert repetition._most_frequent(found, [2, 1, 2, 1, 4], 2, 3) == 0
+    assert repetition._in_repeated(found, [2, 1, 2, 1, 4], 2, 2) == pytest.approx(6 / 10)
+    assert repetition._in_repeated(found, [2, 1, 2, 1, 4], 3, 2) == 0
+    assert repetition._in_repeated(["a"], [1], 3, 2) == 0
 
 
 def test_the_registry_names_them():

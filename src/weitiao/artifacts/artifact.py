@@ -65,6 +65,14 @@ class Artifact:
         method: Method = registry.get("method", chosen.name)(chosen.options)
         return method
 
+    @property
+    def size(self) -> int:
+        """Bytes of what predicting needs: weights, config, tokenizer, and the adapter where it stays beside them."""
+        method, inside = self.method, [path for path in self.folder.iterdir() if path.name != "README.md"]
+        if isinstance(method, Detaches) and not method.merges:
+            inside += (self.folder / "adapter").iterdir()
+        return sum(path.stat().st_size for path in inside if path.is_file())
+
     def load_model(self, *, trust_remote_code: bool = False) -> torch.nn.Module:
         """Load the weights in fp32, ready to predict; a `ModelError` where the adapter belongs to another model."""
         plain: Any = load_saved(self.folder, self.task.head(self.reader.family), trust_remote_code=trust_remote_code)
@@ -168,8 +176,13 @@ def _write_plain(
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON for people and machines, whole or not at all."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
     temporary = path.with_name(f".writing-{path.name}")
-    temporary.write_text(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 

@@ -96,6 +96,7 @@ def summary(run: Run) -> list[str]:
             value = run.scores[name]["scores"]["values"][run.primary]
             lines += [f"          {units.score(value['value'], value['low'], value['high'])} on {name}"]
             lines += _verdicts(run, name)
+        lines += _beside_teachers(run, split)
     lines += _diagnosed(run)
     for name, path in paths(run).items():
         lines.append(f"{name:<9} {path}")
@@ -132,6 +133,14 @@ def _verdicts(run: Run, name: str) -> list[str]:
     measured = run.scores[name]
     verdicts = [comparison["verdict"] for comparison in measured["comparisons"]]
     return [f"          {line}" for line in (*verdicts, *(f"warning: {told}" for told in measured["warnings"]))]
+
+
+def _beside_teachers(run: Run, name: str) -> list[str]:
+    """What a student keeps of its teachers, and what it saves."""
+    from weitiao.evaluation.beside_teacher import BesideTeacher
+
+    known = run.scores[name].get("beside_teachers", [])
+    return [f"          {BesideTeacher.from_dict(each).told}" for each in known]
 
 
 def paths(run: Any) -> dict[str, Path]:

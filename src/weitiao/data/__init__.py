@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weitiao.data.arrow import select_rows
 from weitiao.data.batches import in_length_order, length_bucketed, micro_batches, rows_in_epoch
 from weitiao.data.checks import check_examples, empty_rows
 from weitiao.data.columns import ChosenColumns, choose_columns, listed
@@ -13,6 +14,7 @@ from weitiao.data.labels import label_codes, label_counts, lines_where, places, 
 from weitiao.data.resampling import times_by_label
 from weitiao.data.splits import Splits, fingerprint, open_splits
 from weitiao.data.table import Table, open_table
+from weitiao.data.unlabelled import open_unlabelled, with_targets
 
 __all__ = [
     "ChosenColumns",
@@ -36,11 +38,14 @@ __all__ = [
     "occurrences",
     "open_splits",
     "open_table",
+    "open_unlabelled",
     "places",
     "rename",
     "rows_in_epoch",
     "rows_labelled",
+    "select_rows",
     "text_keys",
     "times_by_label",
     "truncated",
+    "with_targets",
 ]

@@ -41,6 +41,7 @@ class Splits(Mapping[SplitName, "Dataset"]):
     findings: list[Finding]
     text_keys: dict[SplitName, np.ndarray]  # `input_keys` of each split's rows
     parts: dict[str, Splits] = field(default_factory=dict)  # of each task, where several are learned together
+    given: str = ""  # digest of what was given, where what is learned is not that
 
     def __getitem__(self, name: SplitName) -> Dataset:
         return self.datasets[name]
@@ -53,8 +54,13 @@ class Splits(Mapping[SplitName, "Dataset"]):
 
     @property
     def digest(self) -> str:
-        """Stands for the content, the columns and the cut."""
-        return digest(*(f"{name} {fingerprint(dataset)}" for name, dataset in self.datasets.items()))
+        """Stands for the content, the columns and the cut of what was given."""
+        return self.given or digest(*(f"{name} {fingerprint(dataset)}" for name, dataset in self.datasets.items()))
+
+    def learning(self, train: Dataset, columns: Sequence[Column]) -> Splits:
+        """Return the same with other training examples in place of those that were given."""
+        keys = {**self.text_keys, "train": input_keys(train, columns)}
+        return replace(self, datasets={**self.datasets, "train": train}, text_keys=keys, given=self.digest)
 
     def without_test(self) -> Splits:
         """Return the others alone: train and validation are what they are beside the test split."""

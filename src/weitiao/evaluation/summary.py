@@ -10,6 +10,7 @@ import numpy as np
 
 from weitiao.data.audited import Audited
 from weitiao.data.made import Made
+from weitiao.evaluation.beside_teacher import BesideTeacher
 from weitiao.evaluation.compare import Comparison
 from weitiao.evaluation.course import Course
 from weitiao.evaluation.diagnosis import Diagnosis
@@ -196,6 +197,7 @@ class Facts:
     samples: list[Answer] = field(default_factory=list)  # drawn at random
     views: list[View] = field(default_factory=list)  # a few training examples, token by token
     also: list[Elsewhere] = field(default_factory=list)
+    teachers: list[BesideTeacher] = field(default_factory=list)
     splits: list[SplitFacts] = field(default_factory=list)
     made: list[Made] = field(default_factory=list)  # how the training data had been made, the first thing first
     audited: Audited | None = None  # what an audit of the training data found
@@ -211,7 +213,7 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""
-        return asdict(self)
+        return asdict(self) | {"teachers": [each.to_dict() for each in self.teachers]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Facts:

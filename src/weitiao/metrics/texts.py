@@ -68,6 +68,13 @@ def _measures(references: References, wanted: Sequence[str], language: str) -> l
     return [*measures, Perplexity()]
 
 
+def chrf_of(text: str, references: Sequence[str]) -> float:
+    """Return the chrF of one text, 0 to 1, against the nearest reference."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    return float(CHRF().sentence_score(text, list(references)).score) / 100
+
+
 class _Means:
     """Scores that are means over examples: a row is their values and 1 for the example itself."""
 

@@ -17,6 +17,8 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 from weitiao import registry
 from weitiao.errors import RecipeError
 from weitiao.recipe.amounts import MemoryAmount, TimeAmount, bytes_of, seconds_of
+from weitiao.recipe.distillation import DistillationSettings
+from weitiao.recipe.endpoint import EndpointOptions
 from weitiao.recipe.messages import explain, locate
 from weitiao.recipe.reading import Key, assign, leaves, line_of, long_form, parse, parse_override
 from weitiao.recipe.search import Dimension, Pruning, SearchSettings
@@ -26,7 +28,6 @@ from weitiao.recipe.sections import (
     AutoCount,
     Chosen,
     DataSettings,
-    DistillationSettings,
     EvaluationSettings,
     FoldSettings,
     ModelSettings,
@@ -50,6 +51,7 @@ __all__ = [
     "DataSettings",
     "Dimension",
     "DistillationSettings",
+    "EndpointOptions",
     "EvaluationSettings",
     "FoldSettings",
     "ModelSettings",

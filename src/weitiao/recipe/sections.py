@@ -294,24 +294,6 @@ class TrainingSettings(Settings):
         return self.ema is not None or self.swa is not None
 
 
-class DistillationSettings(Settings):
-    """A teacher from whose probabilities a smaller model learns, beside the labels (Hinton et al. 2015)."""
-
-    teacher: str | Annotated[list[str], Field(min_length=1)]
-    """A run, or an artifact's folder, of the same task. Of several, the mean of their probabilities is learned."""
-    temperature: float = Field(2.0, gt=0)
-    """T, by which the logits of both are divided before they are compared: the higher, the more what the teacher thinks
-    of the wrong labels counts."""
-    share: float = Field(0.7, gt=0, le=1)
-    """Share of the loss that is the teacher's, `(1 - share) L + share T^2 KL(teacher, student)`. 1: labels are not
-    learned."""
-
-    @property
-    def teachers(self) -> list[str]:
-        """All of them."""
-        return [self.teacher] if isinstance(self.teacher, str) else list(self.teacher)
-
-
 class EvaluationSettings(Settings):
     """How scores are measured."""
 

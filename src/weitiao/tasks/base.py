@@ -165,10 +165,15 @@ class Compares(Protocol):
 class LearnsFromTeacher(Protocol):
     """A task of one feature an example whose students learn a teacher's probabilities."""
 
+    columns: ClassVar[tuple[Column, ...]]
+
     def taught(self, answers: Iterable[Sequence[Prediction]]) -> np.ndarray:
         """Return the logits that teachers give together, fp32 of shape (examples, ...); `answers`: of each example one
         prediction a teacher.
         """  # fmt: skip
+
+    def likeliest(self, taught: np.ndarray) -> list[Any]:
+        """Return what these logits, one row an example, are likeliest to mean, as the data would have it."""
 
     def divergence_from(self, outputs: Any, taught: torch.Tensor, temperature: float, batch: Batch) -> torch.Tensor:
         """Return ``KL(teacher, student)`` at a temperature, summed over a batch as the loss is, a scalar in fp32."""
@@ -185,6 +190,48 @@ class LearnsLabels(Protocol):
 
     def alike(self, labels: torch.Tensor) -> torch.Tensor:
         """Return how alike each two examples are by these labels, from 0 to 1, fp32 of shape (examples, examples)."""
+
+
+@runtime_checkable
+class LearnsTexts(Protocol):
+    """A task whose students learn the texts that a teacher writes in place of the data's own (Kim & Rush 2016)."""
+
+    @property
+    def read(self) -> list[str]:
+        """The roles that are read."""
+
+    @property
+    def untaught(self) -> str:
+        """Why no teacher can write what is learned of these data; "" where one can."""
+
+    @property
+    def taught_role(self) -> str:
+        """The role of the text that is learned."""
+
+    def write(self, model: torch.nn.Module, batch: Batch, reader: Reader) -> list[Prediction]:
+        """Return ``{text, cut}`` for each example of a batch; `cut`: it ran to the limit of its length."""
+
+    def asks(self, example: Example, prompt: str | None = None) -> str:
+        """Return what a chat model is asked for the text; `prompt`: a template in place of the usual one."""
+
+    def references(self, example: Example) -> list[str]:
+        """Return the data's own texts, the one that is learned first."""
+
+    def knows(self, other: Any) -> str:
+        """Return why a teacher of the task `other` cannot teach this one; "" where it can."""
+
+
+@runtime_checkable
+class LearnsTokens(Protocol):
+    """A task whose students learn a teacher's probabilities of each next token of the data's own targets."""
+
+    def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
+        """Return ``KL(teacher, student)`` of both outputs at a temperature, summed over a batch as the loss is, a
+        scalar in fp32 with the student's gradient.
+        """  # fmt: skip
+
+    def reads_as(self, other: Any) -> bool:
+        """Whether the task `other` makes the same prompt of an example: both models then read the same tokens."""
 
 
 @runtime_checkable

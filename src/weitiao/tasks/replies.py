@@ -52,11 +52,12 @@ def written(
         return {}
     repeated = [prompt for prompt in prompts.values() for _ in range(samples)]
     ids = generate(model, repeated, reader, options, stops_of(model, reader))
-    texts = _as_is(ids, reader) if blanks else decoded(ids, reader)
+    texts = as_is(ids, reader) if blanks else decoded(ids, reader)
     return {row: texts[at * samples : (at + 1) * samples] for at, row in enumerate(prompts)}
 
 
-def _as_is(rows: Sequence[Sequence[int]], reader: Reader) -> list[str]:
+def as_is(rows: Sequence[Sequence[int]], reader: Reader) -> list[str]:
+    """Return generated tokens as texts, special tokens left out and white space around them kept."""
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     return [str(reader.tokenizer.decode(row, **options)) for row in rows]
 

@@ -34,8 +34,16 @@ from weitiao.tasks.fitting import Template
 from weitiao.tasks.generation import GenerationOptions, decoded, generate, generation_config, room_for
 from weitiao.tasks.inputs import place
 from weitiao.tasks.packing import Packs, packed
-from weitiao.tasks.prompts import check_prompt, closed, prompt_roles
-from weitiao.tasks.sequences import losses, padded, prompt_of, target_ids, token_divergence, token_loss
+from weitiao.tasks.prompts import check_prompt, closed, fill, prompt_roles
+from weitiao.tasks.sequences import (
+    losses,
+    padded,
+    prompt_of,
+    target_ids,
+    token_divergence,
+    token_divergence_from,
+    token_loss,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -300,13 +308,54 @@ class Text2TextGeneration(Packs):
         """
         found: list[Prediction] = [{} for _ in batch.features]
         if answers or self.options.metric != "perplexity":
-            prompts = [prompt_of(feature, reader) for feature in batch.features]
-            written = generate(model, prompts, reader, self.options.generation, _stops(reader))
-            found = [{"text": text} for text in decoded(written, reader)]
+            found = [{"text": each["text"]} for each in self.write(model, batch, reader)]
         if batch.labels is not None:
             for prediction, (loss, tokens) in zip(found, losses(model, batch, reader), strict=True):
                 prediction |= {"loss": loss, "tokens": tokens}
         return found
+
+    def write(self, model: torch.nn.Module, batch: Batch, reader: Reader) -> list[Prediction]:
+        """Return the texts, and whether each was cut at the most tokens that are generated."""
+        prompts = [prompt_of(feature, reader) for feature in batch.features]
+        most = room_for(self.options.generation, reader)
+        ids = generate(model, prompts, reader, self.options.generation, _stops(reader))
+        return [{"text": text, "cut": len(said) >= most} for text, said in zip(decoded(ids, reader), ids, strict=True)]
+
+    # --- learning from a teacher's texts
+
+    @property
+    def untaught(self) -> str:
+        """One can always."""
+        return ""
+
+    @property
+    def taught_role(self) -> str:
+        """The role of the text that is learned."""
+        return self.written[0]
+
+    def asks(self, example: Example, prompt: str | None = None) -> str:
+        """Fill in the prompt of a decoder."""
+        values = self.values(example)
+        return fill(prompt or self.auto_prompt("decoder", self.known.language, list(values)), values)
+
+    def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
+        """How far the student's next tokens are from the teacher's, where the target is learned."""
+        assert batch.labels is not None
+        shifted = "labels" not in batch.inputs
+        return token_divergence_from(
+            teacher.logits, outputs.logits, batch.labels, shifted=shifted, temperature=temperature
+        )
+
+    def reads_as(self, other: Any) -> bool:
+        """Whether both are asked in the same words."""
+        return isinstance(other, Text2TextGeneration) and other.known.prompt == self.known.prompt
+
+    def knows(self, other: Any) -> str:
+        """A teacher writes texts for examples of the same roles."""
+        if not isinstance(other, Text2TextGeneration):
+            return f"it was trained for {other.name}"
+        missing = [role for role in prompt_roles(other.known.prompt) if role not in self.read]
+        return f"it reads the role '{missing[0]}', which '{self.name}' has not" if missing else ""
 
     def generation_config(self, model: torch.nn.Module, reader: Reader) -> GenerationConfig:
         """Return how texts are generated here, for plain `transformers`."""

@@ -290,6 +290,13 @@ class TextClassification:
         """Logits of the mean of what teachers say, shape (examples, labels)."""
         return mean_logits(answers, self.known.labels, multi_label=self.known.multi_label)
 
+    def likeliest(self, taught: np.ndarray) -> list[Any]:
+        """The label of each, or those that are likelier than not."""
+        labels = self.known.labels
+        if self.known.multi_label:
+            return [[label for label, logit in zip(labels, row, strict=True) if logit > 0] for row in taught]
+        return [labels[index] for index in taught.argmax(-1)]
+
     def divergence_from(self, outputs: Any, taught: torch.Tensor, temperature: float, batch: Batch) -> torch.Tensor:
         """How far the student is from them; classes weigh as in the loss, those of several labels an example alike."""
         weights = self._weights(batch)

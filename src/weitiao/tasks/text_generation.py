@@ -29,12 +29,20 @@ from weitiao.records import (
     SplitName,
 )
 from weitiao.tasks import base
-from weitiao.tasks.generation import GenerationOptions, generation_config
+from weitiao.tasks.generation import GenerationOptions, generate, generation_config, room_for
 from weitiao.tasks.inputs import check_text, place, place_of
 from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.prompts import check_prompt, fill, prompt_roles
-from weitiao.tasks.replies import HEADS, is_asked, known_losses, room_of, stops_of, written
-from weitiao.tasks.sequences import UNTRAINED, encode_pairs, padded, target_ids, token_divergence, token_loss
+from weitiao.tasks.replies import HEADS, as_is, is_asked, known_losses, room_of, stops_of, written
+from weitiao.tasks.sequences import (
+    UNTRAINED,
+    encode_pairs,
+    padded,
+    target_ids,
+    token_divergence,
+    token_divergence_from,
+    token_loss,
+)
 from weitiao.tasks.sequences import prompt_ids as tokens_of
 
 if TYPE_CHECKING:
@@ -249,6 +257,61 @@ class TextGeneration(Packs):
         if not tests or not texts:
             return predictions
         return self._code_scorer(_stored_tests).tested([tests[row] for row in rows], predictions)
+
+    # --- learning from a teacher
+
+    @property
+    def read(self) -> list[str]:
+        """The roles that are read."""
+        return [column.role for column in self.columns if not column.target]
+
+    @property
+    def untaught(self) -> str:
+        """Completions are written; not whole texts, and programs are learned with their tests."""
+        if not self.known.completed:
+            return "texts are learned whole: there is no completion for a teacher to write"
+        return "programs are learned with their tests, which a teacher's might not pass" if self.known.tested else ""
+
+    @property
+    def taught_role(self) -> str:
+        """The role of the text that is learned."""
+        return "completion"
+
+    def write(self, model: torch.nn.Module, batch: Batch, reader: Reader) -> list[Prediction]:
+        """Return a completion for each example, and whether it was cut at the most tokens that are generated."""
+        prompts = {feature["row"]: feature["prompt"] for feature in batch.features}
+        options, most = self.options.generation, room_for(self.options.generation, reader)
+        ids = generate(model, list(prompts.values()), reader, options, stops_of(model, reader))
+        return [{"text": text, "cut": len(said) >= most} for text, said in zip(as_is(ids, reader), ids, strict=True)]
+
+    def asks(self, example: Example, prompt: str | None = None) -> str:
+        """Fill in the prompt."""
+        return self._prompt(example) if prompt is None else fill(prompt, example)
+
+    def references(self, example: Example) -> list[str]:
+        """Return the completion."""
+        return [example["completion"]]
+
+    def knows(self, other: Any) -> str:
+        """A teacher completes prompts."""
+        if not isinstance(other, TextGeneration):
+            return f"it was trained for {other.name}"
+        unlike = self.known.completed and not other.known.completed
+        return "it has learned whole texts, and to complete none" if unlike else ""
+
+    def reads_as(self, other: Any) -> bool:
+        """Whether both read the same tokens of an example."""
+        return isinstance(other, TextGeneration) and self._form() == other._form()
+
+    def _form(self) -> tuple[Any, ...]:
+        return self.known.completed, self.options.prompt, self.options.separator
+
+    def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
+        """How far the student's next tokens are from the teacher's, where a text is learned."""
+        assert batch.labels is not None
+        return token_divergence_from(
+            teacher.logits, outputs.logits, batch.labels, shifted=True, temperature=temperature
+        )
 
     def scorer(self) -> base.Scorer:
         """Perplexity; for programs pass@k; for other completions ROUGE-L and chrF beside it."""

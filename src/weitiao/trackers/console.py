@@ -22,6 +22,7 @@ from weitiao.events import (
     StepDone,
     StepSkipped,
     Stopped,
+    Timing,
     Writing,
 )
 from weitiao.metrics.words import figure, greater_is_better
@@ -267,6 +268,8 @@ def _told(event: Event) -> str:
     if isinstance(event, Measuring):
         told = f"the baseline '{event.baseline}'" if event.baseline else f"{event.examples:,} examples"
         return f"measuring on {event.split}: {told}"
+    if isinstance(event, Timing):
+        return f"measuring the speed beside the teacher {event.teacher}"
     if isinstance(event, Writing):
         return f"writing the {event.what}"
     if isinstance(event, RunFinished):

@@ -22,11 +22,12 @@ class Distilled:
     T² keeps the gradient of the teacher's part as large as it is at a temperature of 1 (section 2 of the paper).
     """
 
-    loss: Callable[[Any, Batch], torch.Tensor]  # of the labels, summed
+    losses: Callable[[Any, Batch], torch.Tensor]  # of the labels, shape (examples,)
     divergence: Callable[[Any, torch.Tensor, float, Batch], torch.Tensor]  # outputs, teacher's logits, T -> summed KL
     taught: np.ndarray  # the teacher's logits of each training example, fp32 of shape (examples, ...)
     share: float
     temperature: float
+    labelled: int  # so many examples, the first ones, have a label; of the others the teacher's part alone is learned
 
     def __call__(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar in fp32."""
@@ -36,4 +37,5 @@ class Distilled:
         softly = self.temperature**2 * self.divergence(outputs, taught, self.temperature, batch)
         if self.share == 1:
             return softly
-        return (1 - self.share) * self.loss(outputs, batch) + self.share * softly
+        known = torch.tensor([row < self.labelled for row in batch.rows], device=outputs.logits.device)
+        return (1 - self.share) * self.losses(outputs, batch)[known].sum() + self.share * softly

@@ -4,10 +4,11 @@ made of whole ones by models.
 
 from __future__ import annotations
 
+from weitiao.chats.base import Answer, Asked, Chat, LocalChat
+from weitiao.chats.endpoint import Endpoint
+from weitiao.recipe import EndpointOptions
 from weitiao.workshop.augment.back_translation import BackTranslation, ModelTranslator, Translates
 from weitiao.workshop.augment.base import Edit, Operator, Rewriter, Rewritten, Text, edited, free
-from weitiao.workshop.augment.chats import Answer, Asked, Chat, LocalChat
-from weitiao.workshop.augment.endpoint import Endpoint, EndpointOptions
 from weitiao.workshop.augment.model_neighbours import EmbeddingNeighbours, MaskedNeighbours
 from weitiao.workshop.augment.near_words import InsertWords, ReplaceWords
 from weitiao.workshop.augment.neighbours import Neighbours, TableNeighbours

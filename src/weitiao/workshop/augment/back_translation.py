@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from pydantic import Field, field_validator
 
+from weitiao.chats.kept import Kept
+from weitiao.chats.local_models import Writer
 from weitiao.errors import RecipeError
 from weitiao.recipe import Settings
 from weitiao.tasks.fitting import Template
@@ -19,8 +21,6 @@ from weitiao.tasks.text2text_generation import Text2TextGeneration
 from weitiao.workshop.augment.base import Rewritten, Text, whole_texts
 from weitiao.workshop.augment.gathering import Candidate, Gathering, Judge, turns
 from weitiao.workshop.augment.judges import ClassifierJudge
-from weitiao.workshop.augment.kept import Kept
-from weitiao.workshop.augment.local_models import Writer
 
 if TYPE_CHECKING:
     pass

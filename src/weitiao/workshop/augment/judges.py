@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from weitiao.chats.base import Asked, Chat
+from weitiao.chats.local_models import artifact_in
 from weitiao.errors import DataError, RecipeError
 from weitiao.tasks.prompts import fill
 from weitiao.workshop.augment.base import Language
-from weitiao.workshop.augment.chats import Asked, Chat
 from weitiao.workshop.augment.gathering import Candidate
-from weitiao.workshop.augment.local_models import artifact_in
 from weitiao.workshop.augment.replies import says_yes
 from weitiao.workshop.augment.units import language
 

@@ -11,13 +11,13 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from weitiao.chats.base import Asked, Chat, LocalChat, Remembering
+from weitiao.chats.endpoint import Endpoint
 from weitiao.errors import RecipeError
-from weitiao.recipe import Settings
+from weitiao.recipe import EndpointOptions, Settings
 from weitiao.tasks.generation import GenerationOptions
 from weitiao.tasks.prompts import check_prompt
 from weitiao.workshop.augment.base import Language, Rewritten, Text, whole_texts
-from weitiao.workshop.augment.chats import Asked, Chat, LocalChat, Remembering
-from weitiao.workshop.augment.endpoint import Endpoint, EndpointOptions
 from weitiao.workshop.augment.gathering import Candidate, Gathering, Judge, turns
 from weitiao.workshop.augment.judges import ChatJudge, ClassifierJudge, filled
 from weitiao.workshop.augment.replies import texts_in

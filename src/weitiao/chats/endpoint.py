@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +10,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from pydantic import Field, model_validator
-
-from weitiao.errors import RecipeError, SourceError
-from weitiao.recipe import Settings
-from weitiao.workshop.augment.chats import Answer, Asked
-from weitiao.workshop.augment.spending import Budget, Tempo, Tokens
+from weitiao.chats.base import Answer, Asked
+from weitiao.chats.spending import Budget, Tempo, Tokens
+from weitiao.errors import SourceError
+from weitiao.recipe import EndpointOptions
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds before a second try, doubled each time
 PATIENCE = 600.0  # seconds that an endpoint may ask to wait
@@ -27,53 +24,12 @@ OF_THE_QUESTION = frozenset({400, 413, 422})  # too long, or filtered: others ma
 OVERHEAD = 16  # tokens of a message that are not text, at most
 
 
-class EndpointOptions(Settings):
-    """A chat endpoint as OpenAI, DeepSeek, Qwen and others have it, or vLLM, llama.cpp and Ollama here."""
-
-    base_url: str = Field(pattern=r"^https?://\S+$")
-    """Address before `/chat/completions`, such as `https://api.openai.com/v1`."""
-    model: str = Field(min_length=1)
-    """The model's name there."""
-    key: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """Name of the environment variable that holds the key. The key itself is never stored."""
-    temperature: float = Field(0.9, ge=0)
-    """Temperature that answers are drawn at."""
-    top_p: float = Field(1.0, gt=0, le=1)
-    """Draw from the likeliest tokens that together have this probability."""
-    max_tokens: int = Field(1024, ge=1)
-    """Tokens of an answer, at most."""
-    extra: dict[str, Any] = Field(default_factory=dict)
-    """More of the request's body, such as `{enable_thinking: false}`; a null leaves out what is usual there."""
-    together: int = Field(4, ge=1, le=256)
-    """Questions at once."""
-    per_minute: float | None = Field(None, gt=0)
-    """Questions a minute, at most."""
-    timeout: float = Field(60.0, gt=0)
-    """Seconds to wait for an answer."""
-    retries: int = Field(5, ge=0)
-    """Tries more where it is busy, down or silent, each after about twice the time, or after the time it asks for."""
-    prompt_price: float | None = Field(None, ge=0)
-    """Price of a million tokens of questions, in whatever currency."""
-    completion_price: float | None = Field(None, ge=0)
-    """Price of a million tokens of answers."""
-    most_cost: float | None = Field(None, gt=0)
-    """Stop before this is spent; needs both prices. A question that broke off counts as if answered at full length."""
-    most_tokens: int | None = Field(None, ge=1)
-    """Stop before so many tokens of questions and answers together."""
-
-    @model_validator(mode="after")
-    def _priced(self) -> EndpointOptions:
-        if self.most_cost is not None and (self.prompt_price is None or self.completion_price is None):
-            raise ValueError("most_cost needs prompt_price and completion_price")
-        return self
-
-
 class Endpoint:
     """Asks an endpoint. What was spent is in `budget`."""
 
     def __init__(self, options: EndpointOptions) -> None:
         """Read the key. Raises a `RecipeError` where its variable is not set."""
-        self._options, self._key = options, _key(options)
+        self._options, self._key = options, options.secret()
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._tempo = Tempo(options.per_minute)
         self._answered = self._rejected = self._failed_in_a_row = 0
@@ -245,7 +201,8 @@ def _read(response: Any, most: Tokens) -> tuple[Answer, Tokens]:
         raise _AgainError("gives answers that cannot be read", billed=True) from None
     refused = message.get("refusal") or choice.get("finish_reason") == "content_filter"
     problem = "refused" if refused or not isinstance(text, str) or not text.strip() else ""
-    return Answer("" if problem else text, problem, spent.prompt, spent.completion), spent
+    cut = choice.get("finish_reason") == "length"
+    return Answer("" if problem else text, problem, spent.prompt, spent.completion, cut), spent
 
 
 def _count(value: Any, otherwise: int) -> int:
@@ -265,15 +222,3 @@ def _asked_to_wait(header: str | None) -> float:
         return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return 0.0
-
-
-def _key(options: EndpointOptions) -> str:
-    if options.key is None:
-        return ""
-    if not (key := os.environ.get(options.key, "").strip()):
-        raise RecipeError(f"the environment variable {options.key} is not set", where="endpoint.key",
-                          fix=f"Put the key into it: export {options.key}=...")  # fmt: skip
-    if not (key.isascii() and key.isprintable()):
-        raise RecipeError(f"the environment variable {options.key} holds signs that no key has",
-                          where="endpoint.key", fix="Copy the key anew.")  # fmt: skip
-    return key

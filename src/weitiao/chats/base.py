@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
+from weitiao.chats.kept import Kept
+from weitiao.chats.local_models import Writer
 from weitiao.errors import RecipeError
 from weitiao.tasks.chat_template import give_chat_template
-from weitiao.tasks.generation import GenerationOptions, decoded
+from weitiao.tasks.generation import GenerationOptions, decoded, room_for
 from weitiao.tasks.rendering import render_prompt
 from weitiao.tasks.replies import room_of
-from weitiao.workshop.augment.kept import Kept
-from weitiao.workshop.augment.local_models import Writer
 
 if TYPE_CHECKING:
     pass
@@ -40,6 +40,7 @@ class Answer:
     problem: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cut: bool = False  # it ran to the limit of its length
 
 
 class Chat(Protocol):
@@ -78,11 +79,12 @@ class Remembering:
                 missing.append(number)
             else:
                 self.remembered += 1
-                yield number, Answer(found)
+                yield number, Answer(**found) if isinstance(found, dict) else Answer(found)
         for place, answer in self._chat.answers([asked[number] for number in missing]) if missing else ():
             number = missing[place]
             if not answer.problem:
-                self._kept.put(answer.text, *self._key(asked[number]))
+                kept = {"text": answer.text, "cut": True} if answer.cut else answer.text
+                self._kept.put(kept, *self._key(asked[number]))
             yield number, answer
 
     def _key(self, one: Asked) -> tuple[Any, ...]:
@@ -122,11 +124,11 @@ class LocalChat:
 
     def _written(self, asked: Sequence[Asked], options: GenerationOptions) -> list[Answer]:
         reader = self._writer.reader
-        room = room_of(options, reader)
+        room, most = room_of(options, reader), room_for(options, reader)
         prompts = [render_prompt([dict(m) for m in one.messages], reader, room=room) for one in asked]
         ids = self._writer.write(prompts, options)
         return [
-            Answer(text, prompt_tokens=len(prompt), completion_tokens=len(said))
+            Answer(text, prompt_tokens=len(prompt), completion_tokens=len(said), cut=len(said) >= most)
             for text, prompt, said in zip(decoded(ids, reader), prompts, ids, strict=True)
         ]
 

@@ -1,0 +1,88 @@
+"""Examples without a target: those of a file, and the training split with what a teacher says in place of targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from weitiao import sources
+from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, rows_digest, select_rows, write_arrow
+from weitiao.data.checks import empty_rows
+from weitiao.data.columns import choose_columns, listed
+from weitiao.data.labels import rename
+from weitiao.data.splits import Splits, fingerprint, input_keys
+from weitiao.data.table import open_table
+from weitiao.errors import DataError
+from weitiao.recipe import DataSettings
+from weitiao.records import FILE, LINE, Column, Finding
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+VERSION = "1"  # raise when what is written into the cache changes
+
+
+def open_unlabelled(
+    source: str, settings: DataSettings, columns: Sequence[Column], splits: Splits, *, base: Path, where: str
+) -> tuple[Dataset, list[Finding]]:  # fmt: skip
+    """Return a file's rows under the roles that a model reads, and what was left out of them.
+
+    Left out are rows without text, those that stand in a split already, and all but the first of the same text. Raises
+    a `DataError` where the file has not the columns that the training data has, or no row is left.
+    """
+    table = open_table(source, base=base)
+    read = [replace(column, required=True) for column in columns
+            if not column.target and column.role in splits.columns.names]  # fmt: skip
+    roles = {column.role for column in read}
+    named = {role: name for role, name in settings.columns.items()
+             if role in roles and set(listed(name)) <= set(table.columns)}  # fmt: skip
+    found = rename(table, choose_columns(table, read, named, where=where).names, base=base, columns=read)
+    keys = input_keys(found, read)
+    full = np.ones(len(found), bool)
+    for column in read:
+        if column.every:
+            full[empty_rows(found, column.role)] = False
+    new = ~np.isin(keys, np.concatenate(list(splits.text_keys.values())))
+    first = np.zeros(len(found), bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    kept = np.flatnonzero(full & new & first)
+    if not len(kept):
+        raise DataError(f"no row of {table.name} is left: all are empty, or stand in the data already", where=where,
+                        fix="Name a file of other texts.")  # fmt: skip
+    why = {"without text": ~full, "in the data already": full & ~new, "repeated": full & new & ~first}
+    told = ", ".join(f"{int(mask.sum()):,} {name}" for name, mask in why.items() if mask.any())
+    findings = [Finding("note", where, f"{len(kept):,} of {len(found):,} rows of {table.name} are used: {told}")]
+    return select_rows(found, kept, digest(fingerprint(found), kept.astype("<i8").tobytes())), findings if told else []
+
+
+def with_targets(
+    train: Dataset, more: Dataset | None, read: Sequence[str], role: str, values: Sequence[Any]
+) -> Dataset:  # fmt: skip
+    """Return the rows of `train`, then those of `more`, with what is `read` of them and `values` as their one target.
+
+    `values` are texts, or lists of texts, one a row. Kept in the cache by content.
+    """
+    fields: list[pa.Field] = [train.data.schema.field(name).remove_metadata() for name in (*read, LINE, FILE)]
+    kind = pa.list_(pa.string()) if any(isinstance(value, list) for value in values) else pa.string()
+    schema = pa.schema([*fields, pa.field(role, kind)])
+    parts = [train] if more is None else [train, more]
+    key = digest(VERSION, *map(fingerprint, parts), *schema.names, str(kind), *map(repr, values))
+    cached = sources.cache_folder() / "tables" / f"{key}.arrow"
+    if not is_whole(cached):
+        write_arrow(cached, _batches(parts, schema, values), schema)
+    return open_arrow(cached, fingerprint=digest(rows_digest(open_arrow(cached, fingerprint=key))))
+
+
+def _batches(parts: Sequence[Dataset], schema: pa.Schema, values: Sequence[Any]) -> Any:
+    start, names = 0, schema.names[:-1]
+    for part in parts:
+        for batch in arrow_batches(part, names):
+            columns = [batch.column(name).cast(schema.field(name).type) for name in names]
+            targets = pa.array(values[start : start + len(batch)], schema.field(schema.names[-1]).type)
+            start += len(batch)
+            yield pa.RecordBatch.from_arrays([*columns, targets], schema=schema)

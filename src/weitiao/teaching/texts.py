@@ -1,0 +1,247 @@
+"""Texts that a teacher writes for training examples, in place of those in the data (Kim & Rush 2016,
+arXiv:1606.07947): asked once, kept, and left out where they are worth nothing.
+"""  # fmt: skip
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from weitiao import data, models
+from weitiao.artifacts.artifact import Artifact
+from weitiao.chats import Asked, Chat, Endpoint, LocalChat, Remembering
+from weitiao.chats.kept import Kept
+from weitiao.data.arrow import digest
+from weitiao.data.splits import fingerprint
+from weitiao.errors import RunError
+from weitiao.evaluation.evaluate import take_rows
+from weitiao.metrics.repetition import repetitions
+from weitiao.metrics.texts import chrf_of
+from weitiao.predictor import Predictor
+from weitiao.preparation import Preparation, learning
+from weitiao.recipe import EndpointOptions
+from weitiao.records import FILE, LINE, Example, Finding, Prediction
+from weitiao.tasks.base import LearnsTexts
+from weitiao.tasks.generation import GenerationOptions
+from weitiao.teachers import CHAT, is_trained, open_teacher
+from weitiao.teaching.probabilities import unlabelled, weights_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ROWS = 128  # examples whose texts are kept at once: what was stopped goes on from there
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a teacher wrote for an example; nothing where there was no answer."""
+
+    text: str = ""
+    cut: bool = False  # at the most that it may write
+    answered: bool = True
+
+
+class Writes(Protocol):
+    """A teacher of texts."""
+
+    identity: Any  # what its texts hang on beside the examples, JSON values
+
+    def say(self, examples: Sequence[Example]) -> Iterator[tuple[int, Said]]:
+        """Yield (number in `examples`, text). Raises a `RunError` where it answers no more."""
+
+
+def with_texts(ready: Preparation, *, settled: bool) -> Preparation:
+    """Return the preparation of a student that learns what its teacher writes; what was dropped is a finding."""
+    wanted, task = ready.recipe.distillation, ready.task
+    assert wanted is not None
+    assert isinstance(task, LearnsTexts)
+    more, findings = unlabelled(ready)
+    train, teacher = ready.splits["train"], _teacher(ready, task)
+    chosen = _drawn(len(train), wanted.share, ready.recipe.data_seed)
+    examples = [*take_rows(train, chosen), *(take_rows(more, np.arange(len(more))) if more is not None else [])]
+    said = dict(teacher.say([_only(example, task.read) for example in examples]))
+    values: list[str | None] = [*_own(train, task), *([None] * (0 if more is None else len(more)))]
+    rows, dropped = [*chosen.tolist(), *range(len(train), len(values))], Counter[str]()
+    for number, row in enumerate(rows):
+        own = values[row]
+        fault = fault_of(said.get(number, Said(answered=False)), own, wanted.least_similarity)
+        if fault:
+            dropped[fault] += 1
+        else:
+            values[row] = said[number].text
+    if dropped.total() == len(rows):
+        told = ", ".join(f"{count:,} {fault}" for fault, count in dropped.items())
+        raise RunError(f"none of the {len(rows):,} texts of the teacher can be learned: {told}", where="distillation",
+                       fix="Look at what it writes. Another distillation.prompt, a lower least_similarity or a teacher "
+                       "that may write more tokens can help.")  # fmt: skip
+    kept = np.array([value is not None for value in values[len(train) :]], bool)
+    if more is not None:
+        more = data.select_rows(more, np.flatnonzero(kept), digest(fingerprint(more), kept.tobytes()))
+    note = _told(len(chosen), len(train), None if more is None else (len(more), len(kept)), dropped)
+    ready = replace(ready, findings=[*ready.findings, *findings, note], facts=ready.facts | {"teachers": _named(ready)})
+    return _learned(ready, more, [value for value in values if value is not None], settled=settled)
+
+
+def with_own_texts(ready: Preparation) -> Preparation:
+    """Return the preparation as `with_texts` does, without asking: the data's own texts stand in for the teacher's."""
+    assert isinstance(ready.task, LearnsTexts)
+    more, findings = unlabelled(ready)
+    own = _own(ready.splits["train"], ready.task)
+    count = len(own) + (0 if more is None else len(more))
+    note = Finding("note", "distillation", "what the teacher writes is not in the forecast: the data's own texts stand "
+                   "in for its")  # fmt: skip
+    ready = replace(ready, findings=[*ready.findings, *findings, note], facts=ready.facts | {"teachers": _named(ready)})
+    return _learned(ready, more, [own[row % len(own)] for row in range(count)], settled=False)
+
+
+def fault_of(said: Said, own: str | None, least: float | None) -> str:
+    """Return why a teacher's text is not learned; "" where it is. `own`: the data's, `least`: chrF against that."""
+    if not said.answered:
+        return "not answered"
+    if not said.text.strip():
+        return "empty"
+    if said.cut:
+        return "cut at the most that is written"
+    if any(repetitions(said.text)):
+        return "repeating themselves"
+    if least is not None and own is not None and chrf_of(said.text, [own]) < least:
+        return f"less like the data's own than {least:g}"
+    return ""
+
+
+def _named(ready: Preparation) -> list[str]:
+    """What the teacher is called."""
+    wanted = ready.recipe.distillation
+    assert wanted is not None
+    return [wanted.teacher.model] if isinstance(wanted.teacher, EndpointOptions) else wanted.teachers
+
+
+def _learned(ready: Preparation, more: Dataset | None, values: list[str], *, settled: bool) -> Preparation:
+    task, train = ready.task, ready.splits["train"]
+    assert isinstance(task, LearnsTexts)
+    read = [role for role in task.read if role in train.column_names]
+    joined = data.with_targets(train, more, read, task.taught_role, values)
+    ready = learning(ready, joined, settled=settled)
+    return replace(ready, digest=digest(ready.digest, fingerprint(joined)))
+
+
+def _drawn(count: int, share: float, seed: int) -> np.ndarray:
+    """The rows that the teacher writes the target of, ascending; one at least."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[: max(1, round(share * count))])
+
+
+def _own(train: Dataset, task: LearnsTexts) -> list[str]:
+    columns = [name for name in train.column_names if name not in (LINE, FILE)]
+    found: list[str] = []
+    for batch in train.select_columns(columns).iter(1000):
+        found += [task.references(dict(zip(batch, cells, strict=True)))[0]
+                  for cells in zip(*batch.values(), strict=True)]  # fmt: skip
+    return found
+
+
+def _only(example: Example, read: Sequence[str]) -> dict[str, Any]:
+    return {role: example[role] for role in read if role in example}
+
+
+def _told(asked: int, whole: int, more: tuple[int, int] | None, dropped: Counter[str]) -> Finding:
+    """How many of the teacher's texts are learned, and which are not."""
+    problem = f"the teacher wrote for {asked:,} of {whole:,} training examples"
+    if more is not None:
+        problem += f" and {more[1]:,} without a target, of which {more[0]:,} are learned"
+    if dropped:
+        why = ", ".join(f"{count:,} {fault}" for fault, count in dropped.most_common())
+        problem += f"; dropped: {why}, where the data's own target is learned if there is one"
+    return Finding("note", "distillation", problem)
+
+
+# --- teachers
+
+
+def _teacher(ready: Preparation, task: LearnsTexts) -> Writes:
+    wanted = ready.recipe.distillation
+    assert wanted is not None
+    if isinstance(wanted.teacher, EndpointOptions):
+        return ChatWriter(Endpoint(wanted.teacher), task, wanted.prompt)
+    [name] = wanted.teachers
+    if is_trained(name, ready.recipe):
+        artifact = open_teacher(name, ready.recipe)
+        if artifact.task.name != CHAT:
+            return ArtifactWriter(artifact)
+    there = ready.recipe.base / Path(name).expanduser()
+    options = getattr(ready.task.options, "generation", GenerationOptions())
+    generation = GenerationOptions(max_new_tokens=options.max_new_tokens)  # the likeliest, as long as the student's
+    return ChatWriter(LocalChat.open(str(there) if there.exists() else name, generation), task, wanted.prompt)
+
+
+class _Telling:
+    """A task that says of each text whether it was cut."""
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def predict(self, model: Any, batch: Any, reader: Any, *, answers: bool = True) -> list[Prediction]:
+        """Return ``{text, cut}`` for each example."""
+        found: list[Prediction] = self._task.write(model, batch, reader)
+        return found
+
+
+class ArtifactWriter:
+    """A model that was trained for the task, writing as its own recipe says; loaded when its first text is wanted."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact, self._kept = artifact, Kept("teachings")
+        self._loaded: Predictor | None = None
+        options = artifact.task.options.model_dump(mode="json")
+        self.identity = {"weights": weights_of(artifact), "options": options}
+
+    def say(self, examples: Sequence[Example]) -> Iterator[tuple[int, Said]]:
+        """Yield texts in order, those that are kept without loading it."""
+        for start in range(0, len(examples), ROWS):
+            part = [dict(example) for example in examples[start : start + ROWS]]
+            key = self.identity, self._precision, part
+            found = self._kept.get(*key)
+            if found is None:
+                found = self._written(part)
+                self._kept.put(found, *key)
+            yield from ((start + at, Said(text, cut)) for at, (text, cut) in enumerate(found))
+
+    @property
+    def _precision(self) -> str:
+        device, _ = models.resolve_device("auto")
+        return models.prediction_precision("auto", self._artifact.recipe.training.precision, device)[0]
+
+    def _written(self, examples: list[dict[str, Any]]) -> list[tuple[str, bool]]:
+        if self._loaded is None:
+            told: Any = _Telling(self._artifact.task)
+            with models.quiet():
+                self._loaded = Predictor(replace(self._artifact, task=told))
+        return [(each["text"], each["cut"]) for each in self._loaded.predict(examples)]
+
+
+class ChatWriter:
+    """A chat model that is asked in words."""
+
+    def __init__(self, chat: Chat, task: LearnsTexts, prompt: str | None) -> None:
+        self._chat, self._task, self._prompt = Remembering(chat), task, prompt
+        self.identity = dict(chat.identity)
+
+    def say(self, examples: Sequence[Example]) -> Iterator[tuple[int, Said]]:
+        """Yield texts as they come."""
+        asked = [Asked(({"role": "user", "content": self._task.asks(example, self._prompt)},), drawn=False)
+                 for example in examples]  # fmt: skip
+        there = 0
+        for number, answer in self._chat.answers(asked):
+            there += not answer.problem
+            yield number, Said(answer.text.strip(), answer.cut, answered=not answer.problem)
+        if self._chat.stopped:
+            raise RunError(f"the teacher answered {there:,} of {len(asked):,} examples, then no more: "
+                           f"{self._chat.stopped}", where="distillation.teacher",
+                           fix="What it said is kept: start again to go on from there.")  # fmt: skip
