@@ -146,19 +146,19 @@ def times(folder: Path) -> dict[str, float]:
 
 def test_a_simulation_and_more_of_it(recipe: Values, tmp_path: Path) -> None:
     folder = tmp_path / "s"
-    given: dict[str, Any] = {"start": 20, "step": 10, "seeds": 2, "output": folder}
-    found = weitiao.simulate_labelling(recipe(), ["margin", "k-center"], until=35, **given)
+    given: dict[str, Any] = {"start": 20, "step": 10, "seeds": 1, "output": folder}
+    found = weitiao.simulate_labelling(recipe(), ["margin"], until=35, **given)
     assert found.sizes == [20, 30, 35]
-    assert {course.name for course in found.courses} == {"random", "margin", "k-center"}
-    assert all(len(point.scores) == 2 for course in found.courses for point in course.points)
+    assert {course.name for course in found.courses} == {"random", "margin"}
+    assert all(len(point.scores) == 1 for course in found.courses for point in course.points)
     firsts = {tuple(course.points[0].scores) for course in found.courses}
     assert len(firsts) == 1  # the first labels are the same for all
     assert found["random"].against is None
     assert found["margin"].against is not None
     runs = times(folder)
-    assert len(runs) == 2 * (1 + 3 * 2)
+    assert len(runs) == 1 + 2 * 2
     assert not list(folder.glob("runs/*/artifact"))  # no model is kept
-    for seed in (7, 8):
+    for seed in (7,):
         first, second, last = (
             json.loads((folder / "chosen" / f"{name}.json").read_text())["rows"]
             for name in (f"first-seed{seed}", f"margin-seed{seed}-30rows", f"margin-seed{seed}-35rows")
@@ -174,9 +174,8 @@ def test_a_simulation_and_more_of_it(recipe: Values, tmp_path: Path) -> None:
     assert "beside" in (folder / "simulation.html").read_text()
 
     more = weitiao.simulate_labelling(recipe(), ["margin", "entropy"], until=35, **given)
-    assert runs.items() <= times(folder).items() or set(runs) - {"first-seed7", "first-seed8"} <= {
-        name for name, when in times(folder).items() if runs.get(name) == when
-    }  # the first model is trained again for the new strategy; no other
+    again = {name for name, when in times(folder).items() if name in runs and runs[name] != when}
+    assert again == {"first-seed7"}  # its model is needed for the new strategy; no other run is done twice
     assert more["margin"].points == found["margin"].points
     assert more["random"].points == found["random"].points
     assert len(more["entropy"].points) == 3

@@ -197,7 +197,7 @@ function drawGuess() {
   if (!state.shown) { box.replaceChildren("The model's guess is hidden."); return; }
   const first = make("span", "", "The model: "), sure = found.confidence === null ? "" : ` ${percent(found.confidence)}`;
   first.append(make("b", kind() === "text" ? "written" : "", answerText(found.answer)), sure);
-  const others = found.others.filter(([label]) => label !== found.answer).slice(0, 3).map(([label, share]) => make("span", "", `${label} ${percent(share)}`));
+  const others = found.others.filter(([label, share]) => label !== found.answer && share >= .005).slice(0, 3).map(([label, share]) => make("span", "", `${label} ${percent(share)}`));
   box.replaceChildren(first, ...others);
 }
 const percent = share => `${(100 * share).toFixed(0)}%`;
