@@ -55,9 +55,10 @@ def open_unlabelled(
         raise DataError(f"no row of {table.name} is left: all are empty, or stand in the data already", where=where,
                         fix="Name a file of other texts.")  # fmt: skip
     why = {"without text": ~full, "in the data already": full & ~new, "repeated": full & new & ~first}
-    told = ", ".join(f"{int(mask.sum()):,} {name}" for name, mask in why.items() if mask.any())
-    findings = [Finding("note", where, f"{len(kept):,} of {len(found):,} rows of {table.name} are used: {told}")]
-    return select_rows(found, kept, digest(fingerprint(found), kept.astype("<i8").tobytes())), findings if told else []
+    left_out = ", ".join(f"{int(mask.sum()):,} {name}" for name, mask in why.items() if mask.any())
+    told = f"{len(kept):,} of {len(found):,} rows of {table.name} are used" + (f": {left_out}" if left_out else "")
+    rows = select_rows(found, kept, digest(fingerprint(found), kept.astype("<i8").tobytes()))
+    return rows, [*table.notes, Finding("note", where, told)]
 
 
 def with_targets(
