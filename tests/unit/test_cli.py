@@ -218,15 +218,18 @@ def weitiao_process(*arguments: str, **more: Any) -> subprocess.CompletedProcess
 
 
 def test_help_answers_quickly_and_shows_every_command() -> None:
-    taken = []
+    """Beside a process that imports no more than the command line needs: it has 2.7 times as long on a quiet machine."""
+    ratios = []
     for _ in range(5):
         start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import pydantic, typer"], check=True)
+        bare = time.perf_counter()
         done = weitiao_process("--help")
-        taken.append(time.perf_counter() - start)
+        ratios.append((time.perf_counter() - bare) / (bare - start))
     assert done.returncode == 0
     for name in ("init", "check", "inspect", "train", "runs", "evaluate", "predict", "schema", "--version"):
         assert name in done.stdout
-    assert statistics.median(taken) < 0.6, taken  # 0.3 s alone on a machine; twice that while other tests run
+    assert statistics.median(ratios) < 5, ratios
 
 
 @pytest.mark.parametrize("name", ["init", "check", "inspect", "train", "runs", "evaluate", "predict", "schema"])
