@@ -357,8 +357,11 @@ def test_both_are_timed_in_turns_on_the_same_examples() -> None:
     rates, count = in_turns([side("student", 0.001), side("teacher", 0.003)], list(range(100)), lambda: now[0])
     assert count == 100  # the slower one answers 8 in 0.024 s: there is time for all
     assert rates == [pytest.approx([1000] * 5), pytest.approx([1000 / 3] * 5)]
-    turns = [name for name, examples in calls[-10:] if examples == list(range(100))]
-    assert turns == ["student", "teacher", "teacher", "student"] * 2 + ["student", "teacher"]
+    turns = calls[-20:]  # five of two slices each
+    forth = ["student", "teacher", "teacher", "student"]
+    back = ["teacher", "student", "student", "teacher"]
+    assert [name for name, _ in turns] == [*forth, *back, *forth, *back, *forth]
+    assert [examples for _, examples in turns[:4]] == [list(range(64))] * 2 + [list(range(64, 100))] * 2
     _, few = in_turns([side("student", 1), side("teacher", 3)], list(range(100)), lambda: now[0])
     assert few == 8  # no time for more
 
