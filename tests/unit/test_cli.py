@@ -218,7 +218,7 @@ def weitiao_process(*arguments: str, **more: Any) -> subprocess.CompletedProcess
 
 
 def test_help_answers_quickly_and_shows_every_command() -> None:
-    """Beside a process that imports no more than the command line needs: it has 2.7 times as long on a quiet machine."""
+    """Beside a process that imports no more than the command line needs: 2.7 times as long on a quiet machine."""
     ratios = []
     for _ in range(5):
         start = time.perf_counter()
