@@ -17,6 +17,7 @@ from weitiao import Recipe, check, load, resume, train
 from weitiao.artifacts.run_folder import Run
 from weitiao.errors import Interrupted, RecipeError, RunError
 from weitiao.kernels import vocabulary_divergence as kernel
+from weitiao.kernels import vocabulary_loss as products
 from weitiao.kernels.vocabulary_divergence import vocabulary_divergence
 from weitiao.kernels.vocabulary_loss import Deferred
 from weitiao.preparation import prepare
@@ -37,8 +38,8 @@ def plainly(student: torch.Tensor, teacher: torch.Tensor, temperature: float) ->
 def test_it_is_the_divergence_with_its_gradient_in_parts_of_any_size(
     temperature: float, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AT_ONCE", "LOGITS", "WITH_GRADIENT"):
-        monkeypatch.setattr(kernel, name, chunk)
+    for module, name in ((kernel, "AT_ONCE"), (kernel, "LOGITS"), (products, "LOGITS"), (products, "WITH_GRADIENT")):
+        monkeypatch.setattr(module, name, chunk)
     random = torch.Generator().manual_seed(0)
     states, others = (torch.randn(7, 5, generator=random).requires_grad_() for _ in range(2))
     weight, bias = torch.randn(11, 5, generator=random).requires_grad_(), torch.randn(11).requires_grad_()

@@ -11,70 +11,29 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from weitiao.kernels.vocabulary_loss import LOGITS, WITH_GRADIENT, Deferred
+from weitiao.kernels.vocabulary_loss import AT_ONCE, LOGITS, Deferred, IntoGradient, over_vocabulary
 
 Teacher = Callable[[slice], torch.Tensor]  # rows -> their logits
-
-AT_ONCE = 1 << 19  # numbers that are worked on in fp32 at once: what stays in a core's cache
-
-
-class _Products(torch.autograd.Function):
-    """Of logits that are not multiplied out. Computes the gradients together with the divergence."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, teacher: Teacher,
-        words: int, temperature: float, dtype: torch.dtype,
-    ) -> torch.Tensor:  # fmt: skip
-        narrow, matrix = states.to(dtype), weight.to(dtype)
-        shift = None if bias is None else bias.to(dtype)
-        learns = ctx.needs_input_grad
-        for_states = torch.empty_like(narrow) if learns[0] else None
-        for_weight = torch.zeros_like(weight, dtype=torch.float32) if learns[1] else None
-        for_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and learns[2] else None
-        total = states.new_zeros((), dtype=torch.float32)
-        size = max(1, (WITH_GRADIENT if learns[1] else LOGITS) // len(weight))
-        for start in range(0, len(states), size):
-            rows = slice(start, start + size)
-            logits = functional.linear(narrow[rows], matrix, shift)
-            total += _into_gradient(logits, teacher(rows), words, temperature)
-            if for_states is not None:
-                torch.mm(logits, matrix, out=for_states[rows])
-            if for_weight is not None:
-                for_weight += torch.mm(logits.t(), narrow[rows])
-            if for_bias is not None:
-                for_bias += logits.sum(0, dtype=torch.float32)
-        ctx.save_for_backward(for_states, for_weight, for_bias)
-        ctx.dtypes = states.dtype, weight.dtype, weight.dtype if bias is None else bias.dtype
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, above: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        given = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        scaled = (None if each is None else (each * above.to(each.dtype)).to(dtype) for each, dtype in given)
-        return (*scaled, None, None, None, None)
 
 
 class _Logits(torch.autograd.Function):
     """Of logits that are there; their gradient is as large as they are."""
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: torch.Tensor, teacher: Teacher, words: int, temperature: float
-    ) -> torch.Tensor:  # fmt: skip
+    def forward(ctx: Any, logits: torch.Tensor, into_gradient: IntoGradient) -> torch.Tensor:
         gradient = logits.detach().clone()
         total = logits.new_zeros((), dtype=torch.float32)
         size = max(1, LOGITS // logits.shape[-1])
         for start in range(0, len(logits), size):
             rows = slice(start, start + size)
-            total += _into_gradient(gradient[rows], teacher(rows), words, temperature)
+            total += into_gradient(gradient[rows], rows)
         ctx.save_for_backward(gradient)
         return total
 
     @staticmethod
     def backward(ctx: Any, above: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * above.to(gradient.dtype), None, None, None
+        return gradient * above.to(gradient.dtype), None
 
 
 def vocabulary_divergence(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -86,11 +45,11 @@ def vocabulary_divergence(student: torch.Tensor, teacher: torch.Tensor, temperat
     """
     if not len(student):
         return student.float().sum()  # zero, and with a gradient
-    words, said = min(student.shape[-1], teacher.shape[-1]), partial(_part, teacher)
+    words = min(student.shape[-1], teacher.shape[-1])
+    into_gradient = partial(_into_gradient, partial(_part, teacher), words, temperature)
     if isinstance(student, Deferred):
-        given = student.states, student.weight, student.bias
-        return _Products.apply(*given, said, words, temperature, student.product)  # type: ignore[no-any-return, no-untyped-call]
-    return _Logits.apply(student, said, words, temperature)  # type: ignore[no-any-return, no-untyped-call]
+        return over_vocabulary(student.states, student.weight, student.bias, into_gradient, student.product)
+    return _Logits.apply(student, into_gradient)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _part(logits: torch.Tensor, rows: slice) -> torch.Tensor:
@@ -103,14 +62,16 @@ def _part(logits: torch.Tensor, rows: slice) -> torch.Tensor:
         return functional.linear(states, weight, bias)
 
 
-def _into_gradient(logits: torch.Tensor, teacher: torch.Tensor, words: int, temperature: float) -> torch.Tensor:
+def _into_gradient(
+    teacher: Teacher, words: int, temperature: float, logits: torch.Tensor, rows: slice
+) -> torch.Tensor:  # fmt: skip
     """Return the summed divergence, and put the gradient of the student's logits in their place."""
-    total = logits.new_zeros((), dtype=torch.float32)
+    total, said = logits.new_zeros((), dtype=torch.float32), teacher(rows)
     size = max(1, AT_ONCE // logits.shape[-1])
     for start in range(0, len(logits), size):
         part = logits[start : start + size]
         q = (part[:, :words].float() / temperature).log_softmax(-1)
-        p = (teacher[start : start + size, :words].float() / temperature).log_softmax(-1)
+        p = (said[start : start + size, :words].float() / temperature).log_softmax(-1)
         likely = p.exp()
         total += (likely * (p - q)).sum()
         part.zero_()

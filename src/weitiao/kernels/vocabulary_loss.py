@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,13 +13,17 @@ LOGITS = 1 << 24  # at once, where the matrix does not move
 WITH_GRADIENT = 1 << 26  # at once, where it moves: its gradient is added up once for each part
 AT_ONCE = 1 << 19  # numbers that are worked on in fp32 at once: what stays in a core's cache
 
+IntoGradient = Callable[[torch.Tensor, slice], torch.Tensor]
+"""Logits of some rows, which rows -> what is summed of them, a scalar in fp32; the logits' gradient is put in their
+place."""
 
-class _VocabularyLoss(torch.autograd.Function):
-    """Computes the gradients together with the loss: they need nothing but its factor, which comes in backward."""
+
+class _OfProducts(torch.autograd.Function):
+    """Computes the gradients together with the sum: they need nothing but its factor, which comes in backward."""
 
     @staticmethod
     def forward(
-        ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, wanted: torch.Tensor,
+        ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, into_gradient: IntoGradient,
         dtype: torch.dtype,
     ) -> torch.Tensor:  # fmt: skip
         narrow, matrix = states.to(dtype), weight.to(dtype)
@@ -32,7 +37,7 @@ class _VocabularyLoss(torch.autograd.Function):
         for start in range(0, len(states), size):
             rows = slice(start, start + size)
             logits = functional.linear(narrow[rows], matrix, shift)
-            total += _into_gradient(logits, wanted[rows])
+            total += into_gradient(logits, rows)
             if for_states is not None:
                 torch.mm(logits, matrix, out=for_states[rows])
             if for_weight is not None:
@@ -50,6 +55,17 @@ class _VocabularyLoss(torch.autograd.Function):
         return (*scaled, None, None)
 
 
+def over_vocabulary(
+    states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, into_gradient: IntoGradient,
+    dtype: torch.dtype,
+) -> torch.Tensor:  # fmt: skip
+    """Return the sum of something over the rows of ``x Wᵀ + b``, a scalar in fp32, without holding the logits.
+
+    `states` x (n, width), `weight` W (words, width), `bias` b (words,); products are in `dtype`.
+    """
+    return _OfProducts.apply(states, weight, bias, into_gradient, dtype)  # type: ignore[no-any-return, no-untyped-call]
+
+
 def vocabulary_loss(
     states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, wanted: torch.Tensor, dtype: torch.dtype
 ) -> torch.Tensor:
@@ -58,13 +74,13 @@ def vocabulary_loss(
     `states` x (n, width), `weight` W (words, width), `bias` b (words,), `wanted` (n,); products are in `dtype`. With
     p = softmax the gradient of the logits is p, less 1 at the wanted word, as in `cross_entropy`.
     """
-    return _VocabularyLoss.apply(states, weight, bias, wanted, dtype)  # type: ignore[no-any-return, no-untyped-call]
+    return over_vocabulary(states, weight, bias, partial(_into_gradient, wanted), dtype)
 
 
-def _into_gradient(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def _into_gradient(wanted: torch.Tensor, logits: torch.Tensor, rows: slice) -> torch.Tensor:
     """Return the summed loss, and put the logits' gradient in their place."""
     total = logits.new_zeros((), dtype=torch.float32)
-    for part, places, wide in _widened(logits, wanted):
+    for part, places, wide in _widened(logits, wanted[rows]):
         at_wanted = wide.gather(1, places)
         highest = wide.amax(-1, keepdim=True)
         size = wide.sub_(highest).exp_().sum(-1, keepdim=True)
