@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from tests.unit.test_recovery import Watcher, of, training, weights
+from tests.unit.test_recovery import training, weights
+from tests.watching import Stopper, Watcher, of
 from weitiao import check, load, resume, train
 from weitiao.errors import Interrupted, RecipeError
-from weitiao.events import Evaluated, Event, SoupMade, StepDone
+from weitiao.events import Evaluated, SoupMade, StepDone
 from weitiao.recipe import SoupSettings, SwaSettings, TrainingSettings
 from weitiao.records import Score, Scores
 from weitiao.training.average import Average, Even
@@ -38,19 +38,6 @@ def quick(recipe_values: Values) -> Values:
         return recipe_values(family, training=settings | (training or {}), evaluation=evaluation, **changes)
 
     return build
-
-
-class Stopper(Watcher):
-    """Stops the run after some steps, as ctrl-C does."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.at = at
-
-    def record(self, event: Event) -> None:
-        super().record(event)
-        if isinstance(event, StepDone) and event.step == self.at:
-            signal.raise_signal(signal.SIGINT)
 
 
 # --- SWA

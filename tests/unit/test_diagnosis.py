@@ -14,7 +14,7 @@ import pytest
 
 import weitiao
 from tests.samples import reviews
-from tests.unit.test_averages import Stopper
+from tests.watching import Stopper
 from weitiao import check, diagnose, train
 from weitiao.cli.main import main
 from weitiao.errors import Interrupted, RunError

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from tests import tiny
+from tests.watching import Stopper
 from weitiao import Recipe, check, evaluate, load, resume, train
 from weitiao.artifacts.artifact import open_artifact
 from weitiao.artifacts.run_folder import find_run
@@ -232,17 +233,6 @@ def test_what_is_damaged_of_it_is_made_anew_once(
     assert np.array_equal(with_teacher(ready).taught, first.taught)
 
 
-class Stop:
-    def record(self, event: Any) -> None:
-        import signal
-
-        if event.name == "StepDone" and event.step == 5:
-            signal.raise_signal(signal.SIGINT)
-
-    def close(self) -> None:
-        pass
-
-
 def test_a_run_that_was_stopped_goes_on_with_the_same_teacher_alone(
     student: Callable[..., dict[str, Any]], teacher: Path, tmp_path: Path
 ) -> None:
@@ -251,7 +241,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_teacher_alone(
     whole = train(Recipe(**student(teacher=str(own), share=0.5)))
     values = student(teacher=str(own), share=0.5) | {"output": str(tmp_path / "cut")}
     with pytest.raises(Interrupted):
-        train(Recipe(**values), trackers=[Stop()])
+        train(Recipe(**values), trackers=[Stopper(5)])
     kept = tmp_path / "kept"
     shutil.copytree(tmp_path / "cut", kept)
     again = resume(tmp_path / "cut")

@@ -11,6 +11,7 @@ import pytest
 
 from tests import tiny
 from tests.chat_server import Reply, serving
+from tests.watching import Stopper
 from weitiao import Recipe, check, load, resume, train
 from weitiao.artifacts.artifact import open_artifact
 from weitiao.artifacts.run_folder import Run
@@ -148,18 +149,8 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_texts(
     wanted = student(share=0.6, unlabelled=str(pool))
     whole = train(Recipe(**wanted))
 
-    class Stop:
-        def record(self, event: Any) -> None:
-            import signal
-
-            if event.name == "StepDone" and event.step == 5:
-                signal.raise_signal(signal.SIGINT)
-
-        def close(self) -> None:
-            pass
-
     with pytest.raises(Interrupted):
-        train(Recipe(**wanted | {"output": str(tmp_path / "cut")}), trackers=[Stop()])
+        train(Recipe(**wanted | {"output": str(tmp_path / "cut")}), trackers=[Stopper(5)])
     again = resume(tmp_path / "cut")
     weights = [(run.artifact / "model.safetensors").read_bytes() for run in (whole, again)]
     assert weights[0] == weights[1]

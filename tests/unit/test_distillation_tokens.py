@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from tests import tiny
 from tests.unit.test_distillation_texts import WRONG, rows, values, written
+from tests.watching import Stopper
 from weitiao import Recipe, check, load, resume, train
 from weitiao.artifacts.run_folder import Run
 from weitiao.errors import Interrupted, RecipeError, RunError
@@ -21,6 +22,7 @@ from weitiao.kernels import vocabulary_loss as products
 from weitiao.kernels.vocabulary_divergence import vocabulary_divergence
 from weitiao.kernels.vocabulary_loss import Deferred
 from weitiao.preparation import prepare
+from weitiao.records import Batch
 from weitiao.tasks.sequences import UNTRAINED, token_divergence_from
 from weitiao.teaching import texts, with_teacher
 from weitiao.training.distil_tokens import DistilledTokens
@@ -74,7 +76,8 @@ def test_it_is_taken_where_something_is_learned(shifted: bool) -> None:
     labels = torch.tensor([[UNTRAINED, 3, 4, UNTRAINED], [UNTRAINED, UNTRAINED, UNTRAINED, 5]])
     places = [(0, 0), (0, 1), (1, 2)] if shifted else [(0, 1), (0, 2), (1, 3)]
     wanted = sum(float(plainly(student[i, j][None], teacher[i, j][None], 2.0)) for i, j in places)
-    found = token_divergence_from(teacher, student, labels, shifted=shifted, temperature=2.0)
+    batch = Batch({} if shifted else {"labels": labels}, labels, 3.0, 2, [0, 1])
+    found = token_divergence_from(SimpleNamespace(logits=teacher), SimpleNamespace(logits=student), 2.0, batch)
     assert float(found) == pytest.approx(wanted, rel=1e-5)
 
 
@@ -144,18 +147,8 @@ def test_a_run_that_was_stopped_goes_on_beside_the_same_teacher_alone(
     wanted = student(teacher=str(own), share=0.5)
     whole = train(Recipe(**wanted))
 
-    class Stop:
-        def record(self, event: Any) -> None:
-            import signal
-
-            if event.name == "StepDone" and event.step == 4:
-                signal.raise_signal(signal.SIGINT)
-
-        def close(self) -> None:
-            pass
-
     with pytest.raises(Interrupted):
-        train(Recipe(**wanted | {"output": str(tmp_path / "cut")}), trackers=[Stop()])
+        train(Recipe(**wanted | {"output": str(tmp_path / "cut")}), trackers=[Stopper(4)])
     shutil.copytree(tmp_path / "cut", tmp_path / "kept")
     again = resume(tmp_path / "cut")
     weights = [(run.artifact / "model.safetensors").read_bytes() for run in (whole, again)]

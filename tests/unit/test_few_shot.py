@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from tests.samples import reviews
-from tests.unit.test_recovery import of
-from tests.unit.test_regularization import Stopper, Watcher
+from tests.watching import Stopper, Watcher, of
 from weitiao import check, evaluate, load, registry, resume, train
 from weitiao.errors import Interrupted, RecipeError, WeitiaoError
 from weitiao.events import Evaluated

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.unit.test_recovery import Watcher, of
+from tests.watching import Watcher, of
 from weitiao import train
 from weitiao.evaluation.course import MOST_COLUMNS, Course
 from weitiao.evaluation.report import render

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.samples import reviews
-from tests.unit.test_recovery import Watcher, of
+from tests.watching import Watcher, of
 from weitiao import check, train
 from weitiao.errors import RecipeError
 from weitiao.evaluation.report import render

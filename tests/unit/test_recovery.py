@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.watching import Watcher, of
 from weitiao import train
 from weitiao.errors import Interrupted, RunError
 from weitiao.events import Event, LossSpiked, Resumed, RolledBack, StepDone, StepSkipped
@@ -72,10 +73,6 @@ def training(wrong: Callable[[Training], float] = lambda _: 1.0, **recovery: Any
 
 def run(made: Training, folder: Path) -> list[Event]:
     return list(fit(made, Checkpoints(folder), None, threading.Event()))
-
-
-def of(kind: type[Event], events: list[Event]) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 # --- the policy
@@ -285,19 +282,6 @@ def test_a_roll_back_takes_away_what_came_after(tmp_path: Path) -> None:
 
 
 # --- the whole run
-
-
-class Watcher:
-    """Keeps the events."""
-
-    def __init__(self) -> None:
-        self.seen: list[Event] = []
-
-    def record(self, event: Event) -> None:
-        self.seen.append(event)
-
-    def close(self) -> None:
-        pass
 
 
 def test_a_real_run_is_rolled_back_and_the_report_tells(

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.unit.test_recovery import STEPS, Line, Watcher, of, training, weights
+from tests.unit.test_recovery import STEPS, Line, training, weights
+from tests.watching import Stopper, Watcher, of
 from weitiao import check, load, resume, train
 from weitiao.errors import Interrupted, RecipeError
 from weitiao.events import Event, StepDone
@@ -398,21 +399,6 @@ def test_dropout_and_two_passes_do_in_a_run_what_they_say(quick: Values, tmp_pat
 
 ALL = {"ema": 0.9, "regularization": {"l1": 1e-5, "l2": 1e-4, "l2_sp": 1e-3, "mixout": 0.5, "r_drop": 1.0,
                                       "dropout": 0.2, "attention_dropout": 0.05}}  # fmt: skip
-
-
-class Stopper(Watcher):
-    """Stops the run after some steps, as ctrl-C does."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.at = at
-
-    def record(self, event: Event) -> None:
-        import signal
-
-        super().record(event)
-        if isinstance(event, StepDone) and event.step == self.at:
-            signal.raise_signal(signal.SIGINT)
 
 
 def test_all_at_once_stopped_and_resumed_is_bit_identical(quick: Values, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ import pytest
 
 from tests.samples import gold_examples
 from weitiao.data.made import Made
-from weitiao.evaluation import charts
 from weitiao.evaluation.compare import compare
 from weitiao.evaluation.intervals import with_intervals
 from weitiao.evaluation.meanings import about
@@ -37,6 +36,7 @@ from weitiao.evaluation.summary import (
     View,
     recipe_rows,
 )
+from weitiao.evaluation.svg import columns, number, shorten, ticks
 from weitiao.metrics.classification import MultiLabelScorer, SingleLabelScorer
 from weitiao.metrics.perplexity import PerplexityScorer
 from weitiao.metrics.texts import TextScorer
@@ -560,16 +560,16 @@ def test_histogram_counts_everything_in_whole_tokens():
 
 
 def test_ticks_are_round():
-    assert charts.ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert charts.ticks(0, 939) == [0, 200, 400, 600, 800]
-    assert charts.ticks(3, 3) == [3]
-    assert [charts.number(v) for v in (2e-5, 0.25, 1500, 0)] == ["2e-5", "0.25", "1,500", "0"]
+    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert ticks(0, 939) == [0, 200, 400, 600, 800]
+    assert ticks(3, 3) == [3]
+    assert [number(v) for v in (2e-5, 0.25, 1500, 0)] == ["2e-5", "0.25", "1,500", "0"]
 
 
 def test_labels_are_cut_by_columns():
-    assert charts.shorten("short", 10) == "short"
-    assert charts.columns("正面ab") == 6
-    assert charts.shorten("一二三四五六", 7) == "一二三…"
+    assert shorten("short", 10) == "short"
+    assert columns("正面ab") == 6
+    assert shorten("一二三四五六", 7) == "一二三…"
 
 
 def test_what_an_audit_of_the_same_files_found_is_shown(recipe_values: Any, tmp_path: Path) -> None:

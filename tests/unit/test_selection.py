@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.samples import reviews
-from tests.unit.test_recovery import of
-from tests.unit.test_regularization import Stopper
+from tests.watching import Stopper, of
 from weitiao import check, resume, train
 from weitiao.data import length_bucketed, rows_in_epoch
 from weitiao.data.resampling import resampled

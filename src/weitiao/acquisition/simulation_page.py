@@ -13,8 +13,9 @@ from weitiao.evaluation import charts
 from weitiao.evaluation.comparison_page import MARKS, duration, finding
 from weitiao.evaluation.meanings import about
 from weitiao.evaluation.page import page, write
+from weitiao.evaluation.svg import form_of
 from weitiao.evaluation.verdicts import Pair
-from weitiao.metrics.words import is_share, spoken, written
+from weitiao.metrics.words import spoken, written
 from weitiao.probing.probed import signed
 
 
@@ -94,5 +95,4 @@ def _plot(course: Course, found: Simulated, reach: tuple[float, float]) -> Marku
         charts.Line(each.name, [(float(point.labels), point.mean) for point in each.points], kind, dots=True)
         for each, kind in ((found[RANDOM], "other"), (course, "ours"))
     ]
-    form: charts.Form = (lambda value: f"{round(100 * value, 2):g}%") if is_share(found.score) else charts.number
-    return charts.line_chart(lines, x_label="labels", y_form=form, band=_band(course), reach=reach)
+    return charts.line_chart(lines, x_label="labels", y_form=form_of(found.score), band=_band(course), reach=reach)

@@ -6,20 +6,36 @@ Each returns one ``<svg>`` element that is well-formed XML. What a reader hovers
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup
+
+from weitiao.evaluation.svg import (
+    Axis,
+    Form,
+    Point,
+    axis,
+    clean,
+    columns,
+    form_of,
+    number,
+    percent,
+    rectangle,
+    route,
+    shorten,
+    svg,
+    tag,
+    text_at,
+    ticks,
+    within,
+)
+from weitiao.metrics.words import is_share, written
 
 WIDTH = 460  # units; the page scales a chart to its column, so that 11 units of text stay readable on a phone
 NAMED = 30  # up to so many labels a heat-map writes their names
 SIDE_BY_SIDE = 12  # up to so many dots their names are written beside them
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-Point = tuple[float, float]
-Form = Callable[[float], str]  # how a value is written
 
 
 @dataclass(frozen=True)
@@ -83,68 +99,6 @@ class Strand:
     strength: float = 1.0  # 0 to 1
 
 
-@dataclass(frozen=True)
-class Axis:
-    """Maps values onto a stretch of the drawing and knows its round tick values."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    ticks: list[float] = field(default_factory=list)
-
-    def at(self, value: float) -> float:
-        """Return where a value stands."""
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-
-def clean(text: str) -> str:
-    """Replace what neither XML nor UTF-8 can hold (control characters, lone surrogates)."""
-    return _NOT_XML.sub("\ufffd", text)
-
-
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round values (1, 2, 2.5 or 5 times a power of ten) within [low, high]."""
-    if not high > low:
-        return [low]
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def axis(low: float, high: float, start: float, end: float, *, count: int = 5, margin: float = 0.05) -> Axis:
-    """Return an axis over [low, high], widened by a `margin` and never of no width."""
-    if not high > low:
-        spread = abs(low) * 0.1 or 1.0
-        low, high = low - spread, high + spread
-    room = (high - low) * margin
-    low, high = low - room, high + room
-    return Axis(low, high, start, end, ticks(low, high, count))
-
-
-def number(value: float) -> str:
-    """Write a tick value briefly: ``0.25``, ``1,500``, ``2e-05``."""
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
-        return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-    return f"{value:,.6g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def columns(text: str) -> int:
-    """Return the width of a text in columns; Chinese characters count as two."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
-
-
-def shorten(text: str, width: int) -> str:
-    """Cut a label to `width` columns."""
-    if columns(text) <= width:
-        return text
-    while columns(text) >= width:
-        text = text[: min(len(text) - 1, width)]
-    return text.rstrip() + "…"
-
-
 def line_chart(
     lines: Sequence[Line], *, x_label: str, y_form: Form = number, mark: tuple[Point, str] | None = None,
     band: Sequence[tuple[float, float, float]] = (), reach: tuple[float, float] | None = None,
@@ -160,11 +114,11 @@ def line_chart(
     parts = _grid(x, y, number, y_form, x_label)
     if band:
         outline = [(at, high) for at, _, high in band] + [(at, low) for at, low, _ in reversed(band)]
-        parts.append(_tag("path", kind="band", d=f"M{_joined(outline, x, y)}Z"))
+        parts.append(tag("path", kind="band", d=f"M{route(outline, x, y)}Z"))
     parts += [_line(line, x, y, y_form) for line in lines]
     if mark:
         parts.append(_mark(*mark, x, y))
-    return _svg(WIDTH, height, parts, ", ".join(line.name for line in lines) + " by " + x_label)
+    return svg(WIDTH, height, parts, ", ".join(line.name for line in lines) + " by " + x_label)
 
 
 def scatter(
@@ -185,10 +139,10 @@ def scatter(
     parts = _grid(x, y, lambda at: words.get(at, number(at)), y_form, x_label)
     parts.append(_path(line, x, y, "other"))
     parts += [
-        _tag("circle", _tag("title", clean(spot.told)), kind=f"dot {spot.kind}", cx=x.at(spot.x), cy=y.at(spot.y), r=4)
+        tag("circle", tag("title", clean(spot.told)), kind=f"dot {spot.kind}", cx=x.at(spot.x), cy=y.at(spot.y), r=4)
         for spot in spots
     ]
-    return _svg(WIDTH, height, parts, f"dots by {x_label}")
+    return svg(WIDTH, height, parts, f"dots by {x_label}")
 
 
 def parallel(axes: Sequence[Upright], strands: Sequence[Strand]) -> Markup:
@@ -206,18 +160,18 @@ def parallel(axes: Sequence[Upright], strands: Sequence[Strand]) -> Markup:
             else:
                 runs[-1].append(f"{x:.1f} {base - place * (base - top):.1f}")
         joined = "".join("M" + "L".join(run) for run in runs if run)
-        told = _tag("title", clean(strand.told))
-        parts.append(_tag("path", told, kind=f"line {strand.kind}", d=joined, opacity=f"{strand.strength:.2f}"))
+        told = tag("title", clean(strand.told))
+        parts.append(tag("path", told, kind=f"line {strand.kind}", d=joined, opacity=f"{strand.strength:.2f}"))
     for x, each in zip(across, axes, strict=True):
-        parts.append(_tag("line", kind="base", x1=x, x2=x, y1=top, y2=base))
-        parts.append(_text(x, 14, shorten(clean(each.name), 16), kind="name", anchor="middle"))
+        parts.append(tag("line", kind="base", x1=x, x2=x, y1=top, y2=base))
+        parts.append(text_at(x, 14, shorten(clean(each.name), 16), kind="name", anchor="middle"))
         parts += [
-            _text(
+            text_at(
                 x + 4, base - place * (base - top) + (11 if place > 0.5 else -3), shorten(clean(word), 14), kind="tick"
             )
             for place, word in each.ticks
         ]
-    return _svg(width, height, parts, "parallel coordinates", natural=width > WIDTH)
+    return svg(width, height, parts, "parallel coordinates", natural=width > WIDTH)
 
 
 def bars(rows: Sequence[tuple[str, float, str]]) -> Markup:
@@ -228,11 +182,11 @@ def bars(rows: Sequence[tuple[str, float, str]]) -> Markup:
     for i, (label, value, note) in enumerate(rows):
         y, end = i * pitch, scale.at(value)
         parts += [
-            _text(left - 8, y + 15, shorten(clean(label), 20), kind="name", anchor="end"),
-            _box(left, y + 4, max(end - left, 1), pitch - 8, "bar", f"{clean(label)}: {note}", rx=2),
-            _text(end + 6, y + 15, note, kind="value"),
+            text_at(left - 8, y + 15, shorten(clean(label), 20), kind="name", anchor="end"),
+            rectangle(left, y + 4, max(end - left, 1), pitch - 8, "bar", f"{clean(label)}: {note}", rx=2),
+            text_at(end + 6, y + 15, note, kind="value"),
         ]
-    return _svg(WIDTH, len(rows) * pitch + 2, parts, "bar chart")
+    return svg(WIDTH, len(rows) * pitch + 2, parts, "bar chart")
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], *, x_label: str, limit: float | None = None) -> Markup:
@@ -246,10 +200,10 @@ def histogram(edges: Sequence[float], counts: Sequence[int], *, x_label: str, li
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
         width = max(x.at(high) - x.at(low) - 1, 0.5)
         told = f"{number(low)} to {number(high)}: {count:,}"
-        parts.append(_box(x.at(low) + 0.5, y.at(count), width, y.at(0) - y.at(count), "bar", told))
+        parts.append(rectangle(x.at(low) + 0.5, y.at(count), width, y.at(0) - y.at(count), "bar", told))
     if limit is not None:
         parts += _limit(x, y, limit)
-    return _svg(WIDTH, height, parts, "histogram by " + x_label)
+    return svg(WIDTH, height, parts, "histogram by " + x_label)
 
 
 def _limit(x: Axis, y: Axis, limit: float) -> list[Markup]:
@@ -257,13 +211,13 @@ def _limit(x: Axis, y: Axis, limit: float) -> list[Markup]:
     anchor, shift = ("end", -5) if at > WIDTH / 2 else ("start", 5)
     words = f"most the model reads: {number(limit)}"
     return [
-        _tag("line", kind="limit", x1=at, x2=at, y1=y.start, y2=y.end),
-        _text(at + shift, y.end + 9, words, kind="value", anchor=anchor),
+        tag("line", kind="limit", x1=at, x2=at, y1=y.start, y2=y.end),
+        text_at(at + shift, y.end + 9, words, kind="value", anchor=anchor),
     ]
 
 
-def estimates(rows: Sequence[Estimate], *, form: Form, tick_form: Form, share: bool) -> Markup:
-    """Draw one dot a model with its interval as a whisker; a `share` ends at 0 and 1.
+def estimates(rows: Sequence[Estimate], score: str) -> Markup:
+    """Draw one dot a model with its interval as a whisker, all of one score; a share ends at 0 and 1.
 
     The axis shows ours and the nearest other; one that is far off stands at the edge with an arrow, for on an axis
     that held it too the intervals could not be told from dots.
@@ -272,15 +226,16 @@ def estimates(rows: Sequence[Estimate], *, form: Form, tick_form: Form, share: b
     base = top + pitch * len(rows)
     low, high = _near_range(rows)
     x = axis(low, high, 10, WIDTH - 66, margin=0.12)
-    x = _within(x, 0, 1) if share else x
-    parts = [_tag("line", kind="grid", x1=x.at(t), x2=x.at(t), y1=top, y2=base) for t in x.ticks]
-    parts += [_text(x.at(t), base + 16, tick_form(t), kind="tick", anchor="middle") for t in x.ticks]
-    parts += [_estimate(row, x, top + pitch * i + 29, form) for i, row in enumerate(rows)]
-    return _svg(WIDTH, base + 24, parts, "scores with intervals")
+    x = within(x, 0, 1) if is_share(score) else x
+    parts = [tag("line", kind="grid", x1=x.at(t), x2=x.at(t), y1=top, y2=base) for t in x.ticks]
+    parts += [text_at(x.at(t), base + 16, form_of(score)(t), kind="tick", anchor="middle") for t in x.ticks]
+    parts += [_estimate(row, x, top + pitch * i + 29, partial(written, score)) for i, row in enumerate(rows)]
+    return svg(WIDTH, base + 24, parts, "scores with intervals")
 
 
-def spreads(rows: Sequence[Spread], *, form: Form, tick_form: Form, share: bool) -> Markup:
-    """Draw a row a method: a dot a seed, a stroke at their mean, a line of one standard deviation to each side.
+def spreads(rows: Sequence[Spread], score: str) -> Markup:
+    """Draw a row a method, all of one score: a dot a seed, a stroke at their mean, a line of one standard deviation to
+    each side.
 
     The axis holds all methods; a `reference` that is far off stands at the edge with an arrow.
     """
@@ -290,32 +245,32 @@ def spreads(rows: Sequence[Spread], *, form: Form, tick_form: Form, share: bool)
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     near = [v for row in rows if row.reference for v in row.values if low - (high - low) <= v <= high + (high - low)]
     x = axis(min([low, *near]), max([high, *near]), 10, WIDTH - 88, margin=0.06)
-    x = _within(x, 0, 1) if share else x
-    parts = [_tag("line", kind="grid", x1=x.at(t), x2=x.at(t), y1=top, y2=base) for t in x.ticks]
-    parts += [_text(x.at(t), base + 16, tick_form(t), kind="tick", anchor="middle") for t in x.ticks]
-    parts += [_spread(row, x, top + pitch * i + 28, form) for i, row in enumerate(rows)]
-    return _svg(WIDTH, base + 24, parts, "scores of each method, a dot a seed")
+    x = within(x, 0, 1) if is_share(score) else x
+    parts = [tag("line", kind="grid", x1=x.at(t), x2=x.at(t), y1=top, y2=base) for t in x.ticks]
+    parts += [text_at(x.at(t), base + 16, form_of(score)(t), kind="tick", anchor="middle") for t in x.ticks]
+    parts += [_spread(row, x, top + pitch * i + 28, partial(written, score)) for i, row in enumerate(rows)]
+    return svg(WIDTH, base + 24, parts, "scores of each method, a dot a seed")
 
 
 def _spread(row: Spread, x: Axis, y: float, form: Form) -> Markup:
-    name = _text(0, y - 11, shorten(clean(row.name), 56), kind="name")
-    value = _text(WIDTH - 78, y + 4, row.written, kind="value")
-    told = _tag("title", f"{clean(row.name)}: {', '.join(map(form, row.values))}")
+    name = text_at(0, y - 11, shorten(clean(row.name), 56), kind="name")
+    value = text_at(WIDTH - 78, y + 4, row.written, kind="value")
+    told = tag("title", f"{clean(row.name)}: {', '.join(map(form, row.values))}")
     inside = told + name + value
     if row.reference and not x.low <= row.values[0] <= x.high:
         left = row.values[0] < x.low
-        inside += _tag("path", kind="arrow", d=f"M{x.start if left else x.end:.1f} {y:.1f}l{7 if left else -7} -5v10z")
-        return _tag("g", inside, kind="other")
+        inside += tag("path", kind="arrow", d=f"M{x.start if left else x.end:.1f} {y:.1f}l{7 if left else -7} -5v10z")
+        return tag("g", inside, kind="other")
     if row.ends:
         low, high = (x.at(end) for end in row.ends)
-        inside += _tag("path", kind="whisker", d=f"M{low:.1f} {y:.1f}H{high:.1f}")
+        inside += tag("path", kind="whisker", d=f"M{low:.1f} {y:.1f}H{high:.1f}")
     if len(row.values) > 1:
         at = x.at(sum(row.values) / len(row.values))
-        inside += _tag("path", kind="whisker", d=f"M{at:.1f} {y - 7:.1f}v14")
+        inside += tag("path", kind="whisker", d=f"M{at:.1f} {y - 7:.1f}v14")
     for each in row.values:
-        inside += _tag("circle", kind="dot", cx=x.at(each), cy=y, r=4)
+        inside += tag("circle", kind="dot", cx=x.at(each), cy=y, r=4)
     kind = "other" if row.reference else "ours" if row.chosen else "plain"
-    return _tag("g", inside, kind=kind)
+    return tag("g", inside, kind=kind)
 
 
 @dataclass(frozen=True)
@@ -337,13 +292,13 @@ def by_cost(dots: Sequence[Dot], front: Sequence[Point], *, x_label: str, x_form
     parts.append(_path(sorted(front), x, y, "faint"))
     for dot in dots:
         kind, on = "ours" if dot.chosen else "plain", any(dot.x == a and dot.y == b for a, b in front)
-        told = _tag("title", f"{clean(dot.name)}: {y_form(dot.y)}, {x_form(dot.x)}")
+        told = tag("title", f"{clean(dot.name)}: {y_form(dot.y)}, {x_form(dot.x)}")
         at, side = (x.at(dot.x), "end" if x.at(dot.x) > WIDTH / 2 else "start")
-        circle = _tag("circle", told, kind="dot", cx=at, cy=y.at(dot.y), r=5.5 if on else 4)
-        name = _text(at + (9 if side == "start" else -9), y.at(dot.y) - 7, shorten(clean(dot.name), 30), kind="tick",
-                     anchor=side)  # fmt: skip
-        parts.append(_tag("g", circle + (name if len(dots) <= SIDE_BY_SIDE else Markup("")), kind=kind))
-    return _svg(WIDTH, height, parts, f"score by {x_label}")
+        circle = tag("circle", told, kind="dot", cx=at, cy=y.at(dot.y), r=5.5 if on else 4)
+        name = text_at(at + (9 if side == "start" else -9), y.at(dot.y) - 7, shorten(clean(dot.name), 30), kind="tick",
+                       anchor=side)  # fmt: skip
+        parts.append(tag("g", circle + (name if len(dots) <= SIDE_BY_SIDE else Markup("")), kind=kind))
+    return svg(WIDTH, height, parts, f"score by {x_label}")
 
 
 def _near_range(rows: Sequence[Estimate]) -> tuple[float, float]:
@@ -365,16 +320,16 @@ def _estimate(row: Estimate, x: Axis, y: float, form: Form) -> Markup:
         low, end = x.at(row.low), x.at(row.high)
         told += f" ({form(row.low)} to {form(row.high)})"
         caps = "".join(f"M{at:.1f} {y - 4:.1f}v8" for at in (low, end))
-        whisker = _tag("path", kind="whisker", d=f"M{low:.1f} {y:.1f}H{end:.1f}{caps}")
-    dot = whisker + _tag("circle", kind="dot", cx=x.at(row.value), cy=y, r=4)
+        whisker = tag("path", kind="whisker", d=f"M{low:.1f} {y:.1f}H{end:.1f}{caps}")
+    dot = whisker + tag("circle", kind="dot", cx=x.at(row.value), cy=y, r=4)
     if not x.low <= row.value <= x.high:
         left = row.value < x.low
         at = x.start if left else x.end
-        dot = _tag("path", kind="arrow", d=f"M{at:.1f} {y:.1f}l{7 if left else -7} -5v10z")
+        dot = tag("path", kind="arrow", d=f"M{at:.1f} {y:.1f}l{7 if left else -7} -5v10z")
         end = at + 4 if left else at
-    value = _text(end + 8, y + 4, form(row.value), kind="value")
-    name = _text(0, y - 12, shorten(clean(row.name), 60), kind="name")
-    return _tag("g", _tag("title", told) + name + dot + value, kind="ours" if row.ours else "other")
+    value = text_at(end + 8, y + 4, form(row.value), kind="value")
+    name = text_at(0, y - 12, shorten(clean(row.name), 60), kind="name")
+    return tag("g", tag("title", told) + name + dot + value, kind="ours" if row.ours else "other")
 
 
 def reliability(bins: Sequence[dict[str, float]]) -> Markup:
@@ -382,15 +337,15 @@ def reliability(bins: Sequence[dict[str, float]]) -> Markup:
     side, marks = 300, [0, 0.25, 0.5, 0.75, 1]
     x, y = Axis(0, 1, 52, side - 20, marks), Axis(0, 1, side - 40, 12, marks)
     whole = sum(each["examples"] for each in bins) or 1
-    parts = _grid(x, y, _percent, _percent, "confidence said")
-    parts.append(_tag("line", kind="ideal", x1=x.at(0), y1=y.at(0), x2=x.at(1), y2=y.at(1)))
+    parts = _grid(x, y, percent, percent, "confidence said")
+    parts.append(tag("line", kind="ideal", x1=x.at(0), y1=y.at(0), x2=x.at(1), y2=y.at(1)))
     parts.append(_path([(each["confidence"], each["right"]) for each in bins], x, y, "ours"))
     for each in bins:
         sure, right, examples = each["confidence"], each["right"], each["examples"]
         told = f"said {sure:.0%} on average, right {right:.1%} of {examples:,.0f} times"
         radius = 3 + 9 * math.sqrt(examples / whole)
-        parts.append(_tag("circle", _tag("title", told), kind="dot ours", cx=x.at(sure), cy=y.at(right), r=radius))
-    return _svg(side, side, parts, "reliability diagram")
+        parts.append(tag("circle", tag("title", told), kind="dot ours", cx=x.at(sure), cy=y.at(right), r=radius))
+    return svg(side, side, parts, "reliability diagram")
 
 
 def heatmap(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
@@ -402,7 +357,7 @@ def heatmap(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
     size = max(14.0, min(60.0, 540 / max(len(labels), 1))) if named else max(2.0, 600 / len(labels))
     room = _label_room(labels) if named else 8.0
     left, top, side = room, room * 0.75 + 14 if named else 8.0, size * len(labels)
-    parts = [_tag("rect", kind="field", x=left, y=top, width=side, height=side)]
+    parts = [tag("rect", kind="field", x=left, y=top, width=side, height=side)]
     for i, row in enumerate(matrix):
         whole = sum(row) or 1
         for j, count in enumerate(row):
@@ -412,7 +367,7 @@ def heatmap(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
     if named:
         for i, label in enumerate(labels):
             parts += _row_and_column(shorten(clean(label), 24), (i + 0.5) * size, left, top)
-    return _svg(left + side + (room * 0.45 if named else 8), top + side + 8, parts, "confusion matrix", natural=True)
+    return svg(left + side + (room * 0.45 if named else 8), top + side + 8, parts, "confusion matrix", natural=True)
 
 
 def by_layer(layers: Sequence[str], steps: Sequence[int], rows: Sequence[Sequence[float | None]]) -> Markup:
@@ -428,20 +383,20 @@ def by_layer(layers: Sequence[str], steps: Sequence[int], rows: Sequence[Sequenc
     for i, (layer, row) in enumerate(zip(reversed(layers), reversed(rows), strict=True)):
         name = clean(layer if len(layer) <= 24 else f"…{layer[-23:]}")
         if pitch >= 11 or i % 2 == 0:
-            parts.append(_text(left - 6, (i + 1) * pitch - 3, name, kind="tick", anchor="end"))
+            parts.append(text_at(left - 6, (i + 1) * pitch - 3, name, kind="tick", anchor="end"))
         for j, value in enumerate(row):
             if value is not None:
                 shade = 0.08 + 0.92 * (math.log10(value) - low) / span if value else 1
                 told = f"{clean(layer)}, step {steps[j]:,}: {value:.3g}"
                 kind = "right" if value else "wrong"
-                parts.append(_box(left + j * width, i * pitch, width - 0.6, pitch - 0.6, kind, told,
-                                  fill_opacity=f"{shade:.2f}"))  # fmt: skip
+                parts.append(rectangle(left + j * width, i * pitch, width - 0.6, pitch - 0.6, kind, told,
+                                       fill_opacity=f"{shade:.2f}"))  # fmt: skip
     base = len(layers) * pitch
     if steps:
-        parts.append(_text(left, base + 14, f"{steps[0]:,}", kind="tick"))
-        parts.append(_text(left + width * len(steps), base + 14, f"{steps[-1]:,}", kind="tick", anchor="end"))
-    parts.append(_text(left + width * len(steps) / 2, base + 14, "step", kind="axis", anchor="middle"))
-    return _svg(WIDTH, base + 22, parts, "heat-map by layer and step")
+        parts.append(text_at(left, base + 14, f"{steps[0]:,}", kind="tick"))
+        parts.append(text_at(left + width * len(steps), base + 14, f"{steps[-1]:,}", kind="tick", anchor="end"))
+    parts.append(text_at(left + width * len(steps) / 2, base + 14, "step", kind="axis", anchor="middle"))
+    return svg(WIDTH, base + 22, parts, "heat-map by layer and step")
 
 
 def growth(
@@ -461,16 +416,16 @@ def growth(
     if band:
         outline = [(math.log(size), high) for size, _, _, high in band]
         outline += [(math.log(size), low) for size, _, low, _ in reversed(band)]
-        parts.append(_tag("path", kind="band", d=f"M{_joined(outline, x, y)}Z"))
+        parts.append(tag("path", kind="band", d=f"M{route(outline, x, y)}Z"))
         known = [(math.log(size), value) for size, value, *_ in band if size <= known_to]
         ahead = [(math.log(size), value) for size, value, *_ in band if size >= known_to]
         parts += [_path(known, x, y, "ours"), _path(ahead, x, y, "ahead")]
     for size, values in points:
         told = f"{size:,.0f}: {', '.join(map(y_form, values))}"
         for value in values:
-            parts.append(_tag("circle", _tag("title", told), kind="dot ours", cx=x.at(math.log(size)), cy=y.at(value),
-                              r=3.5))  # fmt: skip
-    return _svg(WIDTH, height, parts, f"scores by {x_label}")
+            parts.append(tag("circle", tag("title", told), kind="dot ours", cx=x.at(math.log(size)), cy=y.at(value),
+                             r=3.5))  # fmt: skip
+    return svg(WIDTH, height, parts, f"scores by {x_label}")
 
 
 def _apart(values: Sequence[float], x: Axis, least: float = 42) -> list[float]:
@@ -489,27 +444,27 @@ def _label_room(labels: Sequence[str]) -> float:
 def _cell(x: float, y: float, size: float, count: int, share: float, told: str, right: bool) -> Markup:
     gap = 1 if size > 8 else 0
     shade = f"{0.12 + 0.88 * math.sqrt(share):.2f}"
-    box = _box(x, y, size - gap, size - gap, "right" if right else "wrong", told, fill_opacity=shade)
+    box = rectangle(x, y, size - gap, size - gap, "right" if right else "wrong", told, fill_opacity=shade)
     if size < 22:
         return box
     kind = "count strong" if share > 0.3 else "count"
     written = f"{count:,}" if count < 10_000 else f"{count / 1000:.0f}k"
-    return box + _text(x + size / 2, y + size / 2 + 4, written, kind=kind, anchor="middle")
+    return box + text_at(x + size / 2, y + size / 2 + 4, written, kind=kind, anchor="middle")
 
 
 def _row_and_column(label: str, middle: float, left: float, top: float) -> list[Markup]:
     x, y = left + middle, top - 6
-    column = _tag("text", label, kind="name", x=x, y=y, transform=f"rotate(-45 {x:.1f} {y:.1f})")
-    return [_text(left - 6, top + middle + 4, label, kind="name", anchor="end"), column]
+    column = tag("text", label, kind="name", x=x, y=y, transform=f"rotate(-45 {x:.1f} {y:.1f})")
+    return [text_at(left - 6, top + middle + 4, label, kind="name", anchor="end"), column]
 
 
 def _grid(x: Axis, y: Axis, x_form: Form, y_form: Form, x_label: str) -> list[Markup]:
     """Draw horizontal grid lines, tick labels on both axes and the name of the x axis."""
-    parts = [_tag("line", kind="grid", x1=x.start, x2=x.end, y1=y.at(t), y2=y.at(t)) for t in y.ticks]
-    parts += [_text(x.start - 7, y.at(t) + 3.5, y_form(t), kind="tick", anchor="end") for t in y.ticks]
-    parts += [_text(x.at(t), y.start + 15, x_form(t), kind="tick", anchor="middle") for t in x.ticks]
-    parts.append(_tag("line", kind="base", x1=x.start, x2=x.end, y1=y.start, y2=y.start))
-    parts.append(_text((x.start + x.end) / 2, y.start + 33, x_label, kind="axis", anchor="middle"))
+    parts = [tag("line", kind="grid", x1=x.start, x2=x.end, y1=y.at(t), y2=y.at(t)) for t in y.ticks]
+    parts += [text_at(x.start - 7, y.at(t) + 3.5, y_form(t), kind="tick", anchor="end") for t in y.ticks]
+    parts += [text_at(x.at(t), y.start + 15, x_form(t), kind="tick", anchor="middle") for t in x.ticks]
+    parts.append(tag("line", kind="base", x1=x.start, x2=x.end, y1=y.start, y2=y.start))
+    parts.append(text_at((x.start + x.end) / 2, y.start + 33, x_label, kind="axis", anchor="middle"))
     return parts
 
 
@@ -518,66 +473,19 @@ def _line(line: Line, x: Axis, y: Axis, form: Form) -> Markup:
     if not line.dots and len(line.points) > 2:
         return drawn
     for a, b in line.points:
-        told = _tag("title", f"{line.name}: {form(b)} at {number(a)}")
-        drawn += _tag("circle", told, kind=f"dot {line.kind}", cx=x.at(a), cy=y.at(b), r=3.5)
+        told = tag("title", f"{line.name}: {form(b)} at {number(a)}")
+        drawn += tag("circle", told, kind=f"dot {line.kind}", cx=x.at(a), cy=y.at(b), r=3.5)
     return drawn
 
 
 def _path(points: Sequence[Point], x: Axis, y: Axis, kind: str) -> Markup:
-    return _tag("path", kind=f"line {kind}", d=f"M{_joined(points, x, y)}") if points else Markup("")
-
-
-def _joined(points: Sequence[Point], x: Axis, y: Axis) -> str:
-    return "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in points)
+    return tag("path", kind=f"line {kind}", d=f"M{route(points, x, y)}") if points else Markup("")
 
 
 def _mark(point: Point, word: str, x: Axis, y: Axis) -> Markup:
     at, height = x.at(point[0]), y.at(point[1])
     anchor, shift = ("end", 6) if at > (x.start + x.end) / 2 else ("start", -6)
     over = height + 22 if y.start - height > 34 else height - 12
-    return _tag("circle", kind="best", cx=at, cy=height, r=6.5) + _text(
+    return tag("circle", kind="best", cx=at, cy=height, r=6.5) + text_at(
         at + shift, over, word, kind="value", anchor=anchor
     )
-
-
-def _within(scale: Axis, low: float, high: float) -> Axis:
-    low, high = max(scale.low, low), min(scale.high, high)
-    return Axis(low, high, scale.start, scale.end, ticks(low, high))
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:g}%"
-
-
-# --- elements
-
-
-def _text(x: float, y: float, text: str, *, kind: str, anchor: str = "start") -> Markup:
-    return _tag("text", text, kind=kind, x=x, y=y, text_anchor=anchor)
-
-
-def _box(x: float, y: float, width: float, height: float, kind: str, told: str, **more: str | float) -> Markup:
-    return _tag("rect", _tag("title", told), kind=kind, x=x, y=y, width=width, height=height, **more)
-
-
-def _tag(name: str, inside: str = "", *, kind: str = "", **attributes: str | float) -> Markup:
-    """Return an element; text is escaped unless it is `Markup`, numbers are cut to a tenth."""
-    known = {"class": kind, **attributes} if kind else attributes
-    pairs = [
-        (key.replace("_", "-"), value if isinstance(value, str) else _tenth(value)) for key, value in known.items()
-    ]
-    opened = Markup("").join(Markup(' {}="{}"').format(*pair) for pair in pairs)
-    if not inside:
-        return Markup("<{}{}/>").format(name, opened)
-    return Markup("<{0}{1}>{2}</{0}>").format(name, opened, inside)
-
-
-def _tenth(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _svg(width: float, height: float, parts: Sequence[Markup], label: str, *, natural: bool = False) -> Markup:
-    """Wrap the parts; `natural`: never drawn larger than its own size."""
-    attributes = {"style": f"max-width:{width:.0f}px"} if natural else {}
-    inside = Markup("\n").join(parts)
-    return _tag("svg", inside, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", aria_label=label, **attributes)

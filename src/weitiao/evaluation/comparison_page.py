@@ -11,8 +11,9 @@ from weitiao.evaluation import charts
 from weitiao.evaluation.compared import Compared, Row
 from weitiao.evaluation.meanings import about
 from weitiao.evaluation.page import page, write
+from weitiao.evaluation.svg import number
 from weitiao.evaluation.verdicts import Pair
-from weitiao.metrics.words import in_points, is_share, scale, spoken, written
+from weitiao.metrics.words import in_points, scale, spoken, written
 
 MARKS = {"better": "▲", "worse": "▼", "no difference": "≈", "not clear": "?"}
 OPPOSITE = {"better": "worse", "worse": "better"}
@@ -113,7 +114,7 @@ def _row(row: Row, compared: Compared) -> dict[str, Any]:
     pair = compared.pair(compared.rows[0].name, row.name)
     return {
         "name": row.name,
-        "below": f"rate {charts.number(row.learning_rate)}" if row.learning_rate else "",
+        "below": f"rate {number(row.learning_rate)}" if row.learning_rate else "",
         "taken": row.name == compared.recommended,
         "pills": ["take this"] if row.name == compared.recommended else [],
         "score": spread(score, row),
@@ -150,8 +151,7 @@ def _plot(compared: Compared) -> Markup | None:
     if not rows:
         return None
     rows += [charts.Spread(b.name, [b.score], written(score, b.score), reference=True) for b in compared.baselines]
-    ticks = (lambda value: f"{round(100 * value, 2):g}%") if is_share(score) else charts.number
-    return charts.spreads(rows, form=lambda value: written(score, value), tick_form=ticks, share=is_share(score))
+    return charts.spreads(rows, score)
 
 
 def _cells(row: Row, there: list[Row], compared: Compared) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from weitiao.evaluation import charts
 from weitiao.evaluation.comparison_page import duration, shown
 from weitiao.evaluation.page import page, write
 from weitiao.evaluation.side_by_side import Apart, Duel, Leaderboard
-from weitiao.metrics.words import is_share, written
+from weitiao.evaluation.svg import form_of
+from weitiao.metrics.words import written
 
 SHOWN = 40  # examples that runs disagree about
 LONG = 400  # characters of a text from which on it is folded
@@ -48,8 +49,7 @@ def _cost(board: Leaderboard) -> Markup | None:
             for row in known]  # fmt: skip
     sign = 1 if compared.greater_is_better else -1
     on_front = [(dot.x, dot.y) for dot in dots if not any(_beats(other, dot, sign) for other in dots)]
-    form = (lambda value: f"{round(100 * value, 2):g}%") if is_share(compared.score) else charts.number
-    return charts.by_cost(dots, on_front, x_label="time of training", x_form=duration, y_form=form)
+    return charts.by_cost(dots, on_front, x_label="time of training", x_form=duration, y_form=form_of(compared.score))
 
 
 def _beats(other: charts.Dot, dot: charts.Dot, sign: int) -> bool:

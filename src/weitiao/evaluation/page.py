@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from weitiao.evaluation.charts import clean
+from weitiao.evaluation.svg import clean
 from weitiao.metrics.words import spoken
 
 

@@ -6,7 +6,7 @@ What it tells is in `summary`, how it looks in ``templates``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from weitiao.evaluation.meanings import about
 from weitiao.evaluation.mistakes import Answer
 from weitiao.evaluation.page import page, write
 from weitiao.evaluation.summary import Curves, Elsewhere, Facts, RecipeRow, SplitFacts, Token, View, interval
+from weitiao.evaluation.svg import form_of, number
 from weitiao.evaluation.troubles import MEANINGS
-from weitiao.metrics.words import greater_is_better, is_share, spoken, written
+from weitiao.metrics.words import greater_is_better, spoken, written
 from weitiao.records import Score, Scores
 
 LONGEST_TEXT = 2000  # characters of a text of an example
@@ -169,7 +170,7 @@ def _estimates(facts: Facts) -> Markup | None:
     ]
     if not rows or (len(rows) == 1 and rows[0].low is None):
         return None  # one dot says nothing
-    return charts.estimates(rows, form=lambda value: written(name, value), tick_form=_form(name), share=is_share(name))
+    return charts.estimates(rows, name)
 
 
 def _panels(facts: Facts) -> list[tuple[str, str, Markup]]:
@@ -197,7 +198,7 @@ def _layer_panels(course: Course) -> list[tuple[str, str, Markup]]:
     ):
         there = [value for row in rows for value in row if value]
         if there:
-            low, high = (charts.number(float(f"{end:.2g}")) for end in (min(there), max(there)))
+            low, high = (number(float(f"{end:.2g}")) for end in (min(there), max(there)))
             told = f"{what}; from {low} to {high}, darker is more"
             panels.append((title, told, charts.by_layer(course.layers, course.steps, rows)))
     return panels
@@ -222,15 +223,10 @@ def _evaluation_panel(curves: Curves, name: str, *, marked: bool) -> list[tuple[
     seen = [(each.step, each.train[name]) for each in curves.evaluations if each.train.get(name) is not None]
     lines += [charts.Line("training examples", seen, "other", dots=True)] if seen else []
     mark = (best, word) if best and marked else None
-    chart = charts.line_chart(lines, x_label="step", y_form=_form(name), mark=mark)
+    chart = charts.line_chart(lines, x_label="step", y_form=form_of(name), mark=mark)
     if not seen:
         return [(f"Validation {spoken(name)}", "", chart)]
     return [(f"{spoken(name)[:1].upper()}{spoken(name)[1:]}", BOTH, chart)]
-
-
-def _form(name: str) -> Callable[[float], str]:
-    """How to write the ticks: shares as percent, with as many digits as a tick has."""
-    return (lambda value: f"{round(100 * value, 2):g}%") if is_share(name) else charts.number
 
 
 def _per_class(details: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from weitiao.evaluation import charts
 from weitiao.evaluation.comparison_page import MARKS, duration, finding, share, spread
 from weitiao.evaluation.meanings import about
 from weitiao.evaluation.page import page, write
-from weitiao.metrics.words import figure, is_share, spoken, written
+from weitiao.evaluation.svg import form_of
+from weitiao.metrics.words import figure, spoken, written
 from weitiao.probing.learned import LearningCurve
 from weitiao.probing.probed import Probed, Round, Standing, Transfer, interval, listed, signed
 
@@ -89,12 +90,7 @@ def _estimates(probed: Probed) -> Markup | None:
     if not any(row.ours for row in rows):
         return None
     rows += [charts.Estimate(each.name, each.score, each.low, each.high) for each in probed.baselines]
-    return charts.estimates(rows, form=lambda value: written(probed.score, value), tick_form=_ticks(probed.score),
-                            share=is_share(probed.score))  # fmt: skip
-
-
-def _ticks(score: str) -> charts.Form:
-    return (lambda value: f"{round(100 * value, 2):g}%") if is_share(score) else charts.number
+    return charts.estimates(rows, probed.score)
 
 
 def _round(number: int, each: Round) -> dict[str, Any]:
@@ -146,4 +142,4 @@ def _growth(curve: LearningCurve) -> Markup:
     points = [(float(point.rows), point.scores) for point in curve.points]
     marks = [*(float(point.rows) for point in curve.points), *(float(each.rows) for each in curve.ahead)]
     return charts.growth(points, curve.band, known_to=curve.law["N"], marks=marks, x_label="training rows",
-                         y_form=_ticks(curve.score))  # fmt: skip
+                         y_form=form_of(curve.score))  # fmt: skip

@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from weitiao.evaluation import charts
+from weitiao.evaluation import charts, svg
 from weitiao.evaluation.comparison_page import duration
 from weitiao.evaluation.meanings import about
 from weitiao.evaluation.page import page, write
-from weitiao.metrics.words import is_share, spoken, written
+from weitiao.metrics.words import spoken, written
 from weitiao.recipe import Dimension
 from weitiao.searching.searched import Searched, State, Tried, ended, ordered, table
 from weitiao.searching.space import names_of, told, value_told
@@ -67,10 +67,6 @@ def _run(trial: Tried) -> str:
 # --- charts
 
 
-def _form(score: str) -> Callable[[float], str]:
-    return (lambda value: f"{round(100 * value, 2):g}%") if is_share(score) else charts.number
-
-
 def _told(searched: Searched, trial: Tried) -> str:
     value = "" if trial.score is None else f"{written(searched.score, trial.score)}: "
     how = ended(trial)
@@ -93,13 +89,13 @@ def _history(searched: Searched) -> Markup:
         charts.Spot(trial.number, trial.score or 0.0, _told(searched, trial), _kind(searched, trial))
         for trial in _scored(searched)
     ]
-    line: list[charts.Point] = []
+    line: list[svg.Point] = []
     last = max(trial.number for trial in searched.trials)
     for number, best in searched.so_far():
         line += [(number, line[-1][1])] if line else []
         line.append((number, best))
     line.append((last, line[-1][1]))
-    return charts.scatter(spots, x_label="trial", y_form=_form(searched.score), line=line)
+    return charts.scatter(spots, x_label="trial", y_form=svg.form_of(searched.score), line=line)
 
 
 def _scale(dimension: Dimension) -> tuple[Callable[[Any], float], list[tuple[float, str]]]:
@@ -112,8 +108,8 @@ def _scale(dimension: Dimension) -> tuple[Callable[[Any], float], list[tuple[flo
         powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
         marks = [10.0**power for power in powers]
         marks = marks if len(marks) > 1 else [low, high]
-        return math.log10, [(math.log10(mark), charts.number(mark)) for mark in marks]
-    return float, [(mark, charts.number(mark)) for mark in charts.ticks(low, high)]
+        return math.log10, [(math.log10(mark), svg.number(mark)) for mark in marks]
+    return float, [(mark, svg.number(mark)) for mark in svg.ticks(low, high)]
 
 
 def _slice(searched: Searched, key: str, name: str) -> Markup | None:
@@ -124,7 +120,7 @@ def _slice(searched: Searched, key: str, name: str) -> Markup | None:
     ]  # fmt: skip
     if not spots:
         return None
-    return charts.scatter(spots, x_label=name, y_form=_form(searched.score), x_ticks=ticks)
+    return charts.scatter(spots, x_label=name, y_form=svg.form_of(searched.score), x_ticks=ticks)
 
 
 def _parallel(searched: Searched) -> Markup | None:
@@ -161,7 +157,7 @@ def _upright(key: str, searched: Searched, name: str) -> tuple[charts.Upright, C
         ends = (0.0, float(max(len(dimension.choices or []) - 1, 1)))
     else:
         ends = tuple(place(end) for end in dimension.ends)
-        ticks = [(place(end), charts.number(end)) for end in dimension.ends]
+        ticks = [(place(end), svg.number(end)) for end in dimension.ends]
     low, high = ends
 
     def share(value: float) -> float:

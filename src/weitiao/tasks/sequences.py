@@ -229,16 +229,15 @@ def token_divergence(one: torch.Tensor, other: torch.Tensor, labels: torch.Tenso
     return divergence(*logs)
 
 
-def token_divergence_from(
-    teacher: torch.Tensor, student: torch.Tensor, labels: torch.Tensor, *, shifted: bool, temperature: float
-) -> torch.Tensor:  # fmt: skip
-    """Return ``KL(P, Q)`` of a teacher's and a student's logits at a temperature, summed over the same tokens as
+def token_divergence_from(teacher: Any, student: Any, temperature: float, batch: Batch) -> torch.Tensor:
+    """Return ``KL(P, Q)`` of a teacher's and a student's outputs at a temperature, summed over the same tokens as
     `token_loss`; the gradient is the student's.
-    """  # fmt: skip
+    """
     from weitiao.kernels.vocabulary_divergence import vocabulary_divergence
 
-    wanted = _next(labels) if shifted else labels
-    return vocabulary_divergence(_learned(student, wanted), _learned(teacher, wanted), temperature)
+    assert batch.labels is not None
+    wanted = batch.labels if "labels" in batch.inputs else _next(batch.labels)
+    return vocabulary_divergence(_learned(student.logits, wanted), _learned(teacher.logits, wanted), temperature)
 
 
 def _learned(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

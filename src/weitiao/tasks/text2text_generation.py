@@ -340,11 +340,7 @@ class Text2TextGeneration(Packs):
 
     def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
         """How far the student's next tokens are from the teacher's, where the target is learned."""
-        assert batch.labels is not None
-        shifted = "labels" not in batch.inputs
-        return token_divergence_from(
-            teacher.logits, outputs.logits, batch.labels, shifted=shifted, temperature=temperature
-        )
+        return token_divergence_from(teacher, outputs, temperature, batch)
 
     def reads_as(self, other: Any) -> bool:
         """Whether both are asked in the same words."""

@@ -308,10 +308,7 @@ class TextGeneration(Packs):
 
     def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
         """How far the student's next tokens are from the teacher's, where a text is learned."""
-        assert batch.labels is not None
-        return token_divergence_from(
-            teacher.logits, outputs.logits, batch.labels, shifted=True, temperature=temperature
-        )
+        return token_divergence_from(teacher, outputs, temperature, batch)
 
     def scorer(self) -> base.Scorer:
         """Perplexity; for programs pass@k; for other completions ROUGE-L and chrF beside it."""

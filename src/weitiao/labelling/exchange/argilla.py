@@ -7,12 +7,12 @@ those written here are made of the labellers' names, which stand in `metadata`.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from weitiao.artifacts.artifact import write_json
 from weitiao.errors import DataError
 from weitiao.labelling.acts import Answer
 from weitiao.labelling.exchange.base import Labelled, cells_of, named_answers
@@ -31,8 +31,7 @@ class Argilla:
 
     def write(self, path: Path, rows: Iterable[Labelled], project: Project) -> None:
         """Write all rows, what each labeller said, and the model's guess as a suggestion."""
-        path.write_text(json.dumps([_record(row, project) for row in rows], ensure_ascii=False, indent=1) + "\n",
-                        encoding="utf-8")  # fmt: skip
+        write_json(path, [_record(row, project) for row in rows])
 
     def read(self, record: Mapping[str, Any], project: Project, where: str) -> Labelled:
         """A record."""

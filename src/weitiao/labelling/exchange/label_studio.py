@@ -7,11 +7,11 @@ means something on that server alone; names of labellers here are in the task's 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from weitiao.artifacts.artifact import write_json
 from weitiao.errors import DataError
 from weitiao.labelling.acts import Answer
 from weitiao.labelling.exchange.base import Labelled, cells_of, named_answers
@@ -28,8 +28,7 @@ class LabelStudio:
 
     def write(self, path: Path, rows: Iterable[Labelled], project: Project) -> None:
         """Write all rows, what each labeller said, and the model's guess as a prediction."""
-        path.write_text(json.dumps([_task(row, project) for row in rows], ensure_ascii=False, indent=1) + "\n",
-                        encoding="utf-8")  # fmt: skip
+        write_json(path, [_task(row, project) for row in rows])
 
     def read(self, record: Mapping[str, Any], project: Project, where: str) -> Labelled:
         """A task."""
