@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from weitiao import data, models, registry, trackers
-from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.combinations import (
     check_averages,
     check_contrast,
@@ -25,9 +23,9 @@ from weitiao.combinations import (
     check_selection,
     check_whole_steps,
 )
-from weitiao.data.made import Made
 from weitiao.errors import RecipeError, RefusedError, WeitiaoError
 from weitiao.evaluation.evaluate import Labelled
+from weitiao.forewarnings import forewarnings
 from weitiao.methods.base import Contrasts, Presets, TakesPositions
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
@@ -148,14 +146,10 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     findings += [
         *learned,
         *shape.findings,
-        *_cut(features, splits, task, int(recipe.model.max_length)),
-        *_disk(recipe, needed),
-        *_without_validation(recipe, splits),
-        *_not_done(recipe),
-        *_without_dropout(recipe, pretrained, method),
-        *_averaged(recipe, planned_steps(an_epoch, recipe.training)),
+        *forewarnings(recipe, task, method, pretrained, splits, features, disk=needed,
+                      steps=planned_steps(an_epoch, recipe.training)),
         *_seen_by_teachers(recipe, task, splits),
-    ]
+    ]  # fmt: skip
     facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts
     facts |= {"head": shape.head, "disk_needed": needed}
     facts["usual_learning_rate"] = rate["training.learning_rate"][0]
@@ -419,76 +413,7 @@ def _steps(
     }
 
 
-# --- findings and facts
-
-
-def _cut(
-    features: Mapping[SplitName, Dataset], splits: Mapping[SplitName, Dataset], task: Task, max_length: int
-) -> list[Finding]:
-    """How many examples are too long, by how much, and what happens to them; which were left out."""
-    told, where, most, findings = [], "", 0, []
-    for name, split in features.items():
-        count, longest, rows = data.truncated(split, max_length)
-        if count:
-            told.append(f"{count:,} of {len(splits[name]):,} {name}")
-            where, most = where or f"data.{name} {data.lines_where(splits[name], rows)}", max(most, longest)
-        left_out = np.setdiff1d(np.arange(len(splits[name])), data.column_array(split, "row"))
-        if len(left_out):
-            at = f"data.{name} {data.lines_where(splits[name], left_out)}"
-            problem = f"{len(left_out):,} of {len(splits[name]):,} {name} examples do not fit and are left out"
-            fix = "What is to be learned would lose its end. Raise model.max_length if it can be."
-            findings.append(Finding("warning", at, problem, fix))
-    if told:
-        problem = f"{', '.join(told)} examples are longer than {max_length} tokens (the longest has {most:,}); "
-        fix = "Shorten the texts, or take a model that reads more at once." if task.loses else ""
-        findings.insert(0, Finding("warning" if task.loses else "note", where, problem + task.too_long, fix))
-    return findings
-
-
-def _not_done(recipe: Recipe) -> list[Finding]:
-    """Sections of the recipe that make better data, where the data were not made by them."""
-    made = Made.of(recipe.data.train, recipe.base)
-    done = {each.command for each in made.history} if made else set()
-    return [
-        Finding("note", name, f"training takes the data as they are; `weitiao {name}` does what this section says")
-        for name in ("clean", "augment") if getattr(recipe, name) is not None and name not in done
-    ]  # fmt: skip
-
-
-def _without_validation(recipe: Recipe, splits: Mapping[SplitName, Dataset]) -> list[Finding]:
-    if "validation" in splits:
-        return []
-    place = "data.validation_size" if recipe.data.validation is None else "data.validation"
-    return [Finding("note", place, "there is no validation split: all epochs are run and the last weights are kept")]
-
-
-def _without_dropout(recipe: Recipe, pretrained: Pretrained, method: Method) -> list[Finding]:
-    """Without any dropout the two passes of R-Drop are the same."""
-    wanted = recipe.training.regularization
-    own = getattr(method.options, "dropout", 0.0)
-    if not wanted.r_drop or wanted.mixout or own or any(models.dropouts(pretrained.config).values()):
-        return []
-    return [Finding("warning", "training.regularization.r_drop", "there is no dropout: both passes give the same",
-                    "Set training.regularization.dropout, or the method's own.")]  # fmt: skip
-
-
-def _averaged(recipe: Recipe, steps: int) -> list[Finding]:
-    """Where the weights to average may turn out fewer than asked for."""
-    settings, findings = recipe.training, []
-    evaluations = -(-steps // int(settings.evaluate_every))
-    if settings.soup and settings.soup.best > evaluations:
-        problem = f"{settings.soup.best} checkpoints are wanted, and training has {evaluations} evaluations: no more "
-        findings.append(Finding("note", "training.soup.best", problem + "can be averaged",
-                                "Set training.evaluate_every to fewer steps."))  # fmt: skip
-    if settings.swa and settings.patience is not None:
-        problem = f"training may end before its last {settings.swa.share:.0%}, which training.swa averages"
-        findings.append(Finding("note", "training.patience", problem, "Set training.patience: null."))
-    cycle = settings.swa.cycle if settings.swa else None
-    if settings.swa and cycle and cycle > settings.swa.share * steps:
-        problem = f"a cycle of {cycle} steps does not fit into the last {settings.swa.share:.0%} of {steps}"
-        findings.append(Finding("warning", "training.swa.cycle", f"{problem}: nothing will be averaged",
-                                "Set fewer steps, or raise training.swa.share."))  # fmt: skip
-    return findings
+# --- facts
 
 
 def disk_needed(
@@ -499,18 +424,6 @@ def disk_needed(
     `models`.
     """
     return (KEPT_CHECKPOINTS + soup) * (16 if averaged else 12) * trainable + 4 * (models * parameters + trainable)
-
-
-def _disk(recipe: Recipe, needed: int) -> list[Finding]:
-    folder = RUNS.resolve() if recipe.output is None else output_folder(recipe.base, recipe.output)
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if needed <= free:
-        return []
-    said = f"the run may write {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free"
-    return [Finding("error", "output", said,
-                    "Make room, or set `output` to a folder on a larger disk.")]  # fmt: skip
 
 
 def _facts(

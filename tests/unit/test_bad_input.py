@@ -163,7 +163,7 @@ def test_output_that_holds_another_run(recipe_values: Values, tmp_path: Path) ->
 
 
 def test_not_enough_disk(recipe_values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weitiao.preparation.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr("weitiao.forewarnings.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     assert "GB free" in refused(recipe_values())
 
 
