@@ -241,6 +241,9 @@ def test_runs_whose_scores_do_not_say_what_a_baseline_knows_are_judged_without_i
     below = {**BELOW, "baselines": {BOW: {"values": {"accuracy": {"value": 0.8}}}}}
     events, recipe = course([0.7, 0.6, 0.55, 0.53], [(0.7, 0.58, 0.7, 0.58)] * 4)
     assert signs(events, final(0.7, 0.7, **below), recipe, status="finished").ahead == ""
+    notes = judged(events, final(0.7, 0.7, **below), recipe).notes
+    assert any("what its baselines learned from" in note for note in notes)
+    assert not any("what its baselines" in note for note in judged(events, final(0.7, 0.7, **BELOW), recipe).notes)
 
 
 def test_older_runs_are_judged_by_the_loss_of_the_steps() -> None:

@@ -475,7 +475,8 @@ def test_every_shipped_recipe_reads_and_its_keys_stand_in_the_schema(path: Path)
 
 @pytest.mark.parametrize(
     "value",
-    ["plain", "a b", "it's; rm", "null", "1e-5", "$HOME", "a: b", "#x", "", "微调", None, True, 3, 2e-5, ["a", "b c"],
+    ["plain", "a b", "it's; rm", "null", "1e-5", "$HOME", "a: b", "#x", "", "微调",
+     "a\u0085b", "a\u2028b", None, True, 3, 2e-5, ["a", "b c"],
      {"name": "lora", "targets": ["q'", "v"], "bias": None}],
 )  # fmt: skip
 def test_what_is_advised_can_be_pasted(value: Any) -> None:

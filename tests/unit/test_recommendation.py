@@ -312,6 +312,10 @@ def test_of_epochs_as_many_are_told_as_fit_into_the_time() -> None:
         (["le chat est dans la maison et les enfants ne sont pas là pour vous"], ["fr"]),
         (["我用 iPhone 拍照，效果很好", "这个 app 不错"], ["zh"]), ([*ENGLISH, *CHINESE], ["en", "zh"]), ([], []),
         (["123"], []),
+        ([*ENGLISH * 20, "酒店的房间很干净"], ["en"]),
+        ([*ENGLISH[:1] * 20, "酒店的房间很干净服务也好" * 10], ["en", "zh"]),
+        (["please open 设置页面 and click on the next one"] * 5, ["en", "zh"]),
+        (["a film " * 300 + "酒店的房间很干净服务也好" * 300], ["en"]),  # the beginning of a long text is looked at
     ],
 )  # fmt: skip
 def test_languages_are_told(texts: list[str], codes: list[str]) -> None:

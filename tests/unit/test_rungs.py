@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from weitiao.candidates import Candidate
-from weitiao.errors import RunError
+from weitiao.errors import RecipeError, RunError
 from weitiao.evaluation.verdicts import Drawn, compare_pairs, mean_interval
 from weitiao.probing import race as race_module
 from weitiao.probing.clock import Clock
@@ -92,6 +92,11 @@ def test_a_model_may_have_methods_of_its_own() -> None:
     assert [(each.name, each.candidate.method.name) for each in alike] == [("x", "head"), ("y", "head")]
     with pytest.raises(Exception, match="one candidate"):
         crossed([{"source": "a", "methods": ["head"]}], ["full", "lora"], recipe())
+
+
+def test_what_is_no_model_is_told() -> None:
+    with pytest.raises(RecipeError, match="found 5"):
+        crossed([5, "m"], ["full"], recipe())  # type: ignore[list-item]
 
 
 def test_a_candidate_is_the_same_whichever_model_the_recipe_names() -> None:

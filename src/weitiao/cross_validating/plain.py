@@ -84,5 +84,5 @@ def _finished(path: Path) -> Run | None:
 
 def _baselines(run: Run, score: str) -> dict[str, float | None]:
     """The score of each baseline that was measured beside a run."""
-    stored = {name: each for name, each in run.scores["test"]["baselines"].items() if each["knows"] != "teacher"}
+    stored = {name: each for name, each in run.scores["test"]["baselines"].items() if each.get("knows") != "teacher"}
     return {name: each["values"].get(score, {}).get("value") for name, each in stored.items()}

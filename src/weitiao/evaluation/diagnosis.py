@@ -76,3 +76,7 @@ def _unseen(seen: Signs) -> Iterator[str]:
     elif not any(each.train for each in seen.measures):
         told = "no training examples were measured beside validation (evaluation.train_examples)"
         yield f"{told}: the loss of the steps stands in"
+    if seen.untold:
+        yield "the run does not say what its baselines learned from, as it is an older one: they are not looked at"
+    if len(seen.steps) and seen.usual is None:
+        yield "the run does not say which learning rate is usual for its method: the rate is not set beside it"

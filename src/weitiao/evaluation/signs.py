@@ -60,6 +60,7 @@ class Signs:
     final: list[Final]
     chance: Mapping[str, float]  # scores of the answer that is right most often, without reading
     ahead: str  # a baseline that learned and did better than the model, in words
+    untold: bool  # whether there are baselines of which is not kept what they know
     parameters: int  # of the model with the method applied
     trainable: int  # of these, those that move
     head: int  # outside the pretrained body
@@ -270,6 +271,7 @@ def signs(
         examples={name: int(each["examples"]) for name, each in summary.get("splits", {}).items()},
         seen=seen if isinstance(seen, int) else 0, final=[_final(name, scores[name]) for name in split],
         chance=_chance(last), ahead=_ahead(last), usual=summary.get("usual_learning_rate"),
+        untold=any("knows" not in scores for scores in last.get("baselines", {}).values()),
         parameters=int(summary.get("parameters") or 0), trainable=int(summary.get("trainable") or 0),
         head=int(summary.get("head") or 0),
         rate=float(training["learning_rate"]) if isinstance(training.get("learning_rate"), int | float) else 0.0,

@@ -13,6 +13,7 @@ from weitiao.errors import RecipeError
 from weitiao.recipe import ModelSettings, Recipe
 from weitiao.recipe.messages import checked
 
+FIX = "Give sources, or {source: ..., max_length: 256}."
 METHODS = "methods"  # of a model: those that are tried on it, where they are others than on the rest
 Model = str | Mapping[str, Any]  # its source, or values of a recipe's section `model` and `METHODS`
 
@@ -34,7 +35,7 @@ def crossed(models: Sequence[Model], methods: Sequence[Named], recipe: Recipe) -
     """Return each method on each model, model by model; a model with `METHODS` has these alone. Raises `RecipeError`
     where there are not two to choose from, or one stands twice.
     """  # fmt: skip
-    given = [{"source": model} if isinstance(model, str) else dict(model) for model in _listed(models)]
+    given = [_named(model) for model in _listed(models)]
     tried = [as_candidates(model.pop(METHODS, methods)) for model in given]
     found = [_settings(model, recipe) for model in given]
     sources = [str(values["source"]) for values in found]
@@ -54,6 +55,14 @@ def _listed(models: Sequence[Model]) -> Sequence[Model]:
     return [models] if isinstance(models, str | Mapping) else models
 
 
+def _named(model: Model) -> dict[str, Any]:
+    if isinstance(model, str):
+        return {"source": model}
+    if not isinstance(model, Mapping):
+        raise RecipeError(f"found {model!r}", where="models", fix=FIX)
+    return dict(model)
+
+
 def labels(sources: Sequence[str]) -> list[str]:
     """Return short names of models: the last part of each source, more of it where two would be the same."""
     short = [PurePath(source.rpartition(":")[2]).name or source for source in sources]
@@ -65,7 +74,7 @@ def _settings(given: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     of its own model does not hold for another one: not its revision, and least of all that its code is trusted.
     """  # fmt: skip
     if not isinstance(given.get("source"), str) or not given["source"]:
-        raise RecipeError(f"found {given!r}", where="models", fix="Give sources, or {source: ..., max_length: 256}.")
+        raise RecipeError(f"found {given!r}", where="models", fix=FIX)
     checked(ModelSettings, given, ("models",))
     own = {} if given["source"] == recipe.model.source else {"revision": None, "trust_remote_code": False}
     return {**recipe.model.model_dump(mode="json"), **own, **given}

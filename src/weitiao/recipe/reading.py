@@ -141,14 +141,14 @@ def override(key: str, written: str) -> str:
 
 def written_value(value: Any) -> str:
     """Return a value by YAML's rules, as `parse_override` reads it: plain text where that is the same, else JSON."""
-    if isinstance(value, str) and _reads_back(value):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    plain = [value] if isinstance(value, str) else []
+    ways = [*plain, json.dumps(value, ensure_ascii=False), json.dumps(value)]  # YAML folds some line ends of Unicode
+    return next(text for text in ways if text is ways[-1] or _reads_back(text, value))
 
 
-def _reads_back(text: str) -> bool:
+def _reads_back(text: str, value: Any) -> bool:
     try:
-        return bool(parse_override(f"key={text}")[1] == text)
+        return bool(parse_override(f"key={text}")[1] == value)
     except RecipeError:
         return False
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from weitiao.errors import WeitiaoError, guessed
 
 SHARE = 0.1  # of the texts: a language of fewer does not count
+BESIDE = 0.05  # of the letters: so many others beside Latin ones count, too
+MOST = 1_000  # characters of a text that are looked at
 KANA = 0.05  # of the letters: with so many of these, what is written in Chinese characters is Japanese
 TELLING = 0.05  # of the words: with fewer of its frequent ones no language is told
 
@@ -76,27 +78,37 @@ def _listed(codes: Iterable[str]) -> str:
 
 def languages_of(texts: Sequence[str]) -> tuple[list[str], bool]:
     """Return the languages of at least a tenth of the texts, the most frequent first, and whether that is unsure:
-    Latin letters without the frequent words of a language that is known here, which are taken for English.
-    """  # fmt: skip
-    by_text = Counter(code for text in texts if (code := _script(text)))
-    total = sum(by_text.values())
-    found = [code for code, count in by_text.most_common() if count >= SHARE * total]
+    Latin letters without the frequent words of a language that is known here, which are taken for English. Beside
+    Latin letters others count that are a twentieth of all letters, however many texts they are in.
+    """
+    cut = [text[:MOST] for text in texts]
+    letters = [_letters(text) for text in cut]
+    scripts = [_script(each) for each in letters]
+    by_text = Counter(code for code in scripts if code)
+    found = [code for code, count in by_text.most_common() if count >= SHARE * by_text.total()]
     if "en" not in found:
         return found, False
-    latin, unsure = _latin(text for text in texts if _script(text) == "en")
+    whole = sum(letters, Counter())
+    found += [code for code, count in whole.most_common()
+              if code not in ("en", *found) and count >= BESIDE * whole.total()]  # fmt: skip
+    latin, unsure = _latin(text for text, code in zip(cut, scripts, strict=True) if code == "en")
     return [latin if code == "en" else code for code in found], unsure
 
 
-def _script(text: str) -> str | None:
-    """The language of the script that most of a text's letters are of."""
-    counts = {code: len(letters.findall(text)) for code, letters in _SCRIPTS.items()}
-    total = sum(counts.values())
+def _letters(text: str) -> Counter[str]:
+    """How many letters of each script a text has, by the language that it is taken for."""
+    return Counter({code: len(letters.findall(text)) for code, letters in _SCRIPTS.items()})
+
+
+def _script(letters: Counter[str]) -> str | None:
+    """The language of the script that most letters are of."""
+    total = letters.total()
     if not total:
         return None
-    if counts["ja"] >= KANA * total:
+    if letters["ja"] >= KANA * total:
         return "ja"
-    counts["zh"] *= 3  # a character says as much as three letters
-    return max(counts, key=lambda code: counts[code])
+    weights = letters + Counter(zh=2 * letters["zh"])  # a character says as much as three letters
+    return max(_SCRIPTS, key=lambda code: weights[code])
 
 
 def _latin(texts: Iterable[str]) -> tuple[str, bool]:

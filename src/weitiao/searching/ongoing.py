@@ -136,7 +136,8 @@ def parts_of(recipe: Recipe, seeds: int | None = None) -> list[Part]:
 
 def cost_of(known: Known) -> Cost | None:
     """What a trial took, as it is written down; None before its end."""
-    return Cost(**known.notes[COST]) if COST in known.notes else None
+    noted = known.notes.get(COST)
+    return Cost(**noted) if isinstance(noted, dict) else None
 
 
 def _spent(known: Sequence[Known]) -> float:

@@ -29,7 +29,8 @@ class EachOwn:
         self._each: dict[str, Baseline] = {
             name: kinds[-1](task.parts[name].task, seed=seed) for name, kinds in fitted.items() if kinds
         }
-        self.knows = "examples" if any(each.knows == "examples" for each in self._each.values()) else "nothing"
+        known = {each.knows for each in self._each.values()}
+        self.knows = "examples" if "examples" in known else "answers" if "answers" in known else "nothing"
         self._all = len(self._each) == len(task.parts)
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
