@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from weitiao import data
 from weitiao.data.formats.base import Layout
 from weitiao.errors import DataError, RecipeError, nearest
 from weitiao.metrics.classification import MultiLabelScorer, SingleLabelScorer, ThresholdTuner, label_names
@@ -33,13 +31,13 @@ from weitiao.tasks import base
 from weitiao.tasks.divergence import divergence
 from weitiao.tasks.imbalance import class_weights, focal
 from weitiao.tasks.inputs import check_text, padded, place, texts_of, token_count, tokenized
+from weitiao.tasks.label_sets import is_multi_label, label_counts, label_findings, order_findings, ordered
 from weitiao.tasks.soft_labels import divergence_from, mean_logits
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
-SHOWN = 5  # labels of a kind that are told one by one
 USAGE = """\
 from transformers import pipeline
 
@@ -65,7 +63,6 @@ VECTORS: dict[Pooling, str] = {
     "first": "states[:, 0]",
     "last": "states[torch.arange(len(states)), mask.sum(1) - 1]",
 }
-IMBALANCE = 20  # the largest class is so many times the smallest: worth a warning
 
 
 class TextClassificationOptions(Settings):
@@ -157,11 +154,11 @@ class TextClassification:
     ) -> tuple[TextClassification, list[Finding]]:
         """Learn the label names and whether there may be several; raises `DataError` where none can be learned."""
         check_text(splits, "text", "text_pair")
-        counts = {name: _label_counts(split) for name, split in splits.items()}
-        multi_label = _is_multi_label(splits["train"], self.options.multi_label)
-        labels = _ordered(counts["train"], self.options.labels)
-        findings = _label_findings(splits, counts, labels, multi_label, allowed=self.options.rare_labels == "allow")
-        findings += _order_findings(labels, self.options.labels)
+        counts = {name: label_counts(split) for name, split in splits.items()}
+        multi_label = is_multi_label(splits["train"], self.options.multi_label)
+        labels = ordered(counts["train"], self.options.labels)
+        findings = label_findings(splits, counts, labels, multi_label, allowed=self.options.rare_labels == "allow")
+        findings += order_findings(labels, self.options.labels)
         weights = class_weights(
             self.options.class_weights, labels, counts["train"], len(splits["train"]), multi_label=multi_label
         )
@@ -368,118 +365,7 @@ def _several(names: list[str], probabilities: list[float], thresholds: list[floa
     return {"labels": found, "probabilities": dict(zip(names, probabilities, strict=True))}
 
 
-# --- labels
-
-
-def _label_counts(split: Dataset) -> Counter[str]:
-    """Examples per label name, as they are learned."""
-    counts: Counter[str] = Counter()
-    for label, examples in data.label_counts(split).items():
-        if name := label.strip():
-            counts[name] += examples
-    return counts
-
-
-def _is_multi_label(train: Dataset, wanted: bool | Literal["auto"]) -> bool:
-    lists = isinstance(train[0]["label"], list)
-    if wanted == "auto":
-        return lists
-    if wanted and not lists:
-        raise RecipeError(
-            "the label cells hold one value each", where="task.multi_label",
-            fix="Set data.label_separator (for example '|') so that a cell is cut into labels.",
-        )  # fmt: skip
-    if lists and not wanted:
-        raise RecipeError("the label cells hold lists", where="task.multi_label", fix="Leave it away, or set it true.")
-    return wanted
-
-
-def _sort_key(label: str) -> tuple[int, float, str]:
-    try:
-        return (0, float(label), label)
-    except ValueError:
-        return (1, 0.0, label)
-
-
-def _ordered(counts: Counter[str], written: list[str] | None) -> list[str]:
-    if written is None:
-        return sorted(counts, key=_sort_key)
-    if len(set(written)) != len(written):
-        twice = next(label for label in written if written.count(label) > 1)
-        raise RecipeError(f"the label '{twice}' stands twice", where="task.labels", fix="Name each label once.")
-    return list(written)
-
-
-def _label_findings(
-    splits: Mapping[SplitName, Dataset], counts: Mapping[SplitName, Counter[str]], labels: list[str],
-    multi_label: bool, *, allowed: bool,
-) -> list[Finding]:  # fmt: skip
-    train, known, findings = counts["train"], set(labels), []
-    if len(train) < 2 and not (multi_label and len(labels) > 1):
-        found = f"only one label, '{next(iter(train))}'" if train else "no label"
-        findings.append(Finding("error", "data.train", f"has {found}", "A classifier needs at least two labels."))
-    for name, there in counts.items():
-        unknown = [label for label in there if label not in known or not (train[label] or allowed)]
-        for label in unknown[:SHOWN]:
-            said = "is not in task.labels" if label not in known and train[label] else "is not in training"
-            findings.append(
-                _on_label(f"data.{name}", splits[name], label, f"label '{label}' {said}",
-                          nearest(label, labels) + " Correct the rows, drop them, or add training examples of it.")
-            )  # fmt: skip
-        if len(unknown) > SHOWN:
-            findings.append(Finding("error", f"data.{name}", f"{len(unknown) - SHOWN:,} more unknown labels"))
-    return findings + (_few(train, labels) if allowed else _rare(splits["train"], train, labels)) + _imbalance(train)
-
-
-def _few(train: Counter[str], labels: list[str]) -> list[Finding]:
-    """The same in a line, where rare labels are allowed."""
-    none, once = (sum(train[label] == examples for label in labels) for examples in (0, 1))
-    if not none + once:
-        return []
-    said = f"of {len(labels):,} labels {none:,} have no training example, {once:,} one"
-    return [Finding("warning", "data.train", said, "What has no example is never found right.")]
-
-
-def _rare(split: Dataset, train: Counter[str], labels: list[str]) -> list[Finding]:
-    """Classes with one example or none; of many only the first are looked up, for each takes a pass over the data."""
-    once = [label for label in labels if train[label] == 1]
-    findings = [
-        _on_label("data.train", split, label, f"class '{label}' has one example",
-                  "Add examples of it, merge it into another class, or drop the row.")
-        for label in once[:SHOWN]
-    ]  # fmt: skip
-    if len(once) > SHOWN:
-        findings.append(Finding("error", "data.train", f"{len(once) - SHOWN:,} more classes have one example",
-                                "Is data.columns.label the column of the labels?"))  # fmt: skip
-    none = [label for label in labels if not train[label]]
-    findings += [Finding("warning", "task.labels", f"class '{label}' has no training example") for label in none]
-    return findings
-
-
-def _imbalance(counts: Counter[str]) -> list[Finding]:
-    if len(counts) < 2:
-        return []
-    (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
-    if many < IMBALANCE * few:
-        return []
-    return [
-        Finding("warning", "data.train", f"'{most}' has {many:,} examples, '{least}' {few:,}: heavy imbalance",
-                "Look at macro F1 beside accuracy; task.class_weights: balanced or training.selection.resample "
-                "favours rare ones.")
-    ]  # fmt: skip
-
-
-def _order_findings(labels: list[str], written: list[str] | None) -> list[Finding]:
-    """Numbers written out of order (1, 10, 2) are nearly always a slip, and shift every label by index."""
-    if written is None or sorted(labels, key=_sort_key) == labels or not all(_sort_key(x)[0] == 0 for x in labels):
-        return []
-    return [Finding("warning", "task.labels", f"numbers are not in order: {', '.join(labels[:12])}",
-                    "Leave task.labels away to have them sorted by value.")]  # fmt: skip
-
-
-def _on_label(place: str, split: Dataset, label: str, problem: str, fix: str) -> Finding:
-    rows = data.rows_labelled(split, label)
-    return Finding("error", f"{place} {data.lines_where(split, rows)}", problem, fix, data.places(split, rows))
+# --- what does not go together
 
 
 def _check_loss(options: TextClassificationOptions) -> None:
