@@ -291,6 +291,9 @@ def test_what_cannot_be_asked_for_is_told(recipe_values: Values, sorted_out: Pat
         choose(load(ner).artifact.recipe, [{"tokens": ["a"]}], strategy="badge", number=4, artifact=ner)
     with pytest.raises(DataError, match="the rows have no text; they have: review"):
         choose(recipe, [{"review": "a"}], strategy="random", number=4)
+    for row in (999, 60, -1):
+        with pytest.raises(DataError, match=f"no row {row} in a pool of 60"):
+            choose(recipe, POOL, [3, row], strategy="random", number=4)
     with pytest.raises(WeitiaoError, match="found 0"):
         choose(recipe, POOL, strategy="random", number=0)
     summaries = Recipe(**recipe_values("seq2seq", task={"name": "summarization"}))
