@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from weitiao.workshop.select.k_center import k_center
 
 Values = Callable[..., dict[str, Any]]
 POOL = [{"text": text} for text, _ in reviews(60)]
+SENTENCES = [{"tokens": [*before, who, "in", where]} for before in ([], ["see"], ["nobody", "came"])
+             for who in ("Anna", "Bob", "today") for where in ("Rome", "Oslo", "Bob")]  # fmt: skip
 
 
 class Fixed:
@@ -168,9 +171,9 @@ def test_badge_of_a_model_that_is_sure_of_all_takes_any() -> None:
 # --- what a model sees
 
 
-def view(run: Path, examples: list[dict[str, Any]]) -> ModelView:
+def view(run: Path, examples: list[dict[str, Any]], **how: Any) -> ModelView:
     keys = np.arange(len(examples), dtype=np.uint64) * np.uint64(977)
-    return ModelView(load(run), examples, keys, lambda _, make: make())
+    return ModelView(load(run, **how), examples, keys, lambda _, make: make())
 
 
 def test_measures_are_those_of_what_the_model_predicts(sorted_out: Path) -> None:
@@ -259,6 +262,40 @@ def test_every_strategy_chooses_the_same_rows_for_a_seed(name: str, sorted_out: 
     assert not list((cache_folder() / "acquisition").glob("*"))  # what was seen is of no use any more
 
 
+@pytest.mark.parametrize("name", ["margin", "entropy", "least-confidence", "bald", "density-weighted", "mnlp"])
+def test_bf16_ranks_as_fp32_but_for_rows_that_are_close(
+    name: str, sorted_out: Path, ner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, run = (SENTENCES, ner) if name == "mnlp" else (POOL, sorted_out)
+    given: dict[str, Any] = {"strategy": name, "number": len(pool), "artifact": run, "guesses": False}
+    found = []
+    for precision in ("fp32", "bf16"):
+        monkeypatch.setattr("weitiao.acquisition.choosing.load", partial(load, precision=precision))
+        query = choose(load(run).artifact.recipe, pool, **given)
+        assert all(np.isfinite(query.scores))
+        found.append(dict(zip(query.rows, query.scores, strict=True)))
+    exact, rough = found
+    assert exact != rough
+    close = 0.1 * np.ptp(list(exact.values()))
+    assert rough == pytest.approx(exact, abs=close)
+    scores = np.array([exact[row] for row in rough])  # fp32's scores in the order of bf16
+    assert (np.maximum.accumulate(scores[::-1])[::-1] - scores <= close).all()  # none that comes later is much higher
+
+
+def test_badge_sees_in_bf16_what_it_sees_in_fp32(sorted_out: Path) -> None:
+    exact, rough = (view(sorted_out, POOL, precision=each).gradients() for each in ("fp32", "bf16"))
+    for one, other in ((exact.errors, rough.errors), (exact.inputs, rough.inputs)):
+        assert other.dtype == np.float32
+        assert (one != other).any()
+    sure = (np.sign(exact.errors) == np.sign(rough.errors)).all(axis=1)  # the same answer
+    assert sure.mean() > 0.8
+    assert rough.errors[sure] == pytest.approx(exact.errors[sure], abs=0.05)
+    assert rough.inputs == pytest.approx(exact.inputs, abs=0.1)  # of -1 to 1
+    query = spread(rough, 60, np.random.default_rng(0))
+    assert sorted(query.rows.tolist()) == list(range(60))
+    assert np.isfinite(query.scores).all()
+
+
 def test_a_text_is_not_chosen_twice(recipe_values: Values) -> None:
     pool = [{"text": "One  thing"}, {"text": "one thing"}, {"text": "another"}, {"text": "third"}, {"text": "Third"}]
     recipe = Recipe(**recipe_values())
@@ -291,6 +328,9 @@ def test_what_cannot_be_asked_for_is_told(recipe_values: Values, sorted_out: Pat
         choose(load(ner).artifact.recipe, [{"tokens": ["a"]}], strategy="badge", number=4, artifact=ner)
     with pytest.raises(DataError, match="the rows have no text; they have: review"):
         choose(recipe, [{"review": "a"}], strategy="random", number=4)
+    for row in (999, 60, -1):
+        with pytest.raises(DataError, match=f"no row {row} in a pool of 60"):
+            choose(recipe, POOL, [3, row], strategy="random", number=4)
     with pytest.raises(WeitiaoError, match="found 0"):
         choose(recipe, POOL, strategy="random", number=0)
     summaries = Recipe(**recipe_values("seq2seq", task={"name": "summarization"}))

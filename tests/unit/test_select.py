@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -172,3 +174,20 @@ def test_damaged_arrays_are_made_anew(folder):
     assert keep("a/b", dict)["x"].tolist() == made["x"].tolist() == [0, 1, 2]
     file.write_bytes(b"damaged")
     assert keep("a/b", lambda: {"x": np.arange(4)})["x"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("before", ["sources.cache._sweep", "data.kept.save_file", "sources.cache._umask"])
+def test_arrays_are_kept_though_the_cache_is_removed_meanwhile(folder, monkeypatch, before):
+    module, _, name = f"weitiao.{before}".rpartition(".")
+    does, removed = getattr(import_module(module), name), []
+
+    def removed_first(*given):
+        if not removed:
+            removed.append(shutil.rmtree(folder / "cache"))
+        return does(*given)
+
+    keep = keeper("selections", "key")
+    monkeypatch.setattr(f"{module}.{name}", removed_first)
+    assert keep("a/b", lambda: {"x": np.arange(3)})["x"].tolist() == [0, 1, 2]
+    assert removed
+    assert keep("a/b", dict)["x"].tolist() == [0, 1, 2]

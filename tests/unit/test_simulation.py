@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import typer
 from typer.testing import CliRunner
 
 import weitiao
-from tests.samples import reviews
+from tests.samples import reviews, write_reviews
 from tests.tiny import tiny_bert
+from weitiao import trials
 from weitiao.acquisition.curves import compare_by_seed, labels_needed, median, over_curve, weights
 from weitiao.acquisition.simulated import Course, Point, Simulated, advise, needed_in_words, ordered
 from weitiao.acquisition.simulation import called, slug
@@ -130,24 +132,62 @@ def test_names_of_strategies_tell_their_options() -> None:
 # --- real rounds
 
 
+SMALL: dict[str, Any] = {"start": 20, "step": 10, "until": 35, "seeds": 1}
+
+
+def train_here(action: str, path: Path, **_: Any) -> str:
+    """Train in this process: one of its own takes seconds to start (the simulation that is killed has those)."""
+    try:
+        trials._do(action, path, show=False)
+    except WeitiaoError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _in_process() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "carry_out", train_here)
+        yield
+
+
+def headed(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "method": {"name": "head"}, "evaluation": {"bootstrap": 50, "baselines": False}, "output": None}
+
+
 @pytest.fixture
 def recipe(recipe_values: Values) -> Values:
-    def build(**changes: Any) -> dict[str, Any]:
-        values = recipe_values(**{"method": {"name": "head"}, "training__epochs": 1, **changes})
-        values["evaluation"] = {"bootstrap": 50, "baselines": False}
-        return {**values, "output": None}
+    return lambda **changes: headed(recipe_values(**{"training__epochs": 1, **changes}))
 
-    return build
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> tuple[dict[str, Any], Path]:
+    """A recipe, and the folder of its simulation with margin."""
+    folder = tmp_path_factory.mktemp("simulated")
+    values = headed({
+        "task": "text-classification", "model": str(tiny_model("encoder")),
+        "data": {"train": str(write_reviews(folder / "reviews.csv"))},
+        "training": {"epochs": 1, "learning_rate": 3e-3, "batch_size": 16, "seed": 7, "precision": "fp32"},
+    })  # fmt: skip
+    weitiao.simulate_labelling(values, ["margin"], **SMALL, output=folder / "s")
+    return values, folder / "s"
 
 
 def times(folder: Path) -> dict[str, float]:
     return {path.parent.name: path.stat().st_mtime for path in folder.glob("runs/*/scores.json")}
 
 
-def test_a_simulation_and_more_of_it(recipe: Values, tmp_path: Path) -> None:
-    folder = tmp_path / "s"
-    given: dict[str, Any] = {"start": 20, "step": 10, "seeds": 1, "output": folder}
-    found = weitiao.simulate_labelling(recipe(), ["margin"], until=35, **given)
+def rows_of(folder: Path, name: str) -> list[int]:
+    return json.loads((folder / "chosen" / f"{name}.json").read_text())["rows"]
+
+
+def test_a_simulation(whole: tuple[dict[str, Any], Path]) -> None:
+    values, folder = whole
+    runs = times(folder)
+    assert set(runs) == {"first-seed7", *(f"{name}-seed7-{size}rows" for name in ("random", "margin")
+                                          for size in (30, 35))}  # fmt: skip
+    found = weitiao.simulate_labelling(values, ["margin"], **SMALL, output=folder)
+    assert times(folder) == runs  # all of it was there
     assert found.sizes == [20, 30, 35]
     assert {course.name for course in found.courses} == {"random", "margin"}
     assert all(len(point.scores) == 1 for course in found.courses for point in course.points)
@@ -155,43 +195,43 @@ def test_a_simulation_and_more_of_it(recipe: Values, tmp_path: Path) -> None:
     assert len(firsts) == 1  # the first labels are the same for all
     assert found["random"].against is None
     assert found["margin"].against is not None
-    runs = times(folder)
-    assert len(runs) == 1 + 2 * 2
     assert not list(folder.glob("runs/*/artifact"))  # no model is kept
-    for seed in (7,):
-        first, second, last = (
-            json.loads((folder / "chosen" / f"{name}.json").read_text())["rows"]
-            for name in (f"first-seed{seed}", f"margin-seed{seed}-30rows", f"margin-seed{seed}-35rows")
-        )
-        assert (len(set(last)), last[:30], second[:20]) == (35, second, first)
+    first, second, last = (rows_of(folder, name) for name in ("first-seed7", "margin-seed7-30rows",
+                                                                   "margin-seed7-35rows"))  # fmt: skip
+    assert (len(set(last)), last[:30], second[:20]) == (35, second, first)
     labelled = [json.loads(line) for line in (folder / "data/margin-seed7-30rows.jsonl").read_text().splitlines()]
     assert len(labelled) == 30
     assert set(labelled[0]) == {"text", "label"}
-    run = json.loads((folder / "runs/margin-seed7-30rows/report.json").read_text())
-    assert run
-    stored = json.loads((folder / "simulation.json").read_text())
-    assert stored["courses"][0]["points"][0]["labels"] == 20
-    assert "beside" in (folder / "simulation.html").read_text()
+    report = json.loads((folder / "runs/margin-seed7-30rows/report.json").read_text())
+    assert report["scores"]["values"]["accuracy"]["value"] == found["margin"].points[1].scores[0]
+    assert json.loads((folder / "simulation.json").read_text()) == json.loads(json.dumps(found.to_dict()))
+    assert (folder / "simulation.html").read_text() == render(found)
 
-    more = weitiao.simulate_labelling(recipe(), ["margin", "entropy"], until=35, **given)
+
+def test_more_of_a_simulation(whole: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    values, folder = whole[0], shutil.copytree(whole[1], tmp_path / "s")
+    given: dict[str, Any] = {**SMALL, "output": folder}
+    runs, found = times(folder), weitiao.simulate_labelling(values, ["margin"], **given)
+    more = weitiao.simulate_labelling(values, ["margin", "entropy"], **given)
     again = {name for name, when in times(folder).items() if name in runs and runs[name] != when}
     assert again == {"first-seed7"}  # its model is needed for the new strategy; no other run is done twice
     assert more["margin"].points == found["margin"].points
     assert more["random"].points == found["random"].points
     assert len(more["entropy"].points) == 3
     with pytest.raises(RunError, match=r"simulation\.step was 10 and is 5"):
-        weitiao.simulate_labelling(recipe(), ["margin"], until=35, **{**given, "step": 5})
+        weitiao.simulate_labelling(values, ["margin"], **{**given, "step": 5})
     with pytest.raises(RunError, match="another recipe"):
-        weitiao.simulate_labelling(recipe(training__epochs=2), ["margin"], until=35, **given)
+        weitiao.simulate_labelling({**values, "training": {**values["training"], "epochs": 2}}, ["margin"], **given)
 
 
 def test_each_round_cuts_validation_from_what_is_labelled(recipe: Values, tmp_path: Path) -> None:
     folder = tmp_path / "s"
     weitiao.simulate_labelling(recipe(data__validation_size=0.2), ["margin"], start=20, step=10, until=30, seeds=1,
                                output=folder)  # fmt: skip
-    run = json.loads((folder / "runs/margin-seed7-30rows/report.json").read_text())
-    told = json.dumps(run)
-    assert '"train": 24' in told or "24" in told
+    for name, train, validation in (("first-seed7", 16, 4), ("margin-seed7-30rows", 24, 6)):
+        splits = json.loads((folder / "runs" / name / "report.json").read_text())["splits"]
+        assert {split["name"]: split["examples"] for split in splits} == {
+            "train": train, "validation": validation, "test": 12}  # fmt: skip
     assert sorted(path.name for path in (folder / "data").glob("*")) == [
         "first-seed7.jsonl", "margin-seed7-30rows.jsonl", "random-seed7-30rows.jsonl", "test.jsonl"]  # fmt: skip
 
@@ -269,39 +309,48 @@ def test_a_strategy_that_fails_does_not_stop_the_others(
         return "out of luck" if name == "margin" else trained(self, name, seed, place)
 
     monkeypatch.setattr(simulation._Simulation, "_trained", fails)
-    found = weitiao.simulate_labelling(
-        recipe(), ["margin"], start=20, step=10, until=30, seeds=1, output=tmp_path / "s"
-    )
+    found = weitiao.simulate_labelling(recipe(), ["margin", "badge", "entropy"], **SMALL, output=tmp_path / "s")
     assert found["margin"].problem == "out of luck"
-    assert any("out of luck" in note for note in found.notes)
-    assert len(found["random"].points) == 2
-    render(found)
+    assert found["badge"].problem == "no luck either"
+    assert {"margin, seed 7: out of luck", "badge, seed 7: no luck either"} <= set(found.notes)
+    assert found["margin"].points == found["badge"].points == []
+    assert [len(found[name].points) for name in ("random", "entropy")] == [3, 3]
+    assert found["entropy"].against is not None
+    assert "out of luck" in render(found)
+
+
+def test_without_a_curve_of_random_there_is_nothing_to_tell(
+    recipe: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weitiao.acquisition.simulation._Simulation._trained", lambda *_: "out of luck")
+    with pytest.raises(RunError, match="random, which all are compared with, has no curve: out of luck"):
+        weitiao.simulate_labelling(recipe(), ["margin"], **SMALL, output=tmp_path / "s")
 
 
 PROGRAM = """
 import json, sys
 import weitiao
-given = {"start": 20, "step": 10, "until": 40, "seeds": 1, "output": sys.argv[2]}
-weitiao.simulate_labelling(json.loads(sys.argv[1]), ["margin"], **given)
+weitiao.simulate_labelling(json.loads(sys.argv[1]), ["margin"], **json.loads(sys.argv[2]), output=sys.argv[3])
 """
 
 
-def test_killed_and_called_again_it_goes_on(recipe: Values, tmp_path: Path) -> None:
-    values, folder = recipe(), tmp_path / "s"
-    words = [sys.executable, "-c", PROGRAM, json.dumps(values), str(folder)]
+def test_killed_and_called_again_it_goes_on(whole: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    values, folder = whole[0], tmp_path / "s"
+    words = [sys.executable, "-c", PROGRAM, json.dumps(values), json.dumps(SMALL), str(folder)]
     child = subprocess.Popen(words)
     until = time.monotonic() + 240
     while not (folder / "chosen/margin-seed7-30rows.json").exists() and time.monotonic() < until:
         time.sleep(0.05)
     child.send_signal(signal.SIGKILL)
-    child.wait()
+    assert child.wait() == -signal.SIGKILL
     before, chosen = times(folder), (folder / "chosen/margin-seed7-30rows.json").read_text()
-    assert before
-    found = weitiao.simulate_labelling(values, ["margin"], start=20, step=10, until=40, seeds=1, output=folder)
+    assert {"first-seed7", "random-seed7-30rows"} <= set(before) < set(times(whole[1]))
+    found = weitiao.simulate_labelling(values, ["margin"], **SMALL, output=folder)
     assert before.items() <= times(folder).items()
     assert (folder / "chosen/margin-seed7-30rows.json").read_text() == chosen
-    whole = weitiao.simulate_labelling(values, ["margin"], start=20, step=10, until=40, seeds=1, output=tmp_path / "w")
-    assert [course.points for course in found.courses] == [course.points for course in whole.courses]
+    stored = json.loads((whole[1] / "simulation.json").read_text())["courses"]
+    assert {course.name: [point.scores for point in course.points] for course in found.courses} == {
+        course["name"]: [point["scores"] for point in course["points"]] for course in stored}  # fmt: skip
 
 
 # --- the command

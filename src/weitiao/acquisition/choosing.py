@@ -67,12 +67,14 @@ def choose(
     that is empty. The same seed chooses the same rows. With `guesses` the model predicts the chosen rows. `tell` is
     called with what is looked at, how many rows of it were, and of how many.
     Raises `RecipeError` for an unknown strategy or one that does not fit the task or needs a model, `DataError` where
-    rows lack a role that the model reads. What was stopped goes on where it was.
+    rows lack a role that the model reads, or `labelled` names one that the pool has not. What was stopped goes on where
+    it was.
     """
     chosen, task = named(strategy), _task(recipe)
     check_fits(chosen, task, trained=artifact is not None)
     if number < 1:
         raise WeitiaoError(f"found {number}", where="number", fix="Ask for one row at least.")
+    _check_labelled(labelled, len(pool))
     roles, say = _roles(task, pool), tell or silent
     keys = keys_of(pool, roles)
     rows = new_rows(keys, labelled, keys_of(also, roles))
@@ -144,6 +146,13 @@ def check_prepared(chosen: Chosen, task: Task) -> None:
 
 
 # --- rows
+
+
+def _check_labelled(labelled: Collection[int], size: int) -> None:
+    outside = sorted(row for row in labelled if not 0 <= row < size)
+    if outside:
+        raise DataError(f"there is no row {outside[0]:,} in a pool of {size:,}", where="labelled",
+                        fix="Give numbers of the pool's rows, counted from 0.")  # fmt: skip
 
 
 def keys_of(examples: Sequence[Example], roles: Sequence[str]) -> np.ndarray:

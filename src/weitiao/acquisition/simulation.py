@@ -30,18 +30,17 @@ import numpy as np
 
 from weitiao import models, registry
 from weitiao.acquisition.choosing import check_fits, check_prepared, choose, keys_of, named, new_rows
-from weitiao.acquisition.curves import compare_by_seed, labels_needed, over_curve
-from weitiao.acquisition.simulated import RANDOM, Course, Point, Simulated, advise, ordered
+from weitiao.acquisition.outcome import Ended, told
+from weitiao.acquisition.simulated import RANDOM, Simulated
 from weitiao.acquisition.simulation_page import write_simulation
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import holding
 from weitiao.candidates import Candidate, as_candidates, digest_of, shortly
-from weitiao.comparison import finished, numbered, split_note
+from weitiao.comparison import finished, numbered
 from weitiao.errors import DataError, Interrupted, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.evaluate import take_rows
-from weitiao.evaluation.verdicts import DRAWN, Drawn, Pair, read_drawn
+from weitiao.evaluation.verdicts import DRAWN, Drawn, read_drawn
 from weitiao.facts import environment
-from weitiao.metrics.words import greater_is_better
 from weitiao.plans import check_folder, check_free, keep_plan, own_folder, refuse_output, saying, silent, stoppable
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Chosen, Recipe
@@ -125,8 +124,8 @@ def called(chosen: Chosen) -> str:
     """Return a strategy's name with the options that are not their defaults: ``bald (passes 20)``."""
     usual = type(chosen.options)().model_dump(mode="json")
     own = {key: value for key, value in chosen.options.model_dump(mode="json").items() if value != usual[key]}
-    told = ", ".join(f"{key.replace('_', ' ')} {shortly(value)}" for key, value in own.items())
-    return chosen.name + (f" ({told})" if told else "")
+    listed = ", ".join(f"{key.replace('_', ' ')} {shortly(value)}" for key, value in own.items())
+    return chosen.name + (f" ({listed})" if listed else "")
 
 
 def _sizes(start: int, step: int, until: int) -> list[int]:
@@ -231,7 +230,7 @@ class _Simulation:
             if place == 1:
                 self._let_go(FIRST, seed, 0)
         for name in self.strategies:
-            self._let_go(name if len(self.sizes) > 1 else FIRST, seed, len(self.sizes) - 1)
+            self._let_go(name, seed, len(self.sizes) - 1)
 
     def _round(self, name: str, seed: int, place: int) -> None:
         """Choose and train; nothing where it is finished."""
@@ -271,9 +270,9 @@ class _Simulation:
         )  # fmt: skip
         gc.collect()  # modules of a model point at each other: it would stay in memory beside the next one
         note.parent.mkdir(parents=True, exist_ok=True)
-        told = {"rows": [*known, *query.rows], "scores": query.scores, "seconds": time.monotonic() - begun,
-                "strategy": strategy.model_dump(mode="json")}  # fmt: skip
-        write_json(note, told)
+        noted = {"rows": [*known, *query.rows], "scores": query.scores, "seconds": time.monotonic() - begun,
+                 "strategy": strategy.model_dump(mode="json")}  # fmt: skip
+        write_json(note, noted)
         return [*known, *query.rows]
 
     def _go_on(self, _what: str, _done: int, _whole: int) -> None:
@@ -346,8 +345,8 @@ class _Simulation:
 
     def _write_rows(self, path: Path, rows: Sequence[Example]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        told = ({key: value for key, value in row.items() if key not in (LINE, FILE)} for row in rows)
-        write_synced(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in told))
+        plain = ({key: value for key, value in row.items() if key not in (LINE, FILE)} for row in rows)
+        write_synced(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain))
 
     # --- what came of them
 
@@ -357,55 +356,19 @@ class _Simulation:
         return [read_drawn(path / DRAWN)[""] for path in paths] if all(map(finished, paths)) else None
 
     def _written(self) -> Simulated:
-        found = {name: {seed: drawn for seed in self.seeds if (drawn := self._drawn(name, seed))}
-                 for name in self.strategies}  # fmt: skip
-        if not found[RANDOM]:
-            told = next(iter(self.problems.values()), "its rounds did not come to their end")
-            raise RunError(f"random, which all are compared with, has no curve: {told}", where=str(self.folder))
-        one = next(iter(found[RANDOM].values()))[-1]
-        target = float(np.mean([drawn[-1].value for drawn in found[RANDOM].values()]))
-        pairs = [self._pairs(found, whole=whole) for whole in (True, False)]
-        courses = [self._course(name, found[name], target, *(each.get(name) for each in pairs)) for name in found]
-        split = "test" if "test" in self._fixed else "validation"
-        simulated = Simulated(
-            task=self.recipe.task.name, model=self.recipe.model.source, method=self.candidate.name, score=one.score,
-            greater_is_better=greater_is_better(one.score), split=split, examples=one.examples,
-            pool=self.pool.distinct, confidence=self.recipe.evaluation.confidence, sizes=self.sizes, seeds=self.seeds,
-            first=called(self.first), target=target, courses=ordered(courses, one.score), notes=self._notes(split),
-            recipe_yaml=self.recipe.to_yaml(), environment=environment(self.ready.facts), folder=str(self.folder),
-        )  # fmt: skip
-        simulated.advice.extend(advise(simulated))
+        simulated = told(self._ended())
         write_json(self.folder / NUMBERS, simulated.to_dict())
         write_simulation(simulated, self.folder / PAGE)
         return simulated
 
-    def _pairs(self, found: Mapping[str, Mapping[int, list[Drawn]]], *, whole: bool) -> dict[str, Pair]:
-        """Each strategy beside random on the seeds that all have: over the whole curve, or with all labels."""
-        there = {name: own for name, own in found.items() if own}
-        shared = [seed for seed in self.seeds if all(seed in own for own in there.values())]
-        if not shared or len(there) < 2:
-            return {}
-        drawn = {name: [over_curve(self.sizes, own[seed]) if whole else own[seed][-1] for seed in shared]
-                 for name, own in there.items()}  # fmt: skip
-        random = drawn.pop(RANDOM)
-        pairs = compare_by_seed(drawn, random, RANDOM, self.recipe.evaluation.confidence)
-        return {pair.first: pair for pair in pairs}
-
-    def _course(
-        self, name: str, own: Mapping[int, list[Drawn]], target: float, against: Pair | None, at_end: Pair | None
-    ) -> Course:
-        strategy: dict[str, Any] = self.strategies[name].model_dump(mode="json")
-        if not own:
-            why = next((told for (who, _), told in self.problems.items() if who in (name, FIRST)), "not finished")
-            return Course(name, strategy, [], problem=why)
-        values = {seed: [each.value for each in drawn] for seed, drawn in own.items()}
-        score = next(iter(own.values()))[0].score
-        return Course(
-            name, strategy, list(own),
-            points=[Point(size, [each[place] for each in values.values()]) for place, size in enumerate(self.sizes)],
-            over_curve=[over_curve(self.sizes, drawn).value for drawn in own.values()],
-            needed=[labels_needed(self.sizes, each, target, score) for each in values.values()],
-            against=against, at_end=at_end, seconds=self._seconds(name, list(own)),
+    def _ended(self) -> Ended:
+        rounds = {name: {seed: drawn for seed in self.seeds if (drawn := self._drawn(name, seed))}
+                  for name in self.strategies}  # fmt: skip
+        return Ended(
+            recipe=self.recipe, method=self.candidate.name, first=called(self.first), strategies=self.strategies,
+            sizes=self.sizes, seeds=self.seeds, pool=self.pool.distinct, fixed=self._fixed, rounds=rounds,
+            seconds={name: self._seconds(name, list(own)) for name, own in rounds.items()}, problems=self.problems,
+            environment=environment(self.ready.facts), folder=str(self.folder),
         )  # fmt: skip
 
     def _seconds(self, name: str, seeds: Sequence[int]) -> float | None:
@@ -413,19 +376,6 @@ class _Simulation:
                  for seed in seeds for place in range(1, len(self.sizes))]  # fmt: skip
         took = [json.loads(note.read_text(encoding="utf-8"))["seconds"] for note in notes]
         return float(np.mean(took)) if took else None
-
-    def _notes(self, split: str) -> list[str]:
-        notes = [f"{name}, seed {seed}: {told}" for (name, seed), told in self.problems.items()]
-        notes += split_note(split)
-        if len(self.seeds) == 1:
-            notes.append(
-                "one seed: another one begins with other labels and may turn the verdicts round; take 3 or more"
-            )
-        if "validation" in self._fixed and split == "test":
-            notes.append("validation was given whole from the first round on; its labels are not counted")
-        if len(self.strategies) > 2:
-            notes.append("the best of several strategies on one test set looks a little better than it is")
-        return notes
 
 
 def slug(name: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from weitiao.errors import SourceError
 from weitiao.sources.cache import cache_folder, publishing
 
 ARRAYS = "arrays.safetensors"
@@ -30,8 +32,15 @@ def keeper(kind: str, key: str) -> Kept:
         except (OSError, SafetensorError):
             shutil.rmtree(place, ignore_errors=True)  # not there, or damaged
         made = make()
-        with publishing(place) as inside:
-            save_file({name: np.ascontiguousarray(array) for name, array in made.items()}, inside / ARRAYS)
+        try:
+            _publish(place, made)
+        except (FileNotFoundError, SafetensorError, SourceError):  # somebody else removed the folder meanwhile
+            _publish(place, made)
         return made
 
     return keep
+
+
+def _publish(place: Path, made: Arrays) -> None:
+    with publishing(place) as inside:
+        save_file({name: np.ascontiguousarray(array) for name, array in made.items()}, inside / ARRAYS)
