@@ -10,21 +10,19 @@ from weitiao import models
 from weitiao.artifacts.artifact import Artifact, open_artifact
 from weitiao.artifacts.run_folder import Run
 from weitiao.evaluation.assess import Measured
-from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.beside_teacher import BesideTeacher
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.events import Event, Timing
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation
 from weitiao.records import FILE, LINE
-from weitiao.teachers import artifact_teachers
+from weitiao.teachers import artifact_teachers, baseline_name
 
 EXAMPLES = 256  # that the speed is measured on, at most
 FIRST = 8  # of them that both answer beforehand, which says how many there is time for
 SECONDS = 2.0  # that the slower of both may take for a turn
 TURNS = 5
 SLICE = 64  # examples that one answers before the other does: as many as are predicted together
-TEACHER: Knows = "teacher"
 
 Clock = Callable[[], float]
 
@@ -40,17 +38,17 @@ def beside_teachers(
     """
     if not (teachers := artifact_teachers(ready.recipe, ready.task)):
         return []
-    scores = [score for name, score in measured.baselines.items() if measured.knows[name] == TEACHER]
     found, device = [], ready.recipe.training.device
     with models.quiet():
         student, parameters = _loaded(artifact := open_artifact(run.artifact), device)
         examples = _examples(ready, measured.split)
-        for number, (named, other) in enumerate(teachers):
+        for named, other in teachers:
             record(Timing(teacher=named))
             teacher, theirs = _loaded(other, device)
             rates, count = in_turns([student.predict, teacher.predict], examples, clock)
             primary = measured.scores.primary
-            score = scores[number].values.get(primary) if number < len(scores) else None
+            scores = measured.baselines.get(baseline_name(named))
+            score = scores.values.get(primary) if scores else None
             found.append(BesideTeacher(
                 teacher=named, split=measured.split, score=primary if score else "",
                 score_here=measured.scores.main if score else None, score_there=score.value if score else None,

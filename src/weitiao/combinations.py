@@ -168,8 +168,8 @@ def check_contrast(recipe: Recipe, task: Task, method: Method) -> None:
                 "Take it out; ema and swa work."),
                ("method.name", world_size() > 1, f"'{name}' compares the examples of a step; each process has a share",
                 "Start one process: few examples need no more."),
-               ("training.batch_size", settings.batch_size < 2, f"'{name}' compares the examples of a step",
-                "Set it to 16 or more.")]  # fmt: skip
+               ("training.batch_size", settings.batch_size < 4,
+                f"'{name}' tells two examples of a label from two of another", "Set it to 16 or more.")]  # fmt: skip
     for key, asked, problem, fix in refused:
         if asked:
             raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)

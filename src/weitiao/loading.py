@@ -26,6 +26,7 @@ from weitiao.tasks.base import (
     LearnsTokens,
     LossByExample,
 )
+from weitiao.tasks.sequences import token_divergence_from
 from weitiao.tasks.vocabulary import forward
 from weitiao.teachers import open_teacher
 from weitiao.training.average import Average, Even, Moving
@@ -34,7 +35,7 @@ from weitiao.training.checkpoint import restart
 from weitiao.training.contrast import FittedHead, PairLoss
 from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.distil import Distilled
-from weitiao.training.distil_tokens import BesideTeacher, DistilledTokens
+from weitiao.training.distil_tokens import DistilledTokens, WithTeacher
 from weitiao.training.loop import Training, planned_steps
 from weitiao.training.mixout import Mixout
 from weitiao.training.mixup import MixedLoss, Mixup
@@ -278,8 +279,8 @@ def _passes(
         run = Mixout(wanted.mixout, model, pretrained, run)
     if distillation is not None and distillation.level == "token":
         assert isinstance(task, LearnsTokens)
-        run = BesideTeacher(run, _teacher(ready, distillation.teachers[0]))
-        loss = DistilledTokens(loss, task.divergence_of, distillation.share, distillation.temperature)
+        run = WithTeacher(run, _teacher(ready, distillation.teachers[0]))
+        loss = DistilledTokens(loss, token_divergence_from, distillation.share, distillation.temperature)
     if wanted.r_drop and isinstance(task, Compares):
         run, loss = TwoPasses(run), Agreement(wanted.r_drop, loss, task.divergence)
     if wanted.mixup and isinstance(task, LossByExample):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from weitiao.artifacts import run_folder
 from weitiao.artifacts.artifact import Artifact, open_artifact
 from weitiao.artifacts.run_folder import artifact_folder
 from weitiao.errors import RecipeError, WeitiaoError
-from weitiao.models import open_pretrained
+from weitiao.methods.base import TakesPositions
+from weitiao.models import open_pretrained, positions_of
 from weitiao.recipe import DistillationSettings, EndpointOptions, ModelSettings, Recipe
 from weitiao.records import Pretrained
 from weitiao.tasks.base import LearnsFromTeacher, LearnsTexts, LearnsTokens, Task
 from weitiao.tasks.prompts import check_prompt
 from weitiao.tasks.replies import HEADS
-
-CHAT = "chat"  # the task of models that are asked in messages
 
 
 def check_distillation(recipe: Recipe, task: Task, pretrained: Pretrained) -> None:
@@ -61,6 +61,9 @@ def _check_passes(recipe: Recipe) -> None:
 
 def _check_writer(wanted: DistillationSettings, recipe: Recipe, task: LearnsTexts) -> None:
     """A teacher of texts is one: an artifact that answers the same examples, a chat model, an endpoint."""
+    if wanted.temperature != type(wanted).model_fields["temperature"].default:
+        raise _refused(recipe, "temperature", "no probabilities of the teacher are learned, but what it writes",
+                       "Take it out, or set distillation.level: token.")  # fmt: skip
     if why := task.untaught:
         raise _refused(recipe, "teacher", why, "Set distillation.level: token.")
     if len(wanted.teachers) > 1:
@@ -78,10 +81,12 @@ def _check_writer(wanted: DistillationSettings, recipe: Recipe, task: LearnsText
             _check_pretrained(teacher, recipe)
             continue
         other = open_teacher(teacher, recipe).task
-        if other.name != CHAT and (why := task.knows(other)):
+        if is_chat(other):
+            continue
+        if why := task.knows(other):
             raise _refused(recipe, "teacher", f"{teacher} cannot teach this: {why}",
                            "Name a run of the same task or of chat, a chat model, or an endpoint.")  # fmt: skip
-        if other.name != CHAT and wanted.prompt is not None:
+        if wanted.prompt is not None:
             raise _refused(recipe, "prompt", f"{teacher} has learned what it is asked", "Take it out.")
 
 
@@ -121,6 +126,17 @@ def _check_tokens(wanted: DistillationSettings, recipe: Recipe, task: Task, pret
         told = f"{len(unlike):,} tokens are not the same number in both, such as '{unlike[0]}'"
         raise _refused(recipe, "teacher", f"{wanted.teachers[0]} has another vocabulary than {pretrained.source}: "
                        f"{told}", otherwise)  # fmt: skip
+    _check_positions(recipe, artifact, pretrained.max_length)
+
+
+def _check_positions(recipe: Recipe, artifact: Artifact, length: int) -> None:
+    """A teacher of tokens reads texts as long as its student does."""
+    positions = positions_of(open_pretrained(ModelSettings(source=str(artifact.folder)), base=Path()).config)
+    own = artifact.method.positions if isinstance(artifact.method, TakesPositions) else 0
+    if positions is not None and length > positions - own:
+        key = "model.max_length"
+        raise RecipeError(f"texts have up to {length:,} tokens, and the teacher takes {positions - own:,}",
+                          where=f"{recipe.origin(key)} ({key})", fix=f"Set {key}: {positions - own}.")  # fmt: skip
 
 
 def _check_pretrained(teacher: str, recipe: Recipe) -> None:
@@ -153,8 +169,17 @@ def _answers_as(task: Task, other: Task) -> bool:
 
 def is_trained(teacher: str, recipe: Recipe) -> bool:
     """Whether a teacher is a run or an artifact, and not a model as it was pretrained."""
-    folder = recipe.base / Path(teacher).expanduser()
-    return (folder / "weitiao/task.json").is_file() or (folder / "run.json").is_file()
+    return run_folder.is_trained(recipe.base / Path(teacher).expanduser())
+
+
+def is_chat(task: Task) -> bool:
+    """Whether models of a task are asked in messages, in whatever words."""
+    return task.layout == "dialogue"
+
+
+def baseline_name(teacher: str) -> str:
+    """Return what a teacher is called among the baselines."""
+    return f"the teacher {teacher}"
 
 
 def open_teacher(teacher: str, recipe: Recipe) -> Artifact:

@@ -310,6 +310,46 @@ def test_the_same_is_asked_once_and_another_seed_again(monkeypatch):
     assert not any("sk-secret" in path.read_text() for path in files)
 
 
+def test_the_same_in_one_call_is_asked_once():
+    with serving(lambda body, number: Reply(f"answer {number}")) as server:
+        chat = Remembering(endpoint(server.url, together=1))
+        asked = [*questions(2), *questions(2), Asked(questions(1)[0].messages, seed=8)]
+        found = answered(chat, asked)
+    assert len(server.bodies) == 3
+    assert sorted(found) == [0, 1, 2, 3, 4]
+    assert (found[0], found[1]) == (found[2], found[3])
+    assert len({found[0], found[1], found[4]}) == 3
+
+
+def test_what_is_not_drawn_is_the_same_at_any_temperature():
+    asked = [Asked(({"role": "user", "content": "x"},), drawn=False)]
+    with serving(echo) as server:
+        for temperature in (0.2, 0.9):
+            answered(Remembering(endpoint(server.url, temperature=temperature)), asked)
+        assert len(server.bodies) == 1
+        answered(Remembering(endpoint(server.url, top_p=0.5)), asked)
+    assert len(server.bodies) == 2
+
+
+def test_refusals_are_kept_where_asked_for_once_all_have_come():
+    wrong = True
+
+    def script(body, number) -> Reply:
+        if "question 1" in body["messages"][-1]["content"]:
+            return Reply("too long", 400)
+        return Reply("no such model", 404) if wrong else Reply(None)  # a refusal
+
+    with serving(script) as server:
+        chat = Remembering(endpoint(server.url, together=1), refusals=True)
+        with pytest.raises(SourceError):
+            answered(chat, list(reversed(questions(2))))
+        wrong = False
+        for _ in range(2):
+            chat = Remembering(endpoint(server.url, together=1), refusals=True)
+            assert answered(chat, questions(2)) == {0: "refused", 1: "rejected"}
+        assert (chat.remembered, len(server.bodies)) == (2, 4)  # the rejection beside an error was not kept
+
+
 def test_failures_are_not_kept_nor_are_files_that_cannot_be_read_trusted():
     with serving(lambda body, number: Reply("x", 400) if number == 1 else Reply("a")) as server:
         chat = Remembering(endpoint(server.url, together=1))

@@ -17,19 +17,21 @@ from torch.nn import functional
 
 from tests import tiny
 from tests.watching import Stopper
-from weitiao import Recipe, check, evaluate, load, resume, train
+from weitiao import Recipe, beside_teacher, check, evaluate, load, resume, train
 from weitiao.artifacts.artifact import open_artifact
 from weitiao.artifacts.run_folder import find_run
-from weitiao.beside_teacher import in_turns
+from weitiao.beside_teacher import beside_teachers, in_turns
 from weitiao.cli.train import summary
 from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
+from weitiao.evaluation.assess import Measured
 from weitiao.evaluation.beside_teacher import BesideTeacher
 from weitiao.inspection import trained_on
 from weitiao.loading import load_for_training
 from weitiao.preparation import prepare
-from weitiao.records import Batch
+from weitiao.records import Batch, Score, Scores
 from weitiao.tasks.soft_labels import divergence_from, mean_logits
 from weitiao.tasks.text_classification import LabelSet, TextClassification
+from weitiao.teachers import baseline_name
 from weitiao.teaching import probabilities, with_teacher
 from weitiao.training.distil import Distilled
 
@@ -284,6 +286,9 @@ def test_what_a_student_takes_is_forecast_with_the_teachers_part(
 @pytest.mark.parametrize(("change", "told"), [
     ({"teacher": "nowhere"}, r"nowhere.*distillation\.teacher|distillation\.teacher.*nowhere"),
     ({"share": 0.0}, r"distillation\.share"),
+    ({"teacher": ""}, r"distillation\.teacher"),
+    ({"teacher": ["", "x"]}, r"distillation\.teacher"),
+    ({"unlabelled": ""}, r"distillation\.unlabelled"),
     ({"training": {"regularization": {"r_drop": 1.0}}}, "in one pass"),
     ({"training": {"regularization": {"mixup": 0.2}}}, "in one pass"),
     ({"training": {"selection": {"prune": 0.5}}}, "by the loss of their labels"),
@@ -404,6 +409,20 @@ def test_a_student_is_set_beside_its_teacher_everywhere(
     page = (run.folder / "report.html").read_text()
     assert "Beside its teacher" in page
     assert f"{parameters[0]:,}" in page
+
+
+def test_the_scores_beside_a_teacher_are_its_own(
+    student: Callable[..., dict[str, Any]], teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another teacher was not measured."""
+    ready, artifact = prepare(Recipe(**student(data="right.csv"))), open_artifact(teacher / "artifact")
+    scores = [Scores("accuracy", {"accuracy": Score(value)}, 8) for value in (0.5, 0.75)]
+    measured = Measured("test", scores[0], {baseline_name("second"): scores[1]}, {baseline_name("second"): "teacher"})
+    monkeypatch.setattr(beside_teacher, "artifact_teachers", lambda *_: [("first", artifact), ("second", artifact)])
+    monkeypatch.setattr(beside_teacher, "in_turns", lambda *_: ([[1.0], [1.0]], 8))
+    first, second = beside_teachers(find_run(teacher), ready, measured, lambda _: None)
+    assert (first.score, first.score_there) == ("", None)
+    assert (second.teacher, second.score_here, second.score_there) == ("second", 0.5, 0.75)
 
 
 def test_without_a_teacher_nothing_is_told_of_one(teacher: Path) -> None:

@@ -19,7 +19,7 @@ from weitiao.errors import DataError, Interrupted, RecipeError, RunError
 from weitiao.inspection import trained_on
 from weitiao.preparation import prepare
 from weitiao.teaching import texts, with_teacher
-from weitiao.teaching.texts import Said, fault_of
+from weitiao.teaching.texts import Said, blanks_before, fault_of
 
 PLACES = ("room", "hotel", "film", "book", "service", "card")
 WRONG = "nobody liked it"
@@ -229,6 +229,8 @@ def test_a_file_without_the_column_or_without_new_texts_is_told(
     written(path, [{"input": row["input"]} for row in rows()])
     with pytest.raises(DataError, match=r"no row of pool\.jsonl is left"):
         check(Recipe(**student(unlabelled=str(path))))
+    with pytest.raises(DataError, match=r"distillation\.unlabelled[\s\S]*nowhere\.jsonl"):
+        check(Recipe(**student(unlabelled="nowhere.jsonl")))
 
 
 # --- an endpoint as teacher
@@ -298,6 +300,56 @@ def test_an_endpoint_stops_before_it_costs_too_much_and_goes_on_where_it_was(
         assert len({place(body) for body in server.bodies}) == 18  # nothing was asked twice
 
 
+def test_a_question_that_failed_stops_it_and_a_run_goes_on_with_the_answers_that_it_began_with(
+    student: Callable[..., dict[str, Any]],
+) -> None:
+    asked = list(learned(prepare(Recipe(**student()))))
+    broken, rejected, state = asked[3], asked[5], "bad"
+
+    def script(body: dict[str, Any], number: int) -> Reply:
+        if state == "bad" and broken in place(body):
+            return Reply("broken", 500)
+        return Reply("too long", 400) if state != "good" and rejected in place(body) else answer(body)
+
+    with serving(script) as server:
+        wanted = student(teacher={"base_url": server.url, "model": "big", "together": 1, "retries": 1})
+        with pytest.raises(RunError, match="answered 16 of 18 examples; 1 failed at each try"):
+            train(Recipe(**wanted))
+        assert not Path(wanted["output"]).exists()
+        state = "better"
+        with pytest.raises(Interrupted):
+            train(Recipe(**wanted), trackers=[Stopper(4)])
+        state, before = "good", len(server.bodies)
+        assert resume(wanted["output"]).status == "finished"
+        assert len(server.bodies) == before
+
+
+def test_what_most_texts_begin_with_is_put_before_an_answer(
+    student: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    data = [{"text": row["input"], "completion": f" {row['target']}"} for row in rows(wrong=True)]
+    with serving(lambda body, number: answer(body)) as server:
+        wanted = student(teacher={"base_url": server.url, "model": "big"})
+        wanted["data"]["train"] = str(written(tmp_path / "completions.jsonl", data))
+        wanted["task"] = {"name": "text-generation", "generation": {"max_new_tokens": 8}}
+        ready = prepare(Recipe(**wanted))
+        assert ready.task.options.separator == ""  # type: ignore[attr-defined]
+        found = with_teacher(ready).splits["train"]
+    for text, completion in zip(found["text"], found["completion"], strict=True):
+        assert completion == f" in the {text.split()[3]}"
+
+
+@pytest.mark.parametrize(("own", "wanted"), [
+    ([], ""),
+    (["a", "b", " c"], ""),
+    (["a", " b"], ""),
+    ([" a", " b", "\n c", "d", "e"], " "),
+    (["\n    a", "\n    b", " c"], "\n    "),
+])  # fmt: skip
+def test_the_blanks_before_most_texts(own: list[str], wanted: str) -> None:
+    assert blanks_before(own) == wanted
+
+
 def test_check_asks_no_teacher(student: Callable[..., dict[str, Any]]) -> None:
     with serving(lambda body, number: answer(body)) as server:
         found = check(Recipe(**student(teacher={"base_url": server.url, "model": "big"})))
@@ -309,13 +361,27 @@ def test_check_asks_no_teacher(student: Callable[..., dict[str, Any]]) -> None:
 # --- a chat model as teacher
 
 
-def test_a_pretrained_model_is_asked_in_words(student: Callable[..., dict[str, Any]], teacher: Run) -> None:
+def test_a_pretrained_model_is_asked_in_words_and_loaded_when_it_first_is(
+    student: Callable[..., dict[str, Any]], teacher: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ready = prepare(Recipe(**student(teacher=str(teacher.folder.parent / "model"))))
-    writer: Any = texts._teacher(ready, ready.task)
+    writer: Any = texts._teacher(ready, ready.task, [])
     said = dict(writer.say([{"input": "where is the room"}, {"input": "where is the card"}]))
     assert sorted(said) == [0, 1]
     assert isinstance(writer, texts.ChatWriter)
     assert writer.identity["generation"]["max_new_tokens"] == 8  # as long as the student's
+    monkeypatch.setattr("weitiao.models.load_model", lambda *_, **__: pytest.fail("it was loaded, and all is kept"))
+    again: Any = texts._teacher(ready, ready.task, [])
+    assert dict(again.say([{"input": "where is the room"}, {"input": "where is the card"}])) == said
+
+
+def test_a_recipe_that_was_written_out_can_be_taken_again(
+    student: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """With a temperature in it, the usual one, which counts for nothing here."""
+    again = tmp_path / "again.yaml"
+    again.write_text(prepare(Recipe(**student())).recipe.to_yaml())
+    assert check(Recipe.read(again), forecast=False).recipe.distillation is not None
 
 
 # --- what does not go together
@@ -324,6 +390,9 @@ def test_a_pretrained_model_is_asked_in_words(student: Callable[..., dict[str, A
 @pytest.mark.parametrize(("change", "told"), [
     ({"teacher": "nowhere"}, "nowhere"),
     ({"teacher": ["one", "two"]}, "2 teachers would write as many texts"),
+    ({"temperature": 3.0}, r"no probabilities of the teacher are learned[\s\S]*level: token"),
+    ({"teacher": ""}, r"distillation\.teacher"),
+    ({"unlabelled": ""}, r"distillation\.unlabelled"),
     ({"prompt": "Say it: {text}"}, "text.*no role of the task"),
     ({"prompt": "Say it: {input}"}, "has learned what it is asked"),
     ({"least_similarity": 1.5}, "least_similarity"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,11 @@ from torch.nn import functional
 
 from tests import tiny
 from tests.unit.test_distillation_texts import WRONG, rows, values, written
-from tests.watching import Stopper
+from tests.watching import Stopper, Watcher, of
 from weitiao import Recipe, check, load, resume, train
 from weitiao.artifacts.run_folder import Run
 from weitiao.errors import Interrupted, RecipeError, RunError
+from weitiao.events import StepDone
 from weitiao.kernels import vocabulary_divergence as kernel
 from weitiao.kernels import vocabulary_loss as products
 from weitiao.kernels.vocabulary_divergence import vocabulary_divergence
@@ -137,6 +139,14 @@ def test_a_students_loss_is_its_distance_from_the_teacher_and_falls(
     assert max(losses) < 1e-3
 
 
+def test_in_bf16_the_loss_is_finite_and_falls(student: Callable[..., dict[str, Any]]) -> None:
+    watcher = Watcher()
+    train(Recipe(**student(training={"epochs": 8, "precision": "bf16"})), trackers=[watcher])
+    losses = [event.loss for event in of(StepDone, watcher.seen)]
+    assert all(map(math.isfinite, losses))
+    assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
+
+
 def test_a_run_that_was_stopped_goes_on_beside_the_same_teacher_alone(
     student: Callable[..., dict[str, Any]], teacher: Run, tmp_path: Path
 ) -> None:
@@ -233,6 +243,20 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("decoder")
     tiny.tiny_llama(folder / "model", [WRONG, *(text for row in rows() for text in row.values())])
     return folder
+
+
+def test_a_teacher_that_takes_less_than_its_student_reads_is_refused(tmp_path: Path) -> None:
+    words = [WRONG, *(text for row in rows() for text in row.values())]
+    for name, positions in (("short", 48), ("long", 64)):
+        tiny.tiny_gpt2(tmp_path / name, words, n_positions=positions)
+    data = written(tmp_path / "rows.jsonl", rows())
+    teacher = train(Recipe(**values(data, tmp_path / "short", tmp_path / "teacher", epochs=1)))
+    wanted = {"teacher": str(teacher.folder), "level": "token"}
+    student = values(data, tmp_path / "long", tmp_path / "run", epochs=1, distillation=wanted)
+    with pytest.raises(RecipeError, match=r"up to 64 tokens, and the teacher takes 48[\s\S]*max_length: 48"):
+        check(Recipe(**student), forecast=False)
+    student["model"]["max_length"] = 48
+    check(Recipe(**student), forecast=False)
 
 
 def test_texts_that_are_learned_whole_are_learned_token_by_token(decoder: Path) -> None:

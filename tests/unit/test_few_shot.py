@@ -19,7 +19,8 @@ from tests.samples import reviews
 from tests.watching import Stopper, Watcher, of
 from weitiao import check, evaluate, load, registry, resume, train
 from weitiao.errors import Interrupted, RecipeError, WeitiaoError
-from weitiao.events import Evaluated
+from weitiao.events import Evaluated, StepDone
+from weitiao.forecast import within_memory
 from weitiao.loading import load_for_training
 from weitiao.methods.contrast import contrastive_loss, cosine_loss
 from weitiao.methods.linear_head import fit_head
@@ -27,7 +28,7 @@ from weitiao.models.pooling import pooling_of
 from weitiao.preparation import as_recipe, prepare
 from weitiao.training.by_label import ByLabel
 from weitiao.training.contrast import FittedHead
-from weitiao.training.loop import train_steps
+from weitiao.training.loop import Training, train_steps
 
 Values = Callable[..., dict[str, Any]]
 
@@ -322,6 +323,42 @@ def test_the_head_is_put_back_after_a_measurement(few: Values) -> None:
     assert not torch.equal(training.model.head.weight, before)  # type: ignore[arg-type, union-attr]
 
 
+def test_a_step_is_never_cut(few: Values, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few tokens a micro-batch has elsewhere; also where the memory that there is settles it."""
+    for module in ("preparation", "forecast.budgets"):
+        monkeypatch.setattr(f"weitiao.{module}.CPU_TOKENS", 1)
+
+    def micro_batches(training: Training) -> set[int]:
+        return {len(training.collate(rows)) for epoch in range(2) for rows in training.order(epoch)}
+
+    ready = prepare(as_recipe({**few(), "memory": "8 GB"}))
+    loaded = load_for_training(ready)
+    assert micro_batches(loaded[0]) == {1}
+    ready, loaded, _ = within_memory(ready, loaded, None)
+    assert loaded[0].room is not None  # it was tried out
+    assert micro_batches(loaded[0]) == {1}
+    other = few(method="full")
+    assert micro_batches(load_for_training(prepare(as_recipe(other)))[0]) == {8, 4}
+
+
+def test_in_bf16_the_loss_is_finite_and_falls(few: Values) -> None:
+    watcher = Watcher()
+    longer = {"epochs": 40, "batch_size": 12, "learning_rate": 5e-3, "precision": "bf16"}
+    train(few(training=longer), trackers=[watcher])
+    losses = [event.loss for event in of(StepDone, watcher.seen)]
+    assert np.isfinite(losses).all()
+    assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
+
+
+def test_an_artifact_says_which_vector_it_reads(few: Values, tmp_path: Path) -> None:
+    run = train(few(task={"name": "text-classification", "pooling": "first"}, training={"epochs": 1}))
+    more: dict[str, Any] = {"model": {"source": str(run.artifact)}, "output": str(tmp_path / "again")}
+    assert check({**few(), **more}).recipe.task.options.pooling == "first"
+    again = train({**few(method="full", training={"epochs": 1}), **more})
+    assert again.recipe.task.options.pooling == "own"
+    assert "sentence_pooling" not in json.loads((again.artifact / "config.json").read_text())
+
+
 def test_several_labels_an_example(few: Values, tmp_path: Path) -> None:
     rows = [(f"{one} and {two}", [a, b]) for (one, a), (two, b) in
             zip(reviews(16), reviews(16, seed=1)[1:] + reviews(16, seed=1)[:1], strict=True)]  # fmt: skip
@@ -364,7 +401,10 @@ def test_what_does_not_go_together_is_refused(few: Values, monkeypatch: pytest.M
     assert "come together" in refused("curriculum", {"selection": {"curriculum": "length"}})
     assert "teacher" in refused("distillation", distillation={"teacher": "somewhere"})
     assert "mean of several" in refused("training.soup", {"soup": {}})
-    assert "compares" in refused("training.batch_size", {"batch_size": 1})
+    for size in (1, 3):
+        assert "tells two examples of a label from two of another" in refused(
+            "training.batch_size", {"batch_size": size}
+        )
     assert "cut a step" in refused("micro_batch_tokens", {"micro_batch_tokens": 12})
     with pytest.raises(RecipeError, match="together"):
         check(few(method={"name": "few-shot", "together": 1}))

@@ -227,6 +227,11 @@ def find_run(name: str | Path, folder: Path = RUNS) -> Run:
     raise RunError(f"there is no run '{name}'", where="run", fix=fix)
 
 
+def is_trained(folder: Path) -> bool:
+    """Whether a folder is a run's or an artifact, and not a model as it was pretrained."""
+    return (folder / "weitiao/task.json").is_file() or (folder / "run.json").is_file()
+
+
 def artifact_folder(run: str | Path) -> Path:
     """The artifact of a run id, a run folder, or an artifact folder itself."""
     path = Path(run)

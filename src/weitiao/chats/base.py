@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from weitiao.chats.kept import Kept
 from weitiao.chats.local_models import Writer
@@ -14,9 +15,6 @@ from weitiao.tasks.chat_template import give_chat_template
 from weitiao.tasks.generation import GenerationOptions, decoded, room_for
 from weitiao.tasks.rendering import render_prompt
 from weitiao.tasks.replies import room_of
-
-if TYPE_CHECKING:
-    pass
 
 TOGETHER = 64  # answers of a local model that are written between two that are kept
 
@@ -59,10 +57,13 @@ class Chat(Protocol):
 
 
 class Remembering:
-    """A chat whose answers are kept, so that the same is never asked twice, also after a kill."""
+    """A chat whose answers are kept, so that the same is never asked twice, also after a kill.
 
-    def __init__(self, chat: Chat) -> None:
-        self._chat, self._kept = chat, Kept("answers")
+    `refusals`: what was refused or rejected is kept, too, once all was asked; else it is asked again another time.
+    """
+
+    def __init__(self, chat: Chat, *, refusals: bool = False) -> None:
+        self._chat, self._kept, self._refusals = chat, Kept("answers"), refusals
         self.identity = chat.identity
         self.remembered = 0  # answers that were there
 
@@ -73,22 +74,30 @@ class Remembering:
 
     def answers(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Answer]]:
         """Yield what is kept, then what is new."""
-        missing = []
+        missing: dict[str, list[int]] = {}  # the same questions together
         for number, one in enumerate(asked):
             if (found := self._kept.get(*self._key(one))) is None:
-                missing.append(number)
+                missing.setdefault(json.dumps(self._key(one)), []).append(number)
             else:
                 self.remembered += 1
                 yield number, Answer(**found) if isinstance(found, dict) else Answer(found)
-        for place, answer in self._chat.answers([asked[number] for number in missing]) if missing else ():
-            number = missing[place]
+        alike, refused = list(missing.values()), []
+        for place, answer in self._chat.answers([asked[numbers[0]] for numbers in alike]) if alike else ():
+            one = asked[alike[place][0]]
             if not answer.problem:
-                kept = {"text": answer.text, "cut": True} if answer.cut else answer.text
-                self._kept.put(kept, *self._key(asked[number]))
-            yield number, answer
+                self._kept.put({"text": answer.text, "cut": True} if answer.cut else answer.text, *self._key(one))
+            elif answer.problem != "failed":
+                refused.append((one, answer.problem))
+            yield from ((number, answer) for number in alike[place])
+        if self._refusals and not self.stopped:  # before, it may be the settings that were rejected
+            for one, problem in refused:
+                self._kept.put({"problem": problem}, *self._key(one))
 
     def _key(self, one: Asked) -> tuple[Any, ...]:
-        return dict(self.identity), [dict(message) for message in one.messages], one.seed, one.drawn
+        identity = dict(self.identity)
+        if not one.drawn:
+            identity.pop("temperature", None)  # it is asked at 0
+        return identity, [dict(message) for message in one.messages], one.seed, one.drawn
 
 
 class LocalChat:
@@ -102,11 +111,11 @@ class LocalChat:
 
     @classmethod
     def open(cls, source: str, generation: GenerationOptions) -> LocalChat:
-        """Load a run or artifact of the task `chat`, or a model as it was pretrained; its tokenizer is given a plain
+        """Open a run or artifact of the task `chat`, or a model as it was pretrained; its tokenizer is given a plain
         chat template where it has none.
         """  # fmt: skip
         writer = Writer.open(source)
-        if writer.task is not None and writer.task.name != "chat":
+        if writer.task is not None and writer.task.layout != "dialogue":
             raise RecipeError(f"{source} was trained for {writer.task.name}", where="model",
                               fix="Name a model of the task chat, or one as it was pretrained.")  # fmt: skip
         give_chat_template(writer.reader.tokenizer, writer.reader.family)

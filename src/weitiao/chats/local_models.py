@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weitiao import models
 from weitiao.artifacts.artifact import open_artifact
-from weitiao.artifacts.run_folder import artifact_folder
+from weitiao.artifacts.run_folder import artifact_folder, is_trained
 from weitiao.errors import RecipeError
 from weitiao.kernels import quickly
 from weitiao.models.fingerprint import fingerprint
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 def artifact_in(source: str) -> Path | None:
     """Return the artifact's folder where `source` is a run's folder or an artifact, None for any other model."""
     folder = Path(source).expanduser()
-    trained = (folder / "weitiao/task.json").is_file() or (folder / "run.json").is_file()
-    return artifact_folder(folder) if trained else None
+    return artifact_folder(folder) if is_trained(folder) else None
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A model that writes text behind tokens."""
+    """A model that writes text behind tokens; its weights are loaded when it first does."""
 
-    model: torch.nn.Module  # on its device
+    load: Callable[[], torch.nn.Module]
+    device: torch.device
     reader: Reader
     mark: str  # digest of its files
     precision: str  # that it computes in
@@ -41,7 +42,7 @@ class Writer:
 
     @classmethod
     def open(cls, source: str) -> Writer:
-        """Load a run, an artifact or a pretrained model. Raises a `RecipeError` for one that writes nothing."""
+        """Open a run, an artifact or a pretrained model. Raises a `RecipeError` for one that writes nothing."""
         device, _ = models.resolve_device("auto")
         folder = artifact_in(source)
         if folder is not None:
@@ -56,10 +57,15 @@ class Writer:
             raise RecipeError(f"{source} is an {family}, which writes nothing", where="model",
                               fix="Name a decoder or an encoder-decoder.")  # fmt: skip
         if folder is not None:
-            model = artifact.load_model()
+            load = artifact.load_model
         else:
-            model = models.load_model(pretrained, Head(HEADS[family]), seed=0)
-        return cls(model.to(device), reader, mark, precision, task)
+            load = partial(models.load_model, pretrained, Head(HEADS[family]), seed=0)
+        return cls(load, device, reader, mark, precision, task)
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The model on its device."""
+        return self.load().to(self.device)
 
     def identity(self, generation: GenerationOptions) -> dict[str, Any]:
         """Return what its texts hang on beside prompt and seed."""
@@ -68,6 +74,5 @@ class Writer:
 
     def write(self, prompts: Sequence[Sequence[int]], options: GenerationOptions) -> list[list[int]]:
         """Return the tokens that it writes behind each prompt."""
-        device = next(self.model.parameters()).device
-        with models.autocast(device, self.precision), quickly(self.model, self.precision, learns=False):
+        with models.autocast(self.device, self.precision), quickly(self.model, self.precision, learns=False):
             return generate(self.model, prompts, self.reader, options, stops_of(self.model, self.reader))

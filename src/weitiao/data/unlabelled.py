@@ -17,7 +17,7 @@ from weitiao.data.columns import choose_columns, listed
 from weitiao.data.labels import rename
 from weitiao.data.splits import Splits, fingerprint, input_keys
 from weitiao.data.table import open_table
-from weitiao.errors import DataError
+from weitiao.errors import DataError, WeitiaoError
 from weitiao.recipe import DataSettings
 from weitiao.records import FILE, LINE, Column, Finding
 
@@ -35,7 +35,10 @@ def open_unlabelled(
     Left out are rows without text, those that stand in a split already, and all but the first of the same text. Raises
     a `DataError` where the file has not the columns that the training data has, or no row is left.
     """
-    table = open_table(source, base=base)
+    try:
+        table = open_table(source, base=base)
+    except WeitiaoError as error:
+        raise DataError(f"{source}: {error.problem}", where=where, fix=error.fix) from None
     read = [replace(column, required=True) for column in columns
             if not column.target and column.role in splits.columns.names]  # fmt: skip
     roles = {column.role for column in read}

@@ -62,7 +62,7 @@ def open_pretrained(settings: ModelSettings, *, base: Path, progress: Progress |
         new_tokens=added,
         feature_extractor=feature_extractor,
         layers=tuple(settings.layers or ()),
-        pooling=pooling_of(folder),
+        pooling=pooling_of(folder) or getattr(config, "sentence_pooling", None),
     )
 
 
@@ -155,6 +155,8 @@ def load_saved(folder: Path, head: Head, *, trust_remote_code: bool = False) -> 
 def configured(pretrained: Pretrained, head: Head) -> PreTrainedConfig:
     """Return a copy of the model's config with the head's values and the tokenizer's pad token in it."""
     config = copy.deepcopy(pretrained.config)
+    if head.pooling is None and hasattr(config, "sentence_pooling"):
+        del config.sentence_pooling  # of the head that it had
     config.update(dict(head.config))
     for part in (config, config.get_text_config()):
         part.pad_token_id = pretrained.tokenizer.pad_token_id

@@ -10,6 +10,8 @@ from weitiao.recipe.endpoint import EndpointOptions
 from weitiao.recipe.messages import checked
 from weitiao.recipe.sections import Settings
 
+Name = Annotated[str, Field(min_length=1)]
+
 
 def _endpoint(value: Any) -> Any:
     return checked(EndpointOptions, value, ("distillation", "teacher")) if isinstance(value, dict) else value
@@ -20,7 +22,7 @@ class DistillationSettings(Settings):
     it learns in place of those in the data (Kim & Rush 2016)."""
 
     teacher: Annotated[
-        str | Annotated[list[str], Field(min_length=1)] | EndpointOptions, BeforeValidator(_endpoint)
+        Name | Annotated[list[Name], Field(min_length=1)] | EndpointOptions, BeforeValidator(_endpoint)
     ]  # fmt: skip
     """A run, or an artifact's folder, of the same task. Of several, the mean of their probabilities is learned. Where
     texts are written also a chat model, which is asked by `prompt`: a run of the task chat, a model as it was
@@ -36,7 +38,7 @@ class DistillationSettings(Settings):
     """Share of the loss that is the teacher's, `(1 - share) L + share T^2 KL(teacher, student)`. 1: labels are not
     learned. Where the teacher's texts are: share of the training examples, drawn by the seed of the data, whose target
     the teacher writes; the others keep their own."""
-    unlabelled: str | None = None
+    unlabelled: Name | None = None
     """More examples, without a target: what the teacher says of them is all that is learned of them. A file with the
     columns that the model reads. Texts that stand in the data already are left out."""
     prompt: str | None = None

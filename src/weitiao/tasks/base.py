@@ -223,12 +223,9 @@ class LearnsTexts(Protocol):
 
 @runtime_checkable
 class LearnsTokens(Protocol):
-    """A task whose students learn a teacher's probabilities of each next token of the data's own targets."""
-
-    def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
-        """Return ``KL(teacher, student)`` of both outputs at a temperature, summed over a batch as the loss is, a
-        scalar in fp32 with the student's gradient.
-        """  # fmt: skip
+    """A task whose students learn a teacher's probabilities of each next token of the data's own targets, by
+    `sequences.token_divergence_from`.
+    """  # fmt: skip
 
     def reads_as(self, other: Any) -> bool:
         """Whether the task `other` makes the same prompt of an example: both models then read the same tokens."""

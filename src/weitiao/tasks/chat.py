@@ -32,7 +32,7 @@ from weitiao.tasks.inputs import place
 from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.rendering import Turns, render, render_prompt
 from weitiao.tasks.replies import HEADS, is_asked, known_losses, room_of, stops_of, written
-from weitiao.tasks.sequences import UNTRAINED, padded, token_divergence, token_divergence_from, token_loss
+from weitiao.tasks.sequences import UNTRAINED, padded, token_divergence, token_loss
 
 if TYPE_CHECKING:
     import torch
@@ -224,10 +224,6 @@ class Chat(Packs):
         """Symmetric divergence of two passes, summed over the tokens that carry loss."""
         assert batch.labels is not None
         return token_divergence(one.logits, other.logits, batch.labels, shifted="labels" not in batch.inputs)
-
-    def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
-        """How far the student's next tokens are from the teacher's, where the assistant speaks."""
-        return token_divergence_from(teacher, outputs, temperature, batch)
 
     def reads_as(self, other: Any) -> bool:
         """Whether both tell a model the same beside the dialogue."""

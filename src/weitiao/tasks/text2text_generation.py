@@ -41,7 +41,6 @@ from weitiao.tasks.sequences import (
     prompt_of,
     target_ids,
     token_divergence,
-    token_divergence_from,
     token_loss,
 )
 
@@ -337,10 +336,6 @@ class Text2TextGeneration(Packs):
         """Fill in the prompt of a decoder."""
         values = self.values(example)
         return fill(prompt or self.auto_prompt("decoder", self.known.language, list(values)), values)
-
-    def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
-        """How far the student's next tokens are from the teacher's, where the target is learned."""
-        return token_divergence_from(teacher, outputs, temperature, batch)
 
     def reads_as(self, other: Any) -> bool:
         """Whether both are asked in the same words."""

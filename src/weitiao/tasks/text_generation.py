@@ -40,7 +40,6 @@ from weitiao.tasks.sequences import (
     padded,
     target_ids,
     token_divergence,
-    token_divergence_from,
     token_loss,
 )
 from weitiao.tasks.sequences import prompt_ids as tokens_of
@@ -305,10 +304,6 @@ class TextGeneration(Packs):
 
     def _form(self) -> tuple[Any, ...]:
         return self.known.completed, self.options.prompt, self.options.separator
-
-    def divergence_of(self, outputs: Any, teacher: Any, temperature: float, batch: Batch) -> torch.Tensor:
-        """How far the student's next tokens are from the teacher's, where a text is learned."""
-        return token_divergence_from(teacher, outputs, temperature, batch)
 
     def scorer(self) -> base.Scorer:
         """Perplexity; for programs pass@k; for other completions ROUGE-L and chrF beside it."""

@@ -13,6 +13,7 @@ from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.predictor import Predictor
 from weitiao.preparation import encode_split
 from weitiao.records import Prediction, SplitName
+from weitiao.teachers import baseline_name
 
 ROWS = 2000  # examples in memory at once
 
@@ -23,7 +24,7 @@ class TeacherBaseline:
     knows: Knows = "teacher"
 
     def __init__(self, artifact: Artifact, name: str) -> None:
-        self.name = f"the teacher {name}"
+        self.name = baseline_name(name)
         self.notes: list[str] = []
         self._artifact = artifact
 

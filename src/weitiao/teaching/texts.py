@@ -28,7 +28,7 @@ from weitiao.recipe import EndpointOptions
 from weitiao.records import FILE, LINE, Example, Finding, Prediction
 from weitiao.tasks.base import LearnsTexts
 from weitiao.tasks.generation import GenerationOptions
-from weitiao.teachers import CHAT, is_trained, open_teacher
+from weitiao.teachers import is_chat, is_trained, open_teacher
 from weitiao.teaching.probabilities import unlabelled, weights_of
 
 if TYPE_CHECKING:
@@ -61,11 +61,13 @@ def with_texts(ready: Preparation, *, settled: bool) -> Preparation:
     assert wanted is not None
     assert isinstance(task, LearnsTexts)
     more, findings = unlabelled(ready)
-    train, teacher = ready.splits["train"], _teacher(ready, task)
+    train = ready.splits["train"]
+    own_texts = _own(train, task)
+    teacher = _teacher(ready, task, own_texts)
     chosen = _drawn(len(train), wanted.share, ready.recipe.data_seed)
     examples = [*take_rows(train, chosen), *(take_rows(more, np.arange(len(more))) if more is not None else [])]
     said = dict(teacher.say([_only(example, task.read) for example in examples]))
-    values: list[str | None] = [*_own(train, task), *([None] * (0 if more is None else len(more)))]
+    values: list[str | None] = [*own_texts, *([None] * (0 if more is None else len(more)))]
     rows, dropped = [*chosen.tolist(), *range(len(train), len(values))], Counter[str]()
     for number, row in enumerate(rows):
         own = values[row]
@@ -162,20 +164,30 @@ def _told(asked: int, whole: int, more: tuple[int, int] | None, dropped: Counter
 # --- teachers
 
 
-def _teacher(ready: Preparation, task: LearnsTexts) -> Writes:
+def _teacher(ready: Preparation, task: LearnsTexts, own: Sequence[str]) -> Writes:
+    """The recipe's; `own` are the data's own texts."""
     wanted = ready.recipe.distillation
     assert wanted is not None
     if isinstance(wanted.teacher, EndpointOptions):
-        return ChatWriter(Endpoint(wanted.teacher), task, wanted.prompt)
+        return ChatWriter(Endpoint(wanted.teacher), task, wanted.prompt, blanks_before(own))
     [name] = wanted.teachers
     if is_trained(name, ready.recipe):
         artifact = open_teacher(name, ready.recipe)
-        if artifact.task.name != CHAT:
+        if not is_chat(artifact.task):
             return ArtifactWriter(artifact)
     there = ready.recipe.base / Path(name).expanduser()
     options = getattr(ready.task.options, "generation", GenerationOptions())
     generation = GenerationOptions(max_new_tokens=options.max_new_tokens)  # the likeliest, as long as the student's
-    return ChatWriter(LocalChat.open(str(there) if there.exists() else name, generation), task, wanted.prompt)
+    chat = LocalChat.open(str(there) if there.exists() else name, generation)
+    return ChatWriter(chat, task, wanted.prompt, blanks_before(own))
+
+
+def blanks_before(texts: Sequence[str]) -> str:
+    """Return the white space that most texts begin with: the task puts none of its own before such."""
+    found = Counter(text[: len(text) - len(text.lstrip())] for text in texts)
+    if 2 * found.pop("", 0) >= len(texts):
+        return ""
+    return found.most_common(1)[0][0]
 
 
 class _Telling:
@@ -227,21 +239,23 @@ class ArtifactWriter:
 
 
 class ChatWriter:
-    """A chat model that is asked in words."""
+    """A chat model that is asked in words. What it says begins with the blanks `before`: its own are taken off."""
 
-    def __init__(self, chat: Chat, task: LearnsTexts, prompt: str | None) -> None:
-        self._chat, self._task, self._prompt = Remembering(chat), task, prompt
-        self.identity = dict(chat.identity)
+    def __init__(self, chat: Chat, task: LearnsTexts, prompt: str | None, before: str = "") -> None:
+        self._chat, self._task, self._prompt = Remembering(chat, refusals=True), task, prompt
+        self._before, self.identity = before, dict(chat.identity)
 
     def say(self, examples: Sequence[Example]) -> Iterator[tuple[int, Said]]:
-        """Yield texts as they come."""
+        """Yield texts as they come. Raises a `RunError` where one failed: it might not another time."""
         asked = [Asked(({"role": "user", "content": self._task.asks(example, self._prompt)},), drawn=False)
                  for example in examples]  # fmt: skip
-        there = 0
+        there = failed = 0
         for number, answer in self._chat.answers(asked):
             there += not answer.problem
-            yield number, Said(answer.text.strip(), answer.cut, answered=not answer.problem)
-        if self._chat.stopped:
-            raise RunError(f"the teacher answered {there:,} of {len(asked):,} examples, then no more: "
-                           f"{self._chat.stopped}", where="distillation.teacher",
+            failed += answer.problem == "failed"
+            yield number, Said(self._before + answer.text.strip(), answer.cut, answered=not answer.problem)
+        if self._chat.stopped or failed:
+            why = f", then no more: {self._chat.stopped}" if self._chat.stopped else f"; {failed:,} failed at each try"
+            raise RunError(f"the teacher answered {there:,} of {len(asked):,} examples{why}",
+                           where="distillation.teacher",
                            fix="What it said is kept: start again to go on from there.")  # fmt: skip

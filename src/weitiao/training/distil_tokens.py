@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BesideTeacher:
+class WithTeacher:
     """Run a batch through the student and through its teacher, which stays in memory: logits over a vocabulary are too
     many to be kept. The outputs are a pair.
     """  # fmt: skip
@@ -35,14 +35,14 @@ class DistilledTokens:
     """  # fmt: skip
 
     loss: Callable[[Any, Batch], torch.Tensor]  # of the data's tokens, summed
-    divergence: Callable[[Any, Any, float, Batch], torch.Tensor]  # student's outputs, teacher's, T -> summed KL
+    divergence: Callable[[Any, Any, float, Batch], torch.Tensor]  # teacher's outputs, student's, T -> summed KL
     share: float
     temperature: float
 
     def __call__(self, outputs: tuple[Any, Any], batch: Batch) -> torch.Tensor:
         """Return the loss of a pair of outputs, a scalar in fp32."""
         student, teacher = outputs
-        softly = self.temperature**2 * self.divergence(student, teacher, self.temperature, batch)
+        softly = self.temperature**2 * self.divergence(teacher, student, self.temperature, batch)
         if self.share == 1:
             return softly
         return (1 - self.share) * self.loss(student, batch) + self.share * softly
