@@ -27,8 +27,10 @@ import traceback
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import pytest
 import yaml
 
+from tests import trials_here
 from tests.tiny import TEXTS, tiny_bert, tiny_llama
 
 ROOT = Path(__file__).parents[2]
@@ -186,6 +188,7 @@ def enter(folder: Path, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     os.chdir(folder)
     sys.path.insert(0, str(folder))
+    trials_here.patch(pytest.MonkeyPatch())
 
 
 def run_weitiao(words: list[str]) -> tuple[str, bool]:

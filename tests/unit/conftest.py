@@ -6,8 +6,15 @@ import json
 
 import pytest
 
+from tests import trials_here
 from tests.tiny import tiny_bert
 from weitiao import Recipe, train
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Trials in the test's process."""
+    trials_here.patch(monkeypatch)
 
 
 @pytest.fixture(scope="session")

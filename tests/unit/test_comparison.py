@@ -241,7 +241,7 @@ def test_a_rate_for_all_methods_is_warned_of(recipe: Callable[..., dict[str, Any
 
 
 def test_two_methods_with_two_seeds(
-    recipe: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Callable[..., dict[str, Any]], tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compared, gone on with, refused on another recipe; a run that dies is a row that says why."""
     folder = tmp_path / "c"
@@ -277,6 +277,7 @@ def test_two_methods_with_two_seeds(
     with pytest.raises(RunError, match=r"training.epochs was 1(\.0)? and is 2"):
         weitiao.compare(changed, ["full", "head"], [0, 1], output=folder)
 
+    monkeypatch.undo()
     dying = tmp_path / "dying"
     dying.mkdir()
     (dying / "sitecustomize.py").write_text(

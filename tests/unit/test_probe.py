@@ -31,6 +31,8 @@ from weitiao.probing.probed import Probed, Round, Standing, Transfer, advise
 
 Values = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.usefixtures("in_process")
+
 
 @pytest.fixture
 def recipe(recipe_values: Values) -> Values:
@@ -112,8 +114,8 @@ def test_nothing_to_choose_from_is_an_error(recipe: Values, tmp_path: Path, tiny
 
 def test_a_time_too_short_says_what_is_needed_and_the_same_command_goes_on(recipe: Values, tmp_path: Path) -> None:
     own, folder = recipe()["model"]["source"], tmp_path / "p"
-    with pytest.raises(RunError, match=r"1\.0 s is too little") as caught:
-        weitiao.probe(recipe(), [own], ["full", "head"], time="1s", seeds=1, output=folder)
+    with pytest.raises(RunError, match=r"0\.1 s is too little") as caught:
+        weitiao.probe(recipe(), [own], ["full", "head"], time="0.1s", seeds=1, output=folder)
     assert caught.value.where == "time"
     assert "more time" in caught.value.fix
     found = weitiao.probe(recipe(), [own], ["full", "head"], time="1h", seeds=1, output=folder)

@@ -19,9 +19,9 @@ import typer
 from typer.testing import CliRunner
 
 import weitiao
+from tests import trials_here
 from tests.samples import reviews, write_reviews
 from tests.tiny import tiny_bert
-from weitiao import trials
 from weitiao.acquisition.curves import compare_by_seed, labels_needed, median, over_curve, weights
 from weitiao.acquisition.simulated import Course, Point, Simulated, advise, needed_in_words, ordered
 from weitiao.acquisition.simulation import called, slug
@@ -135,19 +135,10 @@ def test_names_of_strategies_tell_their_options() -> None:
 SMALL: dict[str, Any] = {"start": 20, "step": 10, "until": 35, "seeds": 1}
 
 
-def train_here(action: str, path: Path, **_: Any) -> str:
-    """Train in this process: one of its own takes seconds to start (the simulation that is killed has those)."""
-    try:
-        trials._do(action, path, show=False)
-    except WeitiaoError as error:
-        return str(error)
-    return ""
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _in_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trials, "carry_out", train_here)
+        trials_here.patch(patch)
         yield
 
 
