@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of functions inside a function.
 
+import json
 import socket
 from typing import Any, Literal
 
@@ -51,7 +52,9 @@ def require() -> None:
 def application(desk: Desk, access: Access) -> Any:
     """Return the ASGI application."""
     from fastapi import FastAPI, Request
-    from fastapi.responses import HTMLResponse, JSONResponse
+    from fastapi.encoders import jsonable_encoder
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import HTMLResponse, JSONResponse, Response
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -59,6 +62,11 @@ def application(desk: Desk, access: Access) -> Any:
     def refused(_: Request, error: WeitiaoError) -> JSONResponse:
         told = {"problem": error.problem, "where": error.where, "fix": error.fix}
         return JSONResponse(told, status_code=400 if isinstance(error, DataError) else 507)
+
+    @app.exception_handler(RequestValidationError)
+    def no_act(_: Request, error: RequestValidationError) -> Response:
+        told = json.dumps({"detail": jsonable_encoder(error.errors())})  # ASCII: it holds what was sent
+        return Response(told, status_code=422, media_type="application/json")
 
     @app.get("/")
     def whole_page() -> HTMLResponse:
@@ -74,8 +82,8 @@ def application(desk: Desk, access: Access) -> Any:
         return desk.progress(annotator)
 
     @app.get("/api/next")
-    def next_one(annotator: str, disputed: bool = False) -> dict[str, Any]:
-        return {"example": desk.next(annotator, disputed=disputed)}
+    def next_one(annotator: str, disputed: bool = False, passed: str = "") -> dict[str, Any]:
+        return {"example": desk.next(annotator, disputed=disputed, passed=passed)}
 
     @app.get("/api/row/{row}")
     def example(row: str, annotator: str) -> dict[str, Any]:
