@@ -23,6 +23,7 @@ from weitiao.acquisition.curves import compare_by_seed, labels_needed, median, o
 from weitiao.acquisition.simulated import Course, Point, Simulated, advise, needed_in_words, ordered
 from weitiao.acquisition.simulation import called, slug
 from weitiao.acquisition.simulation_page import render
+from weitiao.cli.main import app
 from weitiao.errors import DataError, ModelError, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.verdicts import Drawn
 
@@ -309,8 +310,8 @@ def test_killed_and_called_again_it_goes_on(recipe: Values, tmp_path: Path) -> N
 def test_the_command(recipe: Values, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe()))
-    words = ["label", "--simulate", str(path), "--strategies", "{name: bald, passes: 2}", "--start", "20", "--step", "10",
-             "--until", "30", "--seeds", "1", "--output", str(tmp_path / "s"), "--quiet"]  # fmt: skip
+    words = ["label", "--simulate", str(path), "--strategies", "{name: bald, passes: 2}", "--start", "20", "--step",
+             "10", "--until", "30", "--seeds", "1", "--output", str(tmp_path / "s"), "--quiet"]  # fmt: skip
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert "bald (passes 2)" in done.output
