@@ -12,7 +12,7 @@ import pytest
 
 from weitiao.labelling.log import Log
 from weitiao.labelling.pool import row_digest
-from weitiao.labelling.state import State, state_of
+from weitiao.labelling.state import State
 
 Serving = Callable[..., Any]
 Sit = Callable[..., Any]
@@ -67,7 +67,7 @@ def begin(labels: str = "good,bad", *words: str) -> list[str]:
 
 
 def state(folder: Path) -> State:
-    return state_of(Log(folder / "labels/pool/labels.jsonl").news())
+    return State().add(Log(folder / "labels/pool/labels.jsonl").news())
 
 
 def shown(page: Any) -> str:

@@ -15,7 +15,7 @@ from weitiao.labelling.acts import Act
 from weitiao.labelling.desk import Desk, Given
 from weitiao.labelling.log import Log
 from weitiao.labelling.project import open_project, read_project
-from weitiao.labelling.state import state_of
+from weitiao.labelling.state import State
 
 # --- the log
 
@@ -121,7 +121,7 @@ def test_of_acts_that_are_cut_off_by_a_full_disk_none_stays(tmp_path):
 def test_an_undo_takes_the_last_act_of_one_labeller_back():
     acts = [Act("label", "anna", "1", answer="a"), Act("label", "bob", "1", answer="b"),
             Act("label", "anna", "1", answer="c"), Act("note", "anna", "1", note="hm")]  # fmt: skip
-    state = state_of(acts)
+    state = State().add(acts)
     assert state.answers("1") == {"anna": "c", "bob": "b"}
     for undone, answers in ((acts[3], {"anna": "c", "bob": "b"}), (acts[2], {"anna": "a", "bob": "b"}),
                             (acts[0], {"bob": "b"})):  # fmt: skip
@@ -135,19 +135,19 @@ def test_an_undo_takes_the_last_act_of_one_labeller_back():
 def test_the_state_is_a_fold_however_the_acts_are_cut_and_the_same_act_counts_once():
     acts = [Act("label", name, row, answer=row + name) for row in "123" for name in ("anna", "bob")]
     acts.append(Act("undo", "bob", "2", undoes=acts[3].id))
-    whole = state_of([*acts, *acts])
-    assert state_of(acts[:3]).add(acts[3:]) == whole
+    whole = State().add([*acts, *acts])
+    assert State().add(acts[:3]).add(acts[3:]) == whole
     assert whole.answers("2") == {"anna": "2anna"}
 
 
 def test_the_majority_holds_a_tie_does_not_and_an_adjudication_always():
     acts = [Act("label", "anna", "1", answer=["x", "y"]), Act("label", "bob", "1", answer=["y", "x"]),
             Act("label", "carl", "1", answer=["x"])]  # fmt: skip
-    settled = state_of(acts).settled("1")
+    settled = State().add(acts).settled("1")
     assert (settled.answer, settled.by, settled.adjudicated) == (["x", "y"], ("anna", "bob"), False)
-    assert state_of(acts).is_disputed("1")
-    assert state_of(acts[1:]).settled("1") is None
-    ruled = state_of([*acts[1:], Act("adjudicate", "dora", "1", answer=[])])
+    assert State().add(acts).is_disputed("1")
+    assert State().add(acts[1:]).settled("1") is None
+    ruled = State().add([*acts[1:], Act("adjudicate", "dora", "1", answer=[])])
     assert (ruled.settled("1").answer, ruled.settled("1").adjudicated, ruled.is_disputed("1")) == ([], True, False)
 
 

@@ -119,8 +119,3 @@ class State:
         answers = self.answers(row)
         differ = len({self.unit(answer) for answer in answers.values()}) > 1
         return differ and self.ruling(row) is None
-
-
-def state_of(acts: Iterable[Act]) -> State:
-    """Return what stands after all these acts."""
-    return State().add(acts)
