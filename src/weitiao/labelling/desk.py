@@ -111,7 +111,7 @@ class Desk:
         with self._lock:
             self._hear()
             if row not in self.project.pool.by_id:
-                raise DataError(f"there is no row {row[:40]!r}", where="row")
+                raise DataError(f"there is no row '{row[:40]}'", where="row")
             self._before[annotator] = (row, time.monotonic())
             return self._example(row, annotator)
 
@@ -212,7 +212,7 @@ class Desk:
             raise DataError("an undo names no row", where="act")
         row = self.project.pool.by_id.get(given.row)
         if row is None:
-            raise DataError(f"there is no row {given.row[:40]!r}", where="row")
+            raise DataError(f"there is no row '{given.row[:40]}'", where="row")
         note, answer = checked_text(given.note[:10_000], "note"), None
         if given.act in ("label", "adjudicate"):
             answer = self.project.kind.checked(given.answer, row.text, self.labels, row.place)

@@ -54,19 +54,22 @@ def application(desk: Desk, access: Access) -> Any:
     from fastapi import FastAPI, Request
     from fastapi.encoders import jsonable_encoder
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import HTMLResponse, JSONResponse, Response
+    from fastapi.responses import HTMLResponse, Response
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
+    def told(status: int, values: dict[str, Any]) -> Response:
+        content = json.dumps(values)  # in ASCII: it may hold what was sent, half a character included
+        return Response(content, status_code=status, media_type="application/json")
+
     @app.exception_handler(WeitiaoError)
-    def refused(_: Request, error: WeitiaoError) -> JSONResponse:
-        told = {"problem": error.problem, "where": error.where, "fix": error.fix}
-        return JSONResponse(told, status_code=400 if isinstance(error, DataError) else 507)
+    def refused(_: Request, error: WeitiaoError) -> Response:
+        return told(400 if isinstance(error, DataError) else 507,
+                    {"problem": error.problem, "where": error.where, "fix": error.fix})  # fmt: skip
 
     @app.exception_handler(RequestValidationError)
     def no_act(_: Request, error: RequestValidationError) -> Response:
-        told = json.dumps({"detail": jsonable_encoder(error.errors())})  # ASCII: it holds what was sent
-        return Response(told, status_code=422, media_type="application/json")
+        return told(422, {"detail": jsonable_encoder(error.errors())})
 
     @app.get("/")
     def whole_page() -> HTMLResponse:
