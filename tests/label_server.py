@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 class Server:
@@ -17,6 +18,7 @@ class Server:
             self.port = probe.getsockname()[1]
         self.folder, self.words = folder, words
         self.process: subprocess.Popen[str] | None = None
+        self.query = ""  # of the address that it printed: its token, where it asks for one
 
     @property
     def url(self) -> str:
@@ -28,6 +30,7 @@ class Server:
                                         text=True)  # fmt: skip
         for line in self.process.stdout or ():
             if line.startswith("open "):
+                self.query = urlsplit(line.split()[1]).query
                 return
         raise AssertionError("the server did not start")
 

@@ -12,7 +12,7 @@ import pytest
 
 from weitiao.labelling.log import Log
 from weitiao.labelling.pool import row_digest
-from weitiao.labelling.state import State, state_of
+from weitiao.labelling.state import State
 
 Serving = Callable[..., Any]
 Sit = Callable[..., Any]
@@ -67,7 +67,7 @@ def begin(labels: str = "good,bad", *words: str) -> list[str]:
 
 
 def state(folder: Path) -> State:
-    return state_of(Log(folder / "labels/pool/labels.jsonl").news())
+    return State().add(Log(folder / "labels/pool/labels.jsonl").news())
 
 
 def shown(page: Any) -> str:
@@ -138,6 +138,39 @@ def test_thirty_labels_by_keyboard_with_undo_reload_and_a_killed_server(
     assert len(given) == 30
     assert kept(folder) == given
     assert {act.annotator for row in state(folder).rows() for act in state(folder).standing(row).values()} == {"anna"}
+
+
+def test_what_a_server_with_a_new_token_refuses_is_not_lost(folder: Path, serving: Serving, sit_down: Sit) -> None:
+    server = serving(folder, *begin(), "--host", "0.0.0.0")
+    page = sit_down(f"{server.url}?{server.query}&as=anna")
+    given = right(page, 2)
+    server.kill()
+    before = server.query
+    server.start()
+    assert server.query != before
+    text = shown(page)
+    page.keyboard.press("2" if "rude" in text else "1")
+    page.wait_for_selector("#trouble:has-text('lacks its token')")
+    assert "Not saved yet" in page.inner_text("#trouble")
+    page.goto(f"{server.url}?{server.query}&as=anna")
+    page.wait_for_function("text => ![undefined, text].includes(document.querySelector('.cell')?.innerText)", arg=text)
+    assert kept(folder) == given | {text: "bad" if "rude" in text else "good"}
+
+
+def test_a_key_that_is_held_acts_once(folder: Path, serving: Serving, sit_down: Sit) -> None:
+    page = sit_down(serving(folder, *begin()).url)
+    for key in "s?1":
+        text = shown(page)
+        page.keyboard.down(key)
+        page.wait_for_function("text => document.querySelector('.cell').innerText !== text", arg=text)
+        for _ in range(3):
+            page.keyboard.down(key)
+            page.wait_for_timeout(100)
+        page.keyboard.up(key)
+    found = state(folder)
+    assert sorted(act.act for row in found.rows() for act in found.standing(row).values()) == [
+        "label", "skip", "unsure",
+    ]  # fmt: skip
 
 
 def test_two_labellers_at_once_do_not_get_the_same_rows_and_see_each_other_s_count(
@@ -301,6 +334,11 @@ def test_labellers_who_differ_are_shown_to_whoever_rules(folder: Path, serving: 
         saved(page, key)
     bob.wait_for_selector("#acts button:has-text('Disagreements (1)')")
     assert "1 rows by several, 1 to be ruled on" in bob.inner_text("#agreement")
+    bob.keyboard.press("d")
+    bob.wait_for_selector("#said:not([hidden])")
+    bob.keyboard.press("s")  # the only one there is: it stays for another time
+    bob.wait_for_function("() => document.getElementById('said').hidden")
+    assert state(folder).is_disputed(row_digest({"text": ROWS[0]}))
     bob.keyboard.press("d")
     bob.wait_for_selector("#said:not([hidden])")
     assert shown(bob) == ROWS[0]

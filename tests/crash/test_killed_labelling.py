@@ -19,7 +19,7 @@ pytest.importorskip("uvicorn", reason="needs the extra label")
 
 from tests.label_server import Server
 from weitiao.labelling.log import Log
-from weitiao.labelling.state import State, state_of
+from weitiao.labelling.state import State
 
 GOOD, BAD = ("great", "lovely", "kind", "clean"), ("rude", "cold", "dirty", "slow")
 TEXTS = [f"the {thing} was {word}, visit {visit}" for visit in range(6) for thing in ("room", "meal", "staff", "view")
@@ -56,7 +56,7 @@ def label(server: Server, annotator: str) -> tuple[str, str] | None:
 
 
 def state(folder: Path) -> State:
-    return state_of(Log(folder / "labels/pool/labels.jsonl").news())
+    return State().add(Log(folder / "labels/pool/labels.jsonl").news())
 
 
 def test_no_label_that_was_acknowledged_is_lost(folder: Path) -> None:

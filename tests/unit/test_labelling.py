@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import resource
 from pathlib import Path
 
 import pytest
 
 from tests.labelling import TEXTS, desk, give, pool, project, recipe
-from weitiao.errors import DataError, RunError, WeitiaoError
+from weitiao.errors import DataError, RecipeError, RunError, WeitiaoError
 from weitiao.labelling.acts import Act
 from weitiao.labelling.desk import Desk, Given
 from weitiao.labelling.log import Log
 from weitiao.labelling.project import open_project, read_project
-from weitiao.labelling.state import state_of
+from weitiao.labelling.state import State
 
 # --- the log
 
@@ -96,13 +97,31 @@ def test_a_disk_that_is_full_is_told_and_what_was_kept_stays(tmp_path, monkeypat
     assert Log(path).news() == [first]
 
 
+def _append_to_a_small_file(path: Path, most: int, *acts: Act) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    with pytest.raises(RunError, match="cannot be written"):
+        append(path, *acts)
+
+
+def test_of_acts_that_are_cut_off_by_a_full_disk_none_stays(tmp_path):
+    path = tmp_path / "labels.jsonl"
+    first, *others = (Act("note", "anna", str(number), note="笔" * 9) for number in range(4))
+    append(path, first)
+    most = path.stat().st_size + len(others[0].line().encode()) + 20  # within the second line of three
+    child = multiprocessing.get_context("fork").Process(target=_append_to_a_small_file, args=(path, most, *others))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert Log(path).news() == [first]
+
+
 # --- what stands
 
 
 def test_an_undo_takes_the_last_act_of_one_labeller_back():
     acts = [Act("label", "anna", "1", answer="a"), Act("label", "bob", "1", answer="b"),
             Act("label", "anna", "1", answer="c"), Act("note", "anna", "1", note="hm")]  # fmt: skip
-    state = state_of(acts)
+    state = State().add(acts)
     assert state.answers("1") == {"anna": "c", "bob": "b"}
     for undone, answers in ((acts[3], {"anna": "c", "bob": "b"}), (acts[2], {"anna": "a", "bob": "b"}),
                             (acts[0], {"bob": "b"})):  # fmt: skip
@@ -116,20 +135,33 @@ def test_an_undo_takes_the_last_act_of_one_labeller_back():
 def test_the_state_is_a_fold_however_the_acts_are_cut_and_the_same_act_counts_once():
     acts = [Act("label", name, row, answer=row + name) for row in "123" for name in ("anna", "bob")]
     acts.append(Act("undo", "bob", "2", undoes=acts[3].id))
-    whole = state_of([*acts, *acts])
-    assert state_of(acts[:3]).add(acts[3:]) == whole
+    whole = State().add([*acts, *acts])
+    assert State().add(acts[:3]).add(acts[3:]) == whole
     assert whole.answers("2") == {"anna": "2anna"}
 
 
 def test_the_majority_holds_a_tie_does_not_and_an_adjudication_always():
     acts = [Act("label", "anna", "1", answer=["x", "y"]), Act("label", "bob", "1", answer=["y", "x"]),
             Act("label", "carl", "1", answer=["x"])]  # fmt: skip
-    settled = state_of(acts).settled("1")
+    settled = State().add(acts).settled("1")
     assert (settled.answer, settled.by, settled.adjudicated) == (["x", "y"], ("anna", "bob"), False)
-    assert state_of(acts).is_disputed("1")
-    assert state_of(acts[1:]).settled("1") is None
-    ruled = state_of([*acts[1:], Act("adjudicate", "dora", "1", answer=[])])
+    assert State().add(acts).is_disputed("1")
+    assert State().add(acts[1:]).settled("1") is None
+    ruled = State().add([*acts[1:], Act("adjudicate", "dora", "1", answer=[])])
     assert (ruled.settled("1").answer, ruled.settled("1").adjudicated, ruled.is_disputed("1")) == ([], True, False)
+
+
+def test_texts_that_differ_in_width_and_spaces_alone_are_the_same_answer_everywhere(tmp_path):
+    at = desk(tmp_path, "translation", labels=(), data={"columns": {"source": "text"}})
+    for name, text in (("anna", "so  so"), ("bob", "ｓｏ so"), ("carl", "bad")):
+        give(at, "<b>so so</b>", text, name)
+    found = at.progress()["agreement"]
+    assert (found["disputed"], found["observed"]) == (1, pytest.approx(1 / 3))
+    [row] = at.now().rows()
+    assert (at.now().settled(row).answer, at.now().settled(row).by) == ("so  so", ("anna", "bob"))
+    at.undo("carl")
+    assert at.progress()["agreement"]["disputed"] == 0
+    assert at.next("dora", disputed=True) is None
 
 
 # --- the project
@@ -159,6 +191,11 @@ def test_a_project_is_opened_again_with_other_settings_and_more_labels(tmp_path)
     assert again.labels == (*made.labels, "odd")
     assert (again.settings.every, again.settings.overlap) == (7, 0.5)
     assert read_project(tmp_path / "labels/pool").settings == again.settings
+    for option, name in (("--strategy", "strategy"), ("--cold-start", "cold")):
+        with pytest.raises(RecipeError, match="unknown strategy 'k-centre'") as error:
+            project(tmp_path, settings={name: "k-centre"})
+        assert error.value.where == option
+    assert read_project(tmp_path / "labels/pool").settings == again.settings
 
 
 @pytest.mark.parametrize(
@@ -167,6 +204,14 @@ def test_a_project_is_opened_again_with_other_settings_and_more_labels(tmp_path)
         (lambda at: open_project(str(pool(at)), folder=at / "p"), "needs a recipe"),
         (lambda at: project(at, labels=()), "no labels to give"),
         (lambda at: project(at, settings={"overlap": 2.0}), "found 2"),
+        (lambda at: project(at, settings={"strategy": "magrin"}), "unknown strategy 'magrin'"),
+        (lambda at: project(at, settings={"cold": "margin"}), "'margin' asks a trained model"),
+        (
+            lambda at: project(
+                at, "translation", (), data={"columns": {"source": "text"}}, settings={"strategy": "margin"}
+            ),
+            "'margin' goes by probabilities",
+        ),
         (lambda at: project(at, "text-regression"), "text-regression cannot be labelled"),
         (lambda at: project(at, "chat"), "chat cannot be labelled"),
         (lambda at: project(at, labels=("two\nlines",), source=pool(at)).labels == ("two lines",) or None, None),
@@ -251,6 +296,46 @@ def test_disagreements_are_ruled_on(tmp_path):
     assert at.now().settled(example["row"]).answer == "bad"
 
 
+def test_a_disagreement_that_is_passed_over_gives_way_to_the_next_one_and_stays_one(tmp_path):
+    at = desk(tmp_path)
+    for text in ("a bad meal", "<b>so so</b>"):
+        give(at, text, "bad")
+        give(at, text, "good", "bob")
+    first = at.next("anna", disputed=True)["row"]
+    second = at.next("anna", disputed=True, passed=first)["row"]
+    assert first != second
+    assert at.next("anna", disputed=True)["row"] == second
+    assert at.next("bob", disputed=True)["row"] == first
+    assert at.next("anna", disputed=True, passed=second) is None
+    assert at.next("anna", disputed=True)["row"] == first  # all anew
+    assert at.progress()["agreement"]["disputed"] == 2
+
+
+def test_a_name_is_the_same_whatever_its_spaces(tmp_path):
+    at = desk(tmp_path)
+    row = at.next("Anna  Smith")["row"]
+    assert at.next("bob")["row"] != row
+    at.take(Given("label", " Anna Smith", row, answer="good"))
+    assert at.next("Anna  Smith")["row"] != row
+    assert at.example(row, "Anna  Smith")["answer"] == "good"
+    assert at.find(at.project.pool.by_id[row].text, "Anna  Smith")[0]["done"]["answer"] == "good"
+    assert at.progress("Anna  Smith")["own"] == 1
+    assert at.undo("Anna  Smith").row == row
+    with pytest.raises(DataError, match="annotator"):
+        at.next(" ")
+
+
+def test_what_is_sent_twice_is_answered_twice_and_counts_once(tmp_path):
+    at = desk(tmp_path)
+    row, added, label = at.next("anna")["row"], "a" * 32, "b" * 32
+    for _ in range(2):
+        assert at.take(Given("new-label", "anna", answer="odd", id=added)).answer == "odd"
+    given = [at.take(Given("label", "anna", row, answer="odd", id=label)) for _ in range(2)]
+    assert given[0] == given[1]
+    assert [at.undo("anna", "c" * 32) for _ in range(2)] == given
+    assert [act.act for act in at.project.log.news()] == ["new-label", "label", "undo"]
+
+
 def test_an_undo_shows_the_row_again_and_a_new_desk_knows_all(tmp_path):
     at = desk(tmp_path)
     give(at, "a bad meal", "bad", seconds=2.5)
@@ -272,6 +357,7 @@ def test_an_undo_shows_the_row_again_and_a_new_desk_knows_all(tmp_path):
         ({"row": "nowhere"}, "there is no row 'nowhere'"),
         ({"annotator": " \n"}, "found ' "),
         ({"act": "new-label", "answer": "good"}, "is there already"),
+        ({"act": "note", "note": "so \ud83d"}, "character 4 is half of one"),
     ],
 )
 def test_what_cannot_be_kept_is_not(tmp_path, given, told):
@@ -330,3 +416,5 @@ def test_a_text_is_given_to_a_task_that_writes(tmp_path):
     assert (at.project.target, at.about()["labels"]) == ("target", [])
     with pytest.raises(DataError, match="the text is empty"):
         give(at, "a bad meal", " ")
+    with pytest.raises(DataError, match="character 1 is half of one"):
+        give(at, "a bad meal", "\ud83d")

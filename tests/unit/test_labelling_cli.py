@@ -56,6 +56,7 @@ def test_a_project_is_begun_gone_on_with_and_exported(run, tmp_path):
         (("pool.csv", "--recipe", "recipe.json", "--terminal"), "--labels"),
         (("pool.csv", "--set", "training.epochs=1", "--terminal"), "--set"),
         (("pool.csv", "--recipe", "recipe.json", "--labels", "a", "--overlap", "3", "--terminal"), "--overlap"),
+        (("pool.csv", "--recipe", "recipe.json", "--labels", "a", "--strategy", "x", "--terminal"), "--strategy"),
         (("export", "labels/pool", "--out", "x.csv"), "is no labelling project"),
         (("export", "labels/pool", "--out", "x.json"), "is no labelling project"),
     ],

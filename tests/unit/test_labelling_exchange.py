@@ -139,6 +139,7 @@ def test_files_as_the_others_write_them_are_read(tmp_path):
     [
         ("a.csv", "csv", "text,label\na bad meal,bad\n<b>so so</b>,goood\n", "a.csv:3", "unknown label 'goood'"),
         ("a.csv", "csv", "words,label\na bad meal,bad\n", "a.csv:2", "has no 'text'"),
+        ("a.csv", "csv", "text,mood\na bad meal,bad\n", "a.csv:2", "has no 'label'"),
         ("a.jsonl", "jsonl", '{"text": "a bad meal", "label": "bad"}\n{"text": \n', "a.jsonl:2", "JSON"),
         ("a.jsonl", "jsonl", '{"text": "a bad meal", "label": ["bad"]}\n', "a.jsonl:1", "list of labels"),
         ("a.json", "label-studio", '[{"data": {"text": "a bad meal"}, "annotations": [{"result": [{"type": "rating", '
@@ -166,3 +167,41 @@ def test_new_labels_are_taken_over_where_that_is_asked_for(tmp_path):
     assert (found.answers, list(found.new_labels)) == (1, ["odd"])
     assert answers(read_project(target.folder)) == {"a bad meal": {"bob": "odd"}}
     assert Desk(target, trains=False).labels == ["good", "bad", "odd"]
+
+
+def test_two_people_s_files_of_the_same_name_are_taken_over_both(tmp_path):
+    target = project(tmp_path)
+    for name, label in (("anna", "bad"), ("bob", "bad"), ("carl", "good")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "labels.csv").write_text(f"text,label\na bad meal,{label}\n")
+        found = import_labels(target, tmp_path / name / "labels.csv", "csv", annotator=name)
+        assert (found.answers, found.known) == (1, 0)
+    assert answers(target) == {"a bad meal": {"anna": "bad", "bob": "bad", "carl": "good"}}
+    assert import_labels(target, tmp_path / "bob/labels.csv", "csv", annotator=" bob").known == 1
+
+
+@pytest.mark.parametrize("form", ["label-studio", "argilla"])
+@pytest.mark.parametrize("ruler", ["anna", "carl"])
+def test_a_ruling_stays_one_on_its_way_out_and_in(tmp_path, form, ruler):
+    at = made(tmp_path / "from", "label", fill=True)
+    give(at, "a bad meal", "good", "bob")
+    give(at, "a bad meal", "good", ruler, act="adjudicate")
+    export(at.project, tmp_path / "out.json", form)
+    target = made(tmp_path / "to", "label", fill=False).project
+    found = import_labels(target, tmp_path / "out.json", form)
+    row = next(row.id for row in target.pool if row.text == "a bad meal")
+    settled = target.state().settled(row)
+    assert (settled.answer, settled.by, settled.adjudicated) == ("good", (ruler,), True)
+    own = {} if (form, ruler) == ("argilla", "anna") else {"anna": "bad"}  # a user has one response there
+    assert answers(target)["a bad meal"] == {**own, "bob": "good"}
+    again = import_labels(target, tmp_path / "out.json", form)
+    assert (again.answers, again.known) == (0, found.answers)
+
+
+def test_a_user_of_argilla_has_one_response(tmp_path):
+    at = made(tmp_path / "from", "label", fill=True)
+    give(at, "a bad meal", "good", act="adjudicate")
+    export(at.project, tmp_path / "out.json", "argilla")
+    record = next(r for r in json.loads((tmp_path / "out.json").read_text()) if r["fields"]["text"] == "a bad meal")
+    assert [response["value"] for response in record["responses"]["label"]] == ["good"]
+    assert record["metadata"] == {"labelled_by": "anna", "ruled_by": "anna"}

@@ -118,6 +118,14 @@ def test_a_round_trains_on_the_recipe_s_data_and_on_settled_rows_and_measures_on
     assert made.data.validation is None
 
 
+def test_a_round_trains_on_all_that_is_labelled(tmp_path, tiny_model):
+    source = pool(tmp_path, TEXTS)
+    recipe = Recipe(task="text-classification", model=str(tiny_model("encoder")),
+                    data={"train": str(source), "max_examples": 3})  # fmt: skip
+    found = open_project(str(source), recipe, folder=tmp_path / "p", labels=("good", "bad"))
+    assert round_recipe(found, found.rounds / "001").data.max_examples is None
+
+
 def test_without_a_model_the_cold_start_chooses_and_what_was_done_is_left_out(tmp_path, tiny_model):
     found = project(tmp_path, tiny_model("encoder"), every=4)
     at = labelled(Desk(found, trains=False), "label", 5)
@@ -207,6 +215,30 @@ def test_a_round_that_fails_is_told_and_another_process_s_rounds_are_left_to_it(
         at.rounds.wait()
     assert "another process" in at.progress()["refused"]
     assert Desk(found, trains=False).progress()["trains"] is False
+
+
+def test_rounds_are_counted_beyond_999(tmp_path, quick):
+    found = project(tmp_path, tmp_path, every=4)
+    at = Desk(found)
+    for number in (998, 999):
+        at.rounds._note(Round(number, 0, 0, "finished"))
+    for _ in range(3):
+        at.rounds.begin()
+        at.rounds.wait()
+    assert [each.number for each in rounds_of(found)] == [998, 999, 1000, 1001, 1002]
+    assert read_queue(found).number == 1002
+    assert [path.parts[-3] for path in found.rounds.glob("*/run/artifact")] == ["1002"]
+
+
+@pytest.mark.parametrize(
+    ("score", "spoken", "share"),
+    [("hamming_loss", "hamming loss", True), ("rougeL", "ROUGE-L", True), ("bleu", "BLEU", False)],
+)
+def test_what_a_score_is_is_told_to_the_page(tmp_path, score, spoken, share):
+    at = Desk(project(tmp_path, tmp_path), trains=False)
+    at.rounds._note(Round(1, 4, 4, "finished", name=score, score=0.25))
+    told = at.progress()
+    assert (told["score"], told["spoken"], told["share"]) == (score, spoken, share)
 
 
 def test_what_was_stopped_is_gone_on_with(tmp_path, quick):

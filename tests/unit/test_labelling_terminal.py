@@ -63,5 +63,16 @@ def test_disagreements_are_ruled_on(tmp_path):
     assert [(act.act, act.answer) for act in at.project.log.news()[2:]] == [("adjudicate", "bad")]
 
 
+def test_a_skip_while_ruling_is_no_answer(tmp_path):
+    at = desk(tmp_path)
+    for text in ("a bad meal", "<b>so so</b>"):
+        give(at, text, "good", "anna")
+        give(at, text, "bad", "bob")
+    session(at, ":d", ":s", "2", ":d", ":?", ":q")
+    [ruled] = at.project.log.news()[4:]
+    assert (ruled.act, at.project.pool.by_id[ruled.row].text) == ("adjudicate", "<b>so so</b>")
+    assert at.progress()["agreement"]["disputed"] == 1
+
+
 def test_all_that_there_is_is_labelled_to_the_end(tmp_path):
     assert "Nothing is left to label." in session(desk(tmp_path), *"121212")

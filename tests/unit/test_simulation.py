@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 import weitiao
@@ -26,6 +25,7 @@ from weitiao.acquisition.curves import compare_by_seed, labels_needed, median, o
 from weitiao.acquisition.simulated import Course, Point, Simulated, advise, needed_in_words, ordered
 from weitiao.acquisition.simulation import called, slug
 from weitiao.acquisition.simulation_page import render
+from weitiao.cli.main import app
 from weitiao.errors import DataError, ModelError, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.verdicts import Drawn
 
@@ -348,21 +348,14 @@ def test_killed_and_called_again_it_goes_on(whole: tuple[dict[str, Any], Path], 
 
 
 def test_the_command(recipe: Values, tmp_path: Path) -> None:
-    from weitiao.cli import label_simulation
-
-    app = typer.Typer()
-
-    @app.command()
-    def label(recipe: Path, strategies: str, output: Path, json_: bool = typer.Option(False, "--json")) -> None:
-        label_simulation.simulate(recipe, strategies=[strategies], start=20, step=10, until=30, seeds="1",
-                                  output=output, quiet=True, json_=json_)  # fmt: skip
-
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe()))
-    done = CliRunner().invoke(app, [str(path), "{name: bald, passes: 2}", str(tmp_path / "s")])
+    words = ["label", "--simulate", str(path), "--strategies", "{name: bald, passes: 2}", "--start", "20", "--step",
+             "10", "--until", "30", "--seeds", "1", "--output", str(tmp_path / "s"), "--quiet"]  # fmt: skip
+    done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert "bald (passes 2)" in done.output
     assert "labels needed" in done.output
     assert "simulation.html" in done.output
-    done = CliRunner().invoke(app, [str(path), "{name: bald, passes: 2}", str(tmp_path / "s"), "--json"])
+    done = CliRunner().invoke(app, [*words, "--json"])
     assert json.loads(done.output)["sizes"] == [20, 30]

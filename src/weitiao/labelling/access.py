@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 OWN_HEADER = "x-weitiao"
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -43,10 +43,10 @@ class Access:
     def refusal(self, method: str, headers: Mapping[str, str], query: str) -> str:
         """Return why a request is refused; "" where it is not."""
         host = headers.get("host", "")
-        if self.token is None and _name(host) not in LOCAL:
-            return "this server answers to 127.0.0.1 and localhost alone"
+        if self.token is None and _name(host) not in (*LOCAL, self.host.lower()):
+            return f"this server answers to {' and '.join(dict.fromkeys((self.host, 'localhost')))} alone"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _parts(origin).netloc.lower() != host.lower():
             return "the request comes from a page of another site"
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and (
             method != "GET" or headers.get("sec-fetch-mode") != "navigate"
@@ -70,7 +70,15 @@ def is_local(host: str) -> bool:
 
 
 def _name(host: str) -> str:
-    return (urlsplit(f"//{host}").hostname or "").lower()
+    return (_parts(f"//{host}").hostname or "").lower()
+
+
+def _parts(address: str) -> SplitResult:
+    """The parts of an address; none of what is no address."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 class Guarded:

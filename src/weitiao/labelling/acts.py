@@ -66,6 +66,16 @@ class Act:
         return cls(**stored)
 
 
+def checked_text(text: str, where: str) -> str:
+    """Return a text as it is; a `DataError` where it holds half a character, which no file can hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"character {error.start + 1} is half of one: {text[error.start]!r}", where=where,
+                        fix="Take it out.") from None  # fmt: skip
+    return text
+
+
 def checked_name(name: str, what: str) -> str:
     """Return the name of a person or a label without white space around it; a `DataError` where it can be none."""
     found = " ".join(name.split())

@@ -64,7 +64,7 @@ def krippendorffs_alpha(units: Iterable[Collection[Hashable]]) -> float | None:
 def agreement(state: State, kind: Kind, labels: Sequence[str]) -> Agreement:
     """Return how far the labellers of a project agree on the rows that several labelled."""
     answers = {row: found for row in state.rows() if len(found := state.answers(row)) > 1}
-    units: list[Unit] = [{name: kind.unit(a) for name, a in each.items()} for each in answers.values()]
+    units: list[Unit] = [{name: state.unit(a) for name, a in each.items()} for each in answers.values()]
     people = sorted({name for unit in units for name in unit})
     same = [one == other for unit in units for one, other in combinations(unit.values(), 2)]
     by_label = {label: krippendorffs_alpha([[_has(kind, a, label) for a in each.values()]

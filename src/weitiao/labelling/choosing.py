@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from weitiao.errors import RecipeError
-from weitiao.labelling.project import Project, read_project
+from weitiao.labelling.project import AUTO, Project, read_project
 from weitiao.labelling.state import State
 from weitiao.sources.cache import write_synced
 from weitiao.trials import ended
 
-if TYPE_CHECKING:
-    from weitiao.acquisition import Query
-
 QUEUE = "queue.json"
 LEAST = 100  # rows of a queue, so that labelling goes on while the next round trains
 TIMES = 3  # rounds that a queue is long enough for
-STRATEGIES: Mapping[str, tuple[str, ...]] = {  # `auto`: the first that fits the task
-    "label": ("margin", "least-confidence"),
-    "labels": ("entropy", "least-confidence"),
-    "spans": ("mnlp", "mean-token", "least-confidence"),
-    "text": ("cluster-uncertain",),
+STRATEGIES: Mapping[str, str] = {  # of `auto`, by the kind of answer
+    "label": "margin",
+    "labels": "entropy",
+    "spans": "mnlp",
+    "text": "cluster-uncertain",
 }
 
 
@@ -40,7 +36,7 @@ class Queue:
 
 def read_queue(project: Project) -> Queue:
     """Return the queue of the newest round that has one; an empty one where there is none."""
-    for folder in sorted(project.rounds.glob("[0-9]*"), reverse=True):
+    for folder in reversed(project.round_folders):
         try:
             return Queue(**json.loads((folder / QUEUE).read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -56,26 +52,15 @@ def choose_queue(project: Project, state: State, number: int, artifact: Path | N
     settings, left = project.settings, len(project.pool) - len(ruled_out)
     if not left:
         return Queue(number)
-    fitting = STRATEGIES[project.kind.name] if settings.strategy == "auto" else (settings.strategy,)
-    names = fitting if artifact is not None else (settings.cold,)
-    chosen = _first_that_fits(names, lambda name: acquisition.choose(
-        project.recipe, project.pool.examples, ruled_out, strategy=name, artifact=artifact, seed=settings.seed + number,
-        number=min(left, max(LEAST, TIMES * settings.every)),
+    strategy = STRATEGIES[project.kind.name] if settings.strategy == AUTO else settings.strategy
+    chosen = acquisition.choose(
+        project.recipe, project.pool.examples, ruled_out, strategy=settings.cold if artifact is None else strategy,
+        artifact=artifact, seed=settings.seed + number, number=min(left, max(LEAST, TIMES * settings.every)),
         also=[_inputs(project, row) for row in project.seed("train")],
-    ))  # fmt: skip
+    )  # fmt: skip
     rows = [project.pool[number].id for number in chosen.rows]
     guesses = [project.kind.guess(each).to_dict() for each in chosen.guesses or ()]
     return Queue(number, chosen.strategy, rows, dict(zip(rows, guesses, strict=False)))
-
-
-def _first_that_fits(names: Collection[str], choose: Callable[[str], Query]) -> Query:
-    """Choose by the first strategy that fits the task; the error of the last where none does."""
-    for name in list(names)[:-1]:
-        try:
-            return choose(name)
-        except RecipeError:
-            continue
-    return choose(list(names)[-1])
 
 
 def _inputs(project: Project, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from weitiao.data.keys import mixed
 from weitiao.errors import DataError
-from weitiao.labelling.acts import Act, Answer, Kind, checked_name, new_id
+from weitiao.labelling.acts import Act, Answer, Kind, checked_name, checked_text, new_id
 from weitiao.labelling.agreement import agreement
 from weitiao.labelling.choosing import Queue, read_queue
 from weitiao.labelling.pool import Row
@@ -22,6 +22,7 @@ from weitiao.labelling.project import Project
 from weitiao.labelling.rounds import Rounds, measured, rounds_of, settled_rows
 from weitiao.labelling.state import State
 from weitiao.labelling.stopping import Outlook, outlook, points_dict
+from weitiao.metrics.words import is_share, spoken
 
 LEASE = 600.0  # seconds for which a row that somebody has before them is given to nobody else
 MOST_SECONDS = 600.0  # a longer look at a row is taken for a break
@@ -50,9 +51,10 @@ class Desk:
         """`trains`: whether rounds are begun here."""
         self.project = project
         self._log = project.log
-        self._state = State()
+        self._state = State(unit=project.kind.unit)
         self._lock = threading.RLock()
         self._before: dict[str, tuple[str, float]] = {}  # annotator -> row and when they were given it
+        self._passed: dict[str, set[str]] = {}  # annotator -> disputed rows that they did not rule on
         self._shuffled = _shuffled(project)
         self._together = _together(project)
         self.rounds = Rounds(project, self.now, trains=trains)
@@ -73,16 +75,17 @@ class Desk:
 
     # --- handing out
 
-    def next(self, annotator: str, *, disputed: bool = False) -> dict[str, Any] | None:
+    def next(self, annotator: str, *, disputed: bool = False, passed: str = "") -> dict[str, Any] | None:
         """Return the example that a labeller has to do next, the same one until they have; None where there is none.
 
-        `disputed`: rows that labellers differ on, to be ruled on.
+        `disputed`: rows that labellers differ on, to be ruled on. `passed` is one that they do not rule on now: it
+        comes again when they have seen all.
         """
+        annotator = checked_name(annotator, "annotator")
         with self._lock:
             state = self._hear()
             if disputed:
-                row = next((row for row in state.rows() if state.is_disputed(row)), None)
-                return None if row is None else self._example(row, annotator)
+                return self._disputed(state, annotator, passed)
             held, _ = self._before.get(annotator, ("", 0.0))
             row = held if held and self._wants(held, annotator) else None
             queue = read_queue(self.project)
@@ -93,8 +96,18 @@ class Desk:
             self._before[annotator] = (row, time.monotonic())
             return self._example(row, annotator, queue)
 
+    def _disputed(self, state: State, annotator: str, passed: str) -> dict[str, Any] | None:
+        over = self._passed.setdefault(annotator, set())
+        if state.is_disputed(passed):
+            over.add(passed)
+        row = next((row for row in state.rows() if row not in over and state.is_disputed(row)), None)
+        if row is None:
+            over.clear()
+        return None if row is None else self._example(row, annotator)
+
     def example(self, row: str, annotator: str) -> dict[str, Any]:
         """Return a certain example; it is what the labeller has before them now. A `DataError` where it is none."""
+        annotator = checked_name(annotator, "annotator")
         with self._lock:
             self._hear()
             if row not in self.project.pool.by_id:
@@ -104,6 +117,7 @@ class Desk:
 
     def find(self, words: str, annotator: str) -> list[dict[str, Any]]:
         """Return rows whose text holds `words`."""
+        annotator = checked_name(annotator, "annotator")
         with self._lock:
             self._hear()
             if not words.strip():
@@ -151,6 +165,7 @@ class Desk:
 
         Raises a `DataError` for what cannot be kept; then nothing is.
         """
+        given = replace(given, annotator=checked_name(given.annotator, "annotator"))
         with self._lock:
             self._hear()
             kept: list[Act] = []
@@ -163,53 +178,56 @@ class Desk:
                 return kept
 
             self._state.add(self._log.append(make))
+            if not kept:
+                return self._state.seen[given.id]
             if given.act != "note":
                 self._before.pop(given.annotator, None)
             if given.act in ("label", "adjudicate"):
                 self.rounds.follow(settled_rows(self.project, self._state))
-            return kept[0] if kept else self._act(given)
+            return kept[0]
 
     def undo(self, annotator: str, id: str = "") -> Act | None:
-        """Take back a labeller's last act; return it, or None where there is none."""
+        """Take back a labeller's last act; return it, or None where there is none. The same `id` again counts once."""
+        annotator = checked_name(annotator, "annotator")
         with self._lock:
             self._hear()
-            undone: list[Act] = []
+            undone: list[Act | None] = []
 
             def make(news: Sequence[Act]) -> list[Act]:
                 self._state.add(news)
-                last = self._state.last(annotator)
-                if last is None or (id and id in self._state.seen):
+                if id and (known := self._state.seen.get(id)) is not None:
+                    undone.append(self._state.seen.get(known.undoes))
                     return []
+                last = self._state.last(annotator)
                 undone.append(last)
-                return [Act("undo", annotator, last.row, undoes=last.id, id=id or new_id())]
+                return [] if last is None else [Act("undo", annotator, last.row, undoes=last.id, id=id or new_id())]
 
             self._state.add(self._log.append(make))
-            return undone[0] if undone else None
+            return undone[0]
 
     def _act(self, given: Given) -> Act:
-        annotator = checked_name(given.annotator, "annotator")
         if given.act == "new-label":
-            return self._new_label(given, annotator)
+            return self._new_label(given)
         if given.act == "undo":
             raise DataError("an undo names no row", where="act")
         row = self.project.pool.by_id.get(given.row)
         if row is None:
             raise DataError(f"there is no row '{given.row[:40]}'", where="row")
-        answer = None
+        note, answer = checked_text(given.note[:10_000], "note"), None
         if given.act in ("label", "adjudicate"):
             answer = self.project.kind.checked(given.answer, row.text, self.labels, row.place)
         guess = read_queue(self.project).guesses.get(row.id)
         seconds = None if given.seconds is None else round(min(max(given.seconds, 0.0), MOST_SECONDS), 2)
-        return Act(given.act, annotator, row.id, answer=answer, note=given.note[:10_000], seconds=seconds, guess=guess,
+        return Act(given.act, given.annotator, row.id, answer=answer, note=note, seconds=seconds, guess=guess,
                    shown=given.shown and guess is not None, id=given.id or new_id())  # fmt: skip
 
-    def _new_label(self, given: Given, annotator: str) -> Act:
+    def _new_label(self, given: Given) -> Act:
         if not self.project.kind.labelled:
             raise DataError("there are no labels here", where="new-label")
         name = checked_name(str(given.answer or ""), "new-label")
         if name in self.labels:
             raise DataError(f"the label '{name}' is there already", where="new-label")
-        return Act("new-label", annotator, answer=name, id=given.id or new_id())
+        return Act("new-label", given.annotator, answer=name, id=given.id or new_id())
 
     # --- telling
 
@@ -224,6 +242,7 @@ class Desk:
 
     def progress(self, annotator: str = "") -> dict[str, Any]:
         """Return how far it is: counts, rounds, the learning curve and what more labels would bring."""
+        annotator = checked_name(annotator, "annotator") if annotator else ""
         with self._lock:
             state = self._hear()
             rounds, kind = rounds_of(self.project), self.project.kind
@@ -231,6 +250,7 @@ class Desk:
             given = [act for act in acts if act.act == "label"]
             seconds = [act.seconds for act in given if act.seconds]
             points = measured(rounds)
+            score = points[-1].name if points else ""
             last = rounds[-1] if rounds else None
             agreed = agreement(state, kind, self.labels)
             settled = settled_rows(self.project, state)
@@ -250,7 +270,9 @@ class Desk:
                 "trains": self.rounds.trains,
                 "until": self._until(settled, max((each.answers for each in rounds), default=0)),
                 "points": points_dict(points),
-                "score": points[-1].name if points else "",
+                "score": score,
+                "spoken": spoken(score),
+                "share": is_share(score),
                 "agreement": asdict(agreed),
                 "undo": _undoable(state.last(annotator)),
             }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from weitiao import registry
 from weitiao.errors import DataError, nearest
-from weitiao.labelling.acts import Answer
+from weitiao.labelling.acts import Answer, checked_text
 from weitiao.labelling.state import key
 from weitiao.recipe import Recipe
 from weitiao.records import Column, Prediction
@@ -180,7 +180,7 @@ class FreeText:
         if len(answer) > LONGEST_TEXT:
             raise DataError(f"the text has {len(answer):,} characters", where=where,
                             fix=f"Write {LONGEST_TEXT:,} at most.")  # fmt: skip
-        return answer.strip()
+        return checked_text(answer.strip(), where)
 
     def read(self, cell: Any, text: str, where: str) -> Answer | None:
         """A cell's text; of several the first."""

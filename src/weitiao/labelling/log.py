@@ -47,9 +47,7 @@ class Log:
             acts = list(make(news))
             end = file.seek(0, os.SEEK_END)
             try:
-                file.write("".join(act.line() for act in acts).encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
+                _write(file, "".join(act.line() for act in acts).encode("utf-8"))
             except OSError as error:
                 with suppress(OSError):
                     file.truncate(end)
@@ -86,7 +84,7 @@ class Log:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("r+b")
+        return path.open("r+b", buffering=0)  # what a buffer held would be written again as the file is closed
     except FileNotFoundError:
         path.touch()
         folder = os.open(path.parent, os.O_RDONLY)
@@ -95,7 +93,15 @@ def _opened(path: Path) -> BinaryIO:
                 os.fsync(folder)
         finally:
             os.close(folder)
-        return path.open("r+b")
+        return path.open("r+b", buffering=0)
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    """Write all of it, and wait until it is on the disk."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
+    os.fsync(file.fileno())
 
 
 def _end_of_lines(file: BinaryIO, size: int) -> int:

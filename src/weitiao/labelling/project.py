@@ -24,12 +24,12 @@ from typing import Any
 from weitiao import registry
 from weitiao.data.formats.encoding import text_lines
 from weitiao.data.splits import open_splits
-from weitiao.errors import DataError, RunError, WeitiaoError
+from weitiao.errors import DataError, RecipeError, RunError, WeitiaoError
 from weitiao.labelling.acts import checked_name
 from weitiao.labelling.kinds import KINDS, Kind, kind_for
 from weitiao.labelling.log import Log
 from weitiao.labelling.pool import Pool, open_pool
-from weitiao.labelling.state import State, state_of
+from weitiao.labelling.state import State
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import FILE, LINE, SPLITS, SplitName
 from weitiao.sources.cache import publishing, write_synced
@@ -37,6 +37,7 @@ from weitiao.sources.cache import publishing, write_synced
 LABELS = Path("labels")
 PROJECT, RECIPE, ACTS, SEED, ROUNDS = "project.json", "recipe.json", "labels.jsonl", "seed", "rounds"
 VERSION = 1
+AUTO = "auto"  # the strategy that fits the kind of answer
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Settings:
 
     every: int = 50  # new labels after which a round begins by itself; 0: only when asked for
     overlap: float = 0.0  # share of rows that are shown to two labellers
-    strategy: str = "auto"  # what chooses once there is a model; auto: what fits the kind of answer
+    strategy: str = AUTO  # what chooses once there is a model
     cold: str = "cluster-uncertain"  # what chooses before
     seed: int = 0
 
@@ -77,12 +78,18 @@ class Project:
 
     def state(self) -> State:
         """What stands after all that they did so far."""
-        return state_of(self.log.news())
+        return State(unit=self.kind.unit).add(self.log.news())
 
     @property
     def rounds(self) -> Path:
         """Where trainings are."""
         return self.folder / ROUNDS
+
+    @property
+    def round_folders(self) -> list[Path]:
+        """The folders of trainings, the first one's first."""
+        found = (each for each in self.rounds.glob("[0-9]*") if each.name.isdecimal())
+        return sorted(found, key=lambda each: int(each.name))
 
     def seed(self, split: SplitName) -> Iterator[dict[str, Any]]:
         """Yield the recipe's own rows of a split: role -> value."""
@@ -123,6 +130,7 @@ def open_project(
     if recipe.task.options.brings_data:
         raise DataError("its tasks name their own data", where="data", fix="Give a recipe of one task.")
     kind_for(recipe, several=False)  # whatever there is to be labelled, it has to be of a kind that can be
+    _check_strategies(settings or {}, recipe)
     opened = open_pool(pool, recipe)
     said = [checked_name(label, "--labels") for label in labels]
     with publishing(folder) as inside:
@@ -177,6 +185,7 @@ def _again(
         raise RunError("is of another recipe", where=str(folder),
                        fix="Leave --recipe out, give it as it was, or name another folder: --output.")  # fmt: skip
     said = [checked_name(label, "--labels") for label in labels]
+    _check_strategies(settings, project.recipe)
     changed = stored | {
         "pool": _stored_path(pool, folder), "digest": here.digest, "rows": len(here),
         "labels": list(dict.fromkeys([*stored["labels"], *said])) if project.kind.labelled else [],
@@ -186,6 +195,21 @@ def _again(
     if changed != stored:
         write_synced(folder / PROJECT, json.dumps(changed, ensure_ascii=False, indent=1))
     return read_project(folder, pool=here)
+
+
+def _check_strategies(said: Mapping[str, Any], recipe: Recipe) -> None:
+    """Those that were said have to be there and to fit the task: a round would fail that has trained already."""
+    asked = [("--cold-start", said.get("cold"), False), ("--strategy", said.get("strategy"), True)]
+    for option, name, trained in asked:
+        if name is None or (trained and name == AUTO):
+            continue
+        from weitiao.acquisition.choosing import check_fits, named  # torch comes with it
+
+        task = registry.get("task", recipe.task.name)(recipe.task.options)
+        try:
+            check_fits(named(name), task, trained=trained)
+        except RecipeError as error:
+            raise RecipeError(error.problem, where=option, fix=error.fix) from None
 
 
 def _compared(recipe: Recipe) -> dict[str, Any]:

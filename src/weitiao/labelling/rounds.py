@@ -55,9 +55,9 @@ class Round:
 def rounds_of(project: Project) -> list[Round]:
     """Return the rounds of a project in their order."""
     found = []
-    for path in sorted(project.rounds.glob(f"[0-9]*/{ROUND}")):
+    for folder in project.round_folders:
         with suppress(OSError, ValueError, TypeError):
-            found.append(Round(**json.loads(path.read_text(encoding="utf-8"))))
+            found.append(Round(**json.loads((folder / ROUND).read_text(encoding="utf-8"))))
     return found
 
 
@@ -178,7 +178,8 @@ class Rounds:
 
     def _leave_one_model(self) -> None:
         """Take the models of all rounds away but the newest one's: what they guessed and scored stays."""
-        for artifact in sorted(self.project.rounds.glob(f"[0-9]*/{RUN}/artifact"))[:-1]:
+        artifacts = [folder / RUN / "artifact" for folder in self.project.round_folders]
+        for artifact in [each for each in artifacts if each.exists()][:-1]:
             shutil.rmtree(artifact, ignore_errors=True)
 
     def _trained(self, this: Round, home: Path) -> Round:
@@ -233,7 +234,7 @@ def round_recipe(project: Project, home: Path, added: Sequence[str] = ()) -> Rec
     roles = [c.role for c in registry.get("task", project.recipe.task.name).columns if c.role in {*read, *seed}]
     data = {"train": f"{DATA}/train.jsonl", "validation": None, "test": None, **given,
             "columns": {role: role for role in roles}, "label_separator": None, "label_names": None, "group": None,
-            "fold": None}  # fmt: skip
+            "fold": None, "max_examples": None}  # fmt: skip
     values: dict[str, Any] = {f"data.{key}": value for key, value in data.items()}
     values |= {"output": RUN, "evaluation.baselines": False}
     if {"labels", "rare_labels"} <= set(type(project.recipe.task.options).model_fields):

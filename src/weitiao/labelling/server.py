@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of functions inside a function.
 
+import json
 import socket
 from typing import Any, Literal
 
@@ -51,14 +52,24 @@ def require() -> None:
 def application(desk: Desk, access: Access) -> Any:
     """Return the ASGI application."""
     from fastapi import FastAPI, Request
-    from fastapi.responses import HTMLResponse, JSONResponse
+    from fastapi.encoders import jsonable_encoder
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import HTMLResponse, Response
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
+    def told(status: int, values: dict[str, Any]) -> Response:
+        content = json.dumps(values)  # in ASCII: it may hold what was sent, half a character included
+        return Response(content, status_code=status, media_type="application/json")
+
     @app.exception_handler(WeitiaoError)
-    def refused(_: Request, error: WeitiaoError) -> JSONResponse:
-        told = {"problem": error.problem, "where": error.where, "fix": error.fix}
-        return JSONResponse(told, status_code=400 if isinstance(error, DataError) else 507)
+    def refused(_: Request, error: WeitiaoError) -> Response:
+        return told(400 if isinstance(error, DataError) else 507,
+                    {"problem": error.problem, "where": error.where, "fix": error.fix})  # fmt: skip
+
+    @app.exception_handler(RequestValidationError)
+    def no_act(_: Request, error: RequestValidationError) -> Response:
+        return told(422, {"detail": jsonable_encoder(error.errors())})
 
     @app.get("/")
     def whole_page() -> HTMLResponse:
@@ -74,8 +85,8 @@ def application(desk: Desk, access: Access) -> Any:
         return desk.progress(annotator)
 
     @app.get("/api/next")
-    def next_one(annotator: str, disputed: bool = False) -> dict[str, Any]:
-        return {"example": desk.next(annotator, disputed=disputed)}
+    def next_one(annotator: str, disputed: bool = False, passed: str = "") -> dict[str, Any]:
+        return {"example": desk.next(annotator, disputed=disputed, passed=passed)}
 
     @app.get("/api/row/{row}")
     def example(row: str, annotator: str) -> dict[str, Any]:

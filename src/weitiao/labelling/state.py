@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from weitiao.labelling.acts import Act, Answer
 
-ON_ROWS = ("label", "skip", "unsure")  # of these a labeller's last one on a row counts
+
+def key(answer: Answer) -> str:
+    """Return what two answers have in common that are the same to the character: lists count as sets."""
+    if isinstance(answer, list):
+        return json.dumps(sorted(json.dumps(each, ensure_ascii=False, sort_keys=True) for each in answer))
+    return json.dumps(answer, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -25,18 +30,19 @@ class Settled:
 class State:
     """What stands. `add` acts in their order; the same acts give the same state however they are cut into calls."""
 
-    seen: set[str] = field(default_factory=set)  # ids of all acts
+    seen: dict[str, Act] = field(default_factory=dict)  # all acts by their ids
     labels: list[str] = field(default_factory=list)  # added by people
     on_row: dict[str, dict[str, list[Act]]] = field(default_factory=dict)  # row -> annotator -> label, skip, unsure
     notes: dict[str, dict[str, list[Act]]] = field(default_factory=dict)  # row -> annotator -> notes
     rulings: dict[str, list[Act]] = field(default_factory=dict)  # row -> adjudications
     done: dict[str, list[Act]] = field(default_factory=dict)  # annotator -> acts that stand, in order
+    unit: Callable[[Answer], Hashable] = field(default=key, compare=False)  # what has to be the same of two answers
 
     def add(self, acts: Iterable[Act]) -> State:
         """Take acts; one whose id was seen does not count again."""
         for act in acts:
             if act.id not in self.seen:
-                self.seen.add(act.id)
+                self.seen[act.id] = act
                 self._take(act)
         return self
 
@@ -102,25 +108,14 @@ class State:
         answers = self.answers(row)
         if len(answers) < 2:
             return next((Settled(answer, (name,), False) for name, answer in answers.items()), None)
-        votes = Counter(key(answer) for answer in answers.values()).most_common(2)
+        votes = Counter(self.unit(answer) for answer in answers.values()).most_common(2)
         if len(votes) == 2 and votes[0][1] == votes[1][1]:
             return None
-        by = tuple(name for name, answer in answers.items() if key(answer) == votes[0][0])
+        by = tuple(name for name, answer in answers.items() if self.unit(answer) == votes[0][0])
         return Settled(answers[by[0]], by, False)
 
     def is_disputed(self, row: str) -> bool:
         """Whether labellers differ, and nobody has ruled."""
         answers = self.answers(row)
-        return len(answers) > 1 and self.ruling(row) is None and len({key(answer) for answer in answers.values()}) > 1
-
-
-def key(answer: Answer) -> str:
-    """Return what two answers have in common that are the same: lists count as sets."""
-    if isinstance(answer, list):
-        return json.dumps(sorted(json.dumps(each, ensure_ascii=False, sort_keys=True) for each in answer))
-    return json.dumps(answer, ensure_ascii=False)
-
-
-def state_of(acts: Iterable[Act]) -> State:
-    """Return what stands after all these acts."""
-    return State().add(acts)
+        differ = len({self.unit(answer) for answer in answers.values()}) > 1
+        return differ and self.ruling(row) is None

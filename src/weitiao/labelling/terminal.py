@@ -84,6 +84,8 @@ class _Sitting:
             case ":h":
                 self.shown = not self.shown
                 self._show(example)
+            case ":s" | ":?" if self.disputed:
+                return self._next(passed=example["row"])
             case ":s" | ":?":
                 desk.take(Given("skip" if line == ":s" else "unsure", **given))
                 return self._next()
@@ -93,9 +95,9 @@ class _Sitting:
                 return self._next()
         return example
 
-    def _next(self) -> Example | None:
+    def _next(self, passed: str = "") -> Example | None:
         if self.disputed:
-            found = self.desk.next(self.annotator, disputed=True)
+            found = self.desk.next(self.annotator, disputed=True, passed=passed)
             if found is not None:
                 return found
             self.disputed = False

@@ -2,7 +2,8 @@
 (a list of ``value`` and ``user_id``), `suggestions` by question, and `metadata`.
 
 The question is called by the role of the answers. Users are told by UUIDs that mean something on that server alone:
-those written here are made of the labellers' names, which stand in `metadata`.
+those written here are made of the labellers' names, which stand in `metadata`, as does who ruled. A user has one
+response to a question: that of who ruled is the ruling, what they had said before is left out.
 """  # fmt: skip
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any, ClassVar
 from weitiao.artifacts.artifact import write_json
 from weitiao.errors import DataError
 from weitiao.labelling.acts import Answer
-from weitiao.labelling.exchange.base import Labelled, cells_of, named_answers
+from weitiao.labelling.exchange.base import Labelled, cells_of, labelled
 from weitiao.labelling.project import Project
 
-BY = "labelled_by"
+BY, RULED = "labelled_by", "ruled_by"
 USERS = uuid.uuid5(uuid.NAMESPACE_DNS, "labellers.weitiao")
 AGENT = "weitiao"
 
@@ -54,26 +55,35 @@ class Argilla:
             if found is not None:
                 answers.append(found)
                 users.append(str(response.get("user_id")))
-        names = str((record.get("metadata") or {}).get(BY) or "").split(", ")
-        return Labelled(cells, named_answers(answers, names if len(names) == len(answers) and names[0] else users))
+        metadata = record.get("metadata") or {}
+        names = str(metadata.get(BY) or "").split(", ")
+        names = names if len(names) == len(answers) and names[0] else users
+        ruler = metadata.get(RULED)
+        ruling = next((n for n, name in enumerate(names) if ruler and name in (ruler, _user(str(ruler)))), None)
+        return labelled(cells, answers, names, ruling)
 
 
 def _record(row: Labelled, project: Project) -> dict[str, Any]:
-    answers = [*row.answers.items()]
+    answers, ruled = dict(row.answers), {}
     if row.settled is not None and row.settled.adjudicated:
-        answers.insert(0, (row.settled.by[0], row.settled.answer))
-    given = [{"value": _value(answer, project), "user_id": str(uuid.uuid5(USERS, name)), "status": "submitted"}
-             for name, answer in answers]  # fmt: skip
+        [ruler] = row.settled.by
+        answers, ruled = answers | {ruler: row.settled.answer}, {RULED: ruler}
+    given = [{"value": _value(answer, project), "user_id": _user(name), "status": "submitted"}
+             for name, answer in answers.items()]  # fmt: skip
     guess = row.guess and {"value": _value(row.guess["answer"], project), "score": row.guess["confidence"],
                            "agent": AGENT}  # fmt: skip
     return {
         "id": row.id,
         "fields": {project.pool.columns[role]: text for role, text in row.cells.items()},
-        "metadata": {BY: ", ".join(name for name, _ in answers)},
+        "metadata": {BY: ", ".join(answers), **ruled},
         "suggestions": {project.target: guess} if guess else {},
         "responses": {project.target: given} if given else {},
         "vectors": {},
     }
+
+
+def _user(name: str) -> str:
+    return str(uuid.uuid5(USERS, name))
 
 
 def _value(answer: Answer, project: Project) -> Answer:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from weitiao.errors import DataError
-from weitiao.labelling.acts import Answer
+from weitiao.labelling.acts import Answer, Kind
 from weitiao.labelling.project import Project
 from weitiao.labelling.state import Settled
 
@@ -25,6 +25,14 @@ class Labelled:
     skipped: Sequence[str] = ()  # annotators
     guess: Mapping[str, Any] | None = None  # going out: the model's
     id: str = ""
+    ruled: tuple[str, Answer] | None = None  # coming in: who ruled, and the answer that holds
+
+    def said(self) -> list[tuple[Kind, str, Answer]]:
+        """Coming in: all that was said of it, with who said it; the ruling last."""
+        said: list[tuple[Kind, str, Answer]] = [("label", name, answer) for name, answer in self.answers.items()]
+        if self.ruled is not None:
+            said.append(("adjudicate", *self.ruled))
+        return said
 
 
 class Exchange(Protocol):
@@ -56,8 +64,13 @@ def cells_of(values: Any, project: Project, where: str) -> dict[str, str]:
     return cells
 
 
-def named_answers(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, Answer]:
-    """Return annotator -> answer; labellers without a name are numbered."""
+def labelled(cells: Mapping[str, str], answers: Sequence[Answer], names: Sequence[str], ruling: int | None) -> Labelled:
+    """Return what came in of a row: answers in the file's order, of which the one with the number `ruling` rules.
+
+    Labellers without a name are numbered.
+    """
     if len(names) != len(answers):
         names = [UNNAMED if len(answers) == 1 else f"{UNNAMED}-{number}" for number in range(1, len(answers) + 1)]
-    return dict(zip(names, answers, strict=True))
+    given = list(zip(names, answers, strict=True))
+    ruled = None if ruling is None else given.pop(ruling)
+    return Labelled(cells, dict(given), ruled=ruled)

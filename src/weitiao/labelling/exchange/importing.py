@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -13,7 +13,7 @@ from weitiao import registry
 from weitiao.data.formats.detect import format_of
 from weitiao.errors import DataError, nearest
 from weitiao.labelling.acts import Act, checked_name
-from weitiao.labelling.exchange.base import UNNAMED, Labelled
+from weitiao.labelling.exchange.base import UNNAMED
 from weitiao.labelling.exchange.formats import format_called
 from weitiao.labelling.pool import row_digest
 from weitiao.labelling.project import Project
@@ -37,7 +37,8 @@ class Imported:
 def import_labels(
     project: Project, file: Path, form: str, *, annotator: str | None = None, add_labels: bool = False
 ) -> Imported:
-    """Take the answers of a file over as `annotator` gave them, or as the file says. Rows are known by their texts.
+    """Take the answers and rulings of a file over as `annotator` gave them, or as the file says. Rows are known by
+    their texts.
 
     All are kept or none; the same file again adds nothing. Raises `DataError` with file and line for what is no row of
     the format, an answer that is none, or, without `add_labels`, a label that is not known.
@@ -48,7 +49,8 @@ def import_labels(
     there, seen = project.pool.by_id, Counter[str]()  # how often each text came
     for where, record in _records(file, form):
         labelled = format.read(record, project, where)
-        if not labelled.answers:
+        said = labelled.said()
+        if not said:
             counts["empty"] += 1
             continue
         digest = row_digest(labelled.cells)
@@ -57,12 +59,13 @@ def import_labels(
         if row not in there:
             counts["elsewhere"] += 1
             continue
-        for name, answer in labelled.answers.items():
+        people = {name for _, name, _ in said}
+        for act, name, answer in said:
             if kind.labelled:
                 _check_labels(kind.labels_in(answer), labels, where, add_labels)
-            kept = kind.checked(answer, there[row].text, labels, where)
-            acts.append(Act("label", _name(name, annotator, labelled), row, answer=kept, source=file.name,
-                            id=_id(file.name, row, name, repr(kept))))  # fmt: skip
+            kept, who = kind.checked(answer, there[row].text, labels, where), _name(name, annotator, people)
+            acts.append(Act(act, who, row, answer=kept, source=file.name,
+                            id=_id(act, file.name, row, who, repr(kept))))  # fmt: skip
     if not acts and counts["elsewhere"]:
         raise DataError("none of its rows is in the pool", where=file.name,
                         fix=f"Its texts have to be those of {project.pool.source}, to the character.")  # fmt: skip
@@ -104,11 +107,11 @@ def _check_labels(given: Sequence[Any], labels: list[str], where: str, add: bool
         labels.append(checked_name(label, where))
 
 
-def _name(name: str, annotator: str | None, labelled: Labelled) -> str:
+def _name(name: str, annotator: str | None, people: Collection[str]) -> str:
     if annotator is None:
         return checked_name(name, "annotator")
     given = checked_name(annotator, "--as")
-    return given if len(labelled.answers) == 1 or name == UNNAMED else checked_name(f"{given} {name}", "--as")
+    return given if len(people) == 1 or name == UNNAMED else checked_name(f"{given} {name}", "--as")
 
 
 def _id(*parts: str) -> str:

@@ -2,7 +2,8 @@
 
 An annotation holds `result`, a list of regions with `from_name`, `to_name`, `type` and `value`: ``choices`` of
 `choices`, ``start``, ``end`` and ``labels`` of `labels`, ``text`` of `textarea`. Who annotated is told by a number that
-means something on that server alone; names of labellers here are in the task's `meta`.
+means something on that server alone; names of labellers here are in the task's `meta`. A ruling is an annotation that
+is the `ground_truth`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 from weitiao.artifacts.artifact import write_json
 from weitiao.errors import DataError
 from weitiao.labelling.acts import Answer
-from weitiao.labelling.exchange.base import Labelled, cells_of, named_answers
+from weitiao.labelling.exchange.base import Labelled, cells_of, labelled
 from weitiao.labelling.project import Project
 
 TYPES: Mapping[str, str] = {"label": "choices", "labels": "choices", "spans": "labels", "text": "textarea"}
@@ -34,21 +35,23 @@ class LabelStudio:
         """A task."""
         cells = cells_of(record.get("data"), project, f"{where} (data)")
         text = next(iter(cells.values()))
-        answers, skipped = [], 0
+        answers, ruling = list[Answer](), None
         annotations = record.get("annotations") or []
         for number, annotation in enumerate(annotations):
             place = f"{where} (annotations[{number}])"
             if not isinstance(annotation, Mapping) or not isinstance(annotation.get("result", []), list):
                 raise DataError("is no annotation", where=place, fix='It needs a list as "result".')
             if annotation.get("was_cancelled"):
-                skipped += 1
                 continue
             found = _answer(annotation.get("result", []), project, text, place)
-            if found is not None:
-                answers.append(found)
+            if found is None:
+                continue
+            if annotation.get("ground_truth") is True and ruling is None:
+                ruling = len(answers)
+            answers.append(found)
         meta = record.get("meta") if isinstance(record.get("meta"), Mapping) else {}
         names = meta.get("annotators") if meta else None
-        return Labelled(cells, named_answers(answers, names if isinstance(names, list) else []))
+        return labelled(cells, answers, names if isinstance(names, list) else [], ruling)
 
 
 def _task(row: Labelled, project: Project) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from weitiao.errors import DataError
 from weitiao.labelling.acts import Answer
 from weitiao.labelling.exchange.base import UNNAMED, Labelled, cells_of
 from weitiao.labelling.project import Project
@@ -62,6 +63,14 @@ class Csv(_Table):
 
     name: ClassVar[str] = "csv"
     suffix: ClassVar[str] = ".csv"
+
+    def read(self, record: Mapping[str, Any], project: Project, where: str) -> Labelled:
+        """A row of data; a file without a column of answers is none."""
+        target = target_column(project)
+        if target not in record and project.target not in record:
+            raise DataError(f"has no '{target}'", where=where,
+                            fix=f"The columns are: {', '.join(map(str, record))}.")  # fmt: skip
+        return super().read(record, project, where)
 
     def write(self, path: Path, rows: Iterable[Labelled], project: Project) -> None:
         """Write the rows whose answer is settled."""

@@ -19,7 +19,7 @@ async function call(path, body) {
   const told = reply.headers.get("content-type")?.includes("json") ? await reply.json() : { problem: await reply.text() };
   if (reply.ok) return told;
   const error = new Error([told.where, told.problem || JSON.stringify(told.detail)].filter(Boolean).join(": ") + (told.fix ? ` ${told.fix}` : ""));
-  error.refused = reply.status < 500;
+  error.refused = reply.status < 500 && reply.status !== 403;  // a server that was begun anew has another token
   throw error;
 }
 const asked = (path, values) => call(`${path}?${new URLSearchParams({ annotator: annotator.value, ...values })}`);
@@ -64,7 +64,8 @@ const seconds = () => (performance.now() - state.began) / 1000;
 
 function say(act, answer = null) {
   if (!state.example) return;
-  if (act === "label" && state.disputed) act = "adjudicate";
+  if (state.disputed && act !== "label") return alone(async () => { status(`Not ruled on: ${short(state.example.text)}`); await next(state.example.row); });
+  if (state.disputed) act = "adjudicate";
   return alone(async () => {
     const row = state.example;
     await keep("/api/acts", { act, row: row.row, answer, seconds: seconds(), shown: Boolean(guess()) });
@@ -133,9 +134,9 @@ async function addLabel() {
 
 // --- showing
 
-async function next() {
-  const reply = await asked("/api/next", { disputed: state.disputed });
-  if (!reply.example && state.disputed) { state.disputed = false; status("All disagreements are ruled on."); return next(); }
+async function next(passed = "") {
+  const reply = await asked("/api/next", { disputed: state.disputed, passed });
+  if (!reply.example && state.disputed) { state.disputed = false; status("No more disagreements to rule on."); return next(); }
   show(reply.example);
   refresh();
 }
@@ -334,22 +335,21 @@ function roundText(p) {
   if (p.busy) return last.doing === "training" ? `Round ${last.number} trains${last.rows ? ` on ${last.rows.toLocaleString("en")} labelled rows` : ""}. Go on labelling.` : last.number ? `Round ${last.number} chooses what to label next.` : "Choosing what to label first. You can begin.";
   if (last.doing === "failed") return `Round ${last.number} failed: ${last.problem}`;
   const score = p.points.length ? p.points[p.points.length - 1] : null;
-  const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${number(score.score, p.score)} ${p.score.replaceAll("_", " ")} on ${last.examples ? `${last.examples.toLocaleString("en")} examples of ` : ""}${last.split}.` : "No model yet.";
+  const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${number(score.score, p.share)} ${p.spoken} on ${last.examples ? `${last.examples.toLocaleString("en")} examples of ` : ""}${last.split}.` : "No model yet.";
   return [measured, last.problem, until.trim(), p.queue === "random" ? "" : `What comes is chosen by ${p.queue}.`].filter(Boolean).join(" ");
 }
-const isShare = name => !/(loss|perplexity|bleu|chrf|rouge|error|mae|rmse|pearson|spearman|kappa|mcc)/.test(name);
-const number = (value, name) => isShare(name) ? `${(100 * value).toFixed(1)}%` : value.toFixed(2);
+const number = (value, share) => share ? `${(100 * value).toFixed(1)}%` : value.toFixed(2);
 function drawCurve(p) {
   byId("curve-part").hidden = !p.points.length;
   if (!p.points.length) return;
-  byId("curve-title").textContent = capital(`${p.score.replaceAll("_", " ")} by labelled rows`);
+  byId("curve-title").textContent = capital(`${p.spoken} by labelled rows`);
   byId("outlook").textContent = p.outlook ? p.outlook.sentences.join(" ") : "";
-  const ahead = (p.outlook?.curve || []).map(each => isShare(p.score) ? [each[0], ...each.slice(1).map(v => clamp(v, 0, 1))] : each), left = 44, right = 288, top = 12, bottom = 128;
+  const ahead = (p.outlook?.curve || []).map(each => p.share ? [each[0], ...each.slice(1).map(v => clamp(v, 0, 1))] : each), left = 44, right = 288, top = 12, bottom = 128;
   const xs = [...p.points.map(each => each.rows), ...ahead.map(each => each[0])], ys = [...p.points.flatMap(each => [each.score, each.low ?? each.score, each.high ?? each.score]), ...ahead.flatMap(each => each.slice(1))];
-  const [x0, x1] = spread(xs), [y0, y1] = isShare(p.score) ? spread(ys).map(v => clamp(v, 0, 1)) : spread(ys), x = v => left + (right - left) * (v - x0) / (x1 - x0), y = v => bottom - (bottom - top) * (v - y0) / (y1 - y0);
+  const [x0, x1] = spread(xs), [y0, y1] = p.share ? spread(ys).map(v => clamp(v, 0, 1)) : spread(ys), x = v => left + (right - left) * (v - x0) / (x1 - x0), y = v => bottom - (bottom - top) * (v - y0) / (y1 - y0);
   const drawing = svg("svg", { viewBox: "0 0 300 150", role: "img", "aria-label": byId("curve-title").textContent });
   for (const tick of [y0, (y0 + y1) / 2, y1]) {
-    drawing.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }), words(left - 6, y(tick) + 4, isShare(p.score) ? percent(tick) : number(tick, p.score), "end"));
+    drawing.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }), words(left - 6, y(tick) + 4, p.share ? percent(tick) : number(tick, p.share), "end"));
   }
   const last = p.points[p.points.length - 1].rows, path = part => part.map((each, n) => `${n ? "L" : "M"}${x(each[0]).toFixed(1)} ${y(each[1]).toFixed(1)}`).join("");
   if (ahead.length) {
@@ -359,7 +359,7 @@ function drawCurve(p) {
   for (const each of p.points) {
     if (each.low !== null) drawing.append(svg("line", { x1: x(each.rows), x2: x(each.rows), y1: y(each.low), y2: y(each.high), stroke: "var(--ours)", "stroke-width": 1.5, opacity: .55 }));
     const dot = svg("circle", { class: "dot ours", cx: x(each.rows), cy: y(each.score), r: 3.6 }), title = svg("title", {});
-    title.textContent = `round ${each.round}: ${number(each.score, p.score)} on ${each.rows} rows`;
+    title.textContent = `round ${each.round}: ${number(each.score, p.share)} on ${each.rows} rows`;
     dot.append(title);
     drawing.append(dot);
   }
@@ -381,15 +381,16 @@ document.addEventListener("keydown", event => {
   if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || !state.about) return;
   const field = event.target.closest?.("input, textarea, dialog");
   if (field) return inField(event, field);
+  if (event.repeat) return;  // a key that is held does not act on row after row
   if (event.key === "Enter" && !event.target.closest?.("button")) { event.preventDefault(); return submit(); }
   if (event.key === "Escape") { state.type = null; getSelection().removeAllRanges(); return drawLabels(); }
   if (COMMANDS[event.key]) { event.preventDefault(); return COMMANDS[event.key](); }
   const place = KEYS.indexOf(event.key.toLowerCase());
-  if (place >= 0 && event.key.length === 1 && kind() !== "text" && place < state.about.labels.length && !event.repeat) { event.preventDefault(); press(state.about.labels[place]); }
+  if (place >= 0 && event.key.length === 1 && kind() !== "text" && place < state.about.labels.length) { event.preventDefault(); press(state.about.labels[place]); }
 });
 function inField(event, field) {
   if (event.key === "Escape" && field.id !== "find") { if (field.id === "filter") { field.value = ""; state.at = -1; drawLabels(); } if (field.id === "note") closeNote(); field.blur(); return; }
-  if (field.id === "text" && event.key === "Enter" && !event.shiftKey) { event.preventDefault(); submit(); }
+  if (field.id === "text" && event.key === "Enter" && !event.shiftKey) { event.preventDefault(); if (!event.repeat) submit(); }
   if (field.id === "filter") inFilter(event, field);
 }
 function inFilter(event, field) {
@@ -402,6 +403,7 @@ function inFilter(event, field) {
   }
   if (event.key === "Enter") {
     event.preventDefault();
+    if (event.repeat) return;
     const chosen = shown[Math.max(0, state.at)];
     if (!chosen || !field.value.trim() && state.at < 0) return submit();
     field.value = ""; state.at = -1; field.blur();
