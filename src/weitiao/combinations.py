@@ -190,8 +190,9 @@ def check_compared(recipe: Recipe, task: Task) -> None:
     if not isinstance(task, ComparesExamples):
         return
     told = f"'{task.name}' compares {task.compared}"
+    alone = recipe.training.batch_size < 2
     refused = [("method.name", world_size() > 1, f"{told}; each process has a share of it", "Start one process."),
-               ("training.batch_size", recipe.training.batch_size < 2, told, "Set it to 64, or to 16 at least.")]  # fmt: skip
+               ("training.batch_size", alone, told, "Set it to 64, or to 16 at least.")]  # fmt: skip
     for key, asked, problem, fix in refused:
         if asked:
             raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)

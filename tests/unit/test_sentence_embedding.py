@@ -18,7 +18,7 @@ from tests.samples import reviews, texts
 from tests.watching import Stopper, Watcher, of
 from weitiao import check, evaluate, load, registry, resume, train
 from weitiao.errors import Interrupted, RecipeError, WeitiaoError
-from weitiao.events import Evaluated
+from weitiao.events import Evaluated, StepDone
 from weitiao.loading import load_for_training
 from weitiao.metrics import vectors as module
 from weitiao.metrics.vectors import VectorScorer
@@ -79,7 +79,7 @@ def test_a_step_of_one_text_has_a_finite_gradient() -> None:
         one = drawn(len(numbers), 3).requires_grad_()
         found = view_losses(one, drawn(len(numbers), 3, seed=1), torch.tensor(numbers), 0.05).sum()
         found.backward()
-        assert float(found) == pytest.approx(0)
+        assert float(found.detach()) == pytest.approx(0)
         assert one.grad is not None
         assert torch.isfinite(one.grad).all()
 
@@ -175,7 +175,8 @@ def test_numbers_that_are_not_zero_give_the_same_scores() -> None:
     one, other = (made.tell(example, {"vector": v, "copy": c}) for made, v, c in
                   ((scorer(*thin, names), thin[0][0], thin[1][0]), (scorer(vectors, copies, names), vectors[0],
                                                                      copies[0])))  # fmt: skip
-    assert one == other
+    assert one.right == pytest.approx(other.right, abs=1e-6)
+    assert one.measure == other.measure == "cosine_of_copy"
 
 
 def test_a_model_that_says_the_same_of_all_finds_nothing() -> None:
@@ -199,12 +200,14 @@ def test_the_same_text_is_no_other_and_one_text_has_none() -> None:
 
 def test_texts_are_told_apart_better_and_what_was_before_stands_beside_it(texts_only: Values) -> None:
     watcher = Watcher()
-    run = train(texts_only(training={"epochs": 30, "patience": None, "evaluate_every": 30}), trackers=[watcher])
+    training = {"epochs": 60, "patience": None, "evaluate_every": 60, "learning_rate": 3e-3}
+    run = train(texts_only(training=training), trackers=[watcher])
     told = json.loads((run.folder / "scores.json").read_text())["test"]
     found, before = told["scores"]["values"], told["baselines"]["the model before training"]["values"]
     assert set(told["baselines"]) == {"the model before training", "TF-IDF"}
-    assert found["uniformity"]["value"] < before["uniformity"]["value"] - 0.3
-    assert found["contrastive_loss"]["value"] < before["contrastive_loss"]["value"]
+    assert found["uniformity"]["value"] < before["uniformity"]["value"] - 1
+    losses = [event.loss for event in of(StepDone, watcher.seen)]
+    assert np.mean(losses[-6:]) < 0.5 * np.mean(losses[:6])
     assert 0 < told["baselines"]["TF-IDF"]["values"]["retrieval_accuracy"]["value"] <= 1
     assert all("retrieval_accuracy" in event.scores for event in of(Evaluated, watcher.seen))
     assert run.score is not None
@@ -248,7 +251,9 @@ def test_vectors_from_the_shell(texts_only: Values, tmp_path: Path, capsys: pyte
     def said(*words: str) -> str:
         capsys.readouterr()
         monkeypatch.setattr("sys.argv", ["weitiao", "predict", str(run.folder), *words])
-        assert main() == 0
+        with pytest.raises(SystemExit) as ended:
+            raise SystemExit(main())
+        assert not ended.value.code
         return capsys.readouterr().out
 
     rows = [json.loads(line) for line in said(str(file)).splitlines()]
@@ -336,7 +341,7 @@ def test_texts_with_nothing_to_compare_are_refused(
     data = {"train": str(file), "validation_size": 0, "test_size": 0, "duplicates": "anywhere"}
     with pytest.raises(WeitiaoError, match=said):
         train(texts_only(data=data))
-    with pytest.raises(WeitiaoError, match="is empty|has no text"):
+    with pytest.raises(WeitiaoError, match="has no text"):
         run = train(texts_only(training={"epochs": 1}))
         load(run.folder).predict(["a room", " "])
 

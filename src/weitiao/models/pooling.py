@@ -1,4 +1,4 @@
-"""Which vector of a text a sentence encoder was trained with, as `sentence-transformers` leaves it in its folder: read, and written."""
+"""Which vector of a text a sentence encoder was trained with, read and written as `sentence-transformers` does."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ SUITS: dict[str, tuple[Kind, ...]] = {
     "sentence-embedding": (
         Kind("a sentence encoder: its vectors tell meanings apart already, and are adapted to your texts", "encoder",
              POOLED),
-        Kind("an encoder: what vectors of its texts mean is learned from yours alone", "encoder", without=POOLED), FIELD,
+        Kind("an encoder: what vectors of its texts mean is learned from yours alone", "encoder", without=POOLED),
+        FIELD,
     ),
     "language-modeling": (
         Kind("a decoder before instructions: it goes on writing, in your field then", "decoder", without=TOLD),

@@ -39,12 +39,12 @@ def view_losses(one: torch.Tensor, other: torch.Tensor, texts: torch.Tensor, tem
 
 
 def thinned(ids: Sequence[int], special: Collection[int]) -> list[int]:
-    """Return the places in `ids` that are left when half of the tokens is deleted, drawn from the tokens alone: the same
-    text is thinned alike everywhere. Tokens of `special` stay, and of the others one at least.
+    """Return the places in `ids` that are left when half of the tokens is deleted, drawn by the tokens alone: a text is
+    thinned alike everywhere. Tokens of `special` stay, and of the others one at least.
     """  # fmt: skip
     own = [place for place, number in enumerate(ids) if number not in special]
     seed = hashlib.blake2b(np.asarray(ids, np.int64).tobytes(), digest_size=8).digest()
     random = np.random.Generator(np.random.PCG64(int.from_bytes(seed, "little")))
-    gone = random.choice(own, len(own) // 2, replace=False) if len(own) > 1 else []
-    deleted = {int(place) for place in gone}
+    gone = random.choice(np.asarray(own, np.int64), len(own) // 2, replace=False)
+    deleted = set(gone.tolist())
     return [place for place in range(len(ids)) if place not in deleted]

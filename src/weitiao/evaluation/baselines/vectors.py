@@ -18,7 +18,7 @@ CHUNK = 1000  # features in memory at once
 class TfidfVectors:
     """A text's vector is what tokens stand in it: ``(1 + log tf) (log((1 + n) / (1 + df)) + 1)``, at length 1.
 
-    Texts are compared by the words that they share and nothing else. The weights are scikit-learn's with `sublinear_tf`,
+    Texts are compared by the words that they share and nothing else. The weights are scikit-learn's, `sublinear_tf` on,
     over the model's own tokens, so that it reads the same copies.
     """
 
