@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from weitiao import models
 from weitiao.errors import RecipeError
 from weitiao.methods.base import Contrasts, Detaches, Method, NeedsWholeWeights, TakesPart
 from weitiao.outline import Outline
 from weitiao.parallel import world_size
 from weitiao.recipe import Recipe
 from weitiao.records import Head, Pretrained
-from weitiao.tasks.base import Compares, LearnsLabels, LossByExample, Task
+from weitiao.tasks.base import Compares, ComparesExamples, LearnsByDropout, LearnsLabels, LossByExample, Task
 from weitiao.training.order import label_role
 
 
@@ -64,7 +65,7 @@ def check_heads(head: Head, method: Method, recipe: Recipe) -> None:
     if stays and head.pooling is not None:
         raise RecipeError(f"'{method.name}' cannot be merged into the body, which plain transformers loads by itself",
                           where=f"{recipe.origin('task.pooling')} (task.pooling)",
-                          fix="Leave it out, or take a method that merges, such as lora.")  # fmt: skip
+                          fix="Take a method that merges, such as lora; for labels it can be left out.")  # fmt: skip
     if stays and head.parts:
         fix = "Take a method that merges, such as lora, or learn all tasks as text to text."
         where = f"{recipe.origin('method.name')} (method)"
@@ -175,13 +176,46 @@ def check_contrast(recipe: Recipe, task: Task, method: Method) -> None:
             raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
 
 
-def check_whole_steps(recipe: Recipe, method: Method, longest: int, most: int) -> None:
+def comparing(task: Task, method: Method) -> str:
+    """Return the name of what compares the examples of a step with one another, which is then never cut; "" where
+    nothing does.
+    """  # fmt: skip
+    if isinstance(method, Contrasts):
+        return method.name
+    return task.name if isinstance(task, ComparesExamples) else ""
+
+
+def check_compared(recipe: Recipe, task: Task) -> None:
+    """Raise a `RecipeError` where a task that compares the examples of a step does not get them together."""
+    if not isinstance(task, ComparesExamples):
+        return
+    told = f"'{task.name}' compares {task.compared}"
+    alone = recipe.training.batch_size < 2
+    refused = [("method.name", world_size() > 1, f"{told}; each process has a share of it", "Start one process."),
+               ("training.batch_size", alone, told, "Set it to 64, or to 16 at least.")]  # fmt: skip
+    for key, asked, problem, fix in refused:
+        if asked:
+            raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
+def check_dropout(recipe: Recipe, task: Task, method: Method, pretrained: Pretrained) -> None:
+    """Raise a `RecipeError` where a task learns by dropout, and neither model nor method has any."""
+    known = models.dropouts(pretrained.config)
+    own = getattr(method.options, "dropout", 0.0)
+    if not isinstance(task, LearnsByDropout) or own or any(known.values()):
+        return
+    key = "training.regularization.dropout"
+    raise RecipeError(f"{pretrained.source} has no dropout: {task.by_dropout}", where=f"{recipe.origin(key)} ({key})",
+                      fix="Set it to 0.1." if known else "Take another encoder, or the method lora.")  # fmt: skip
+
+
+def check_whole_steps(recipe: Recipe, task: Task, method: Method, longest: int, most: int) -> None:
     """Raise a `RecipeError` where a step would be cut whose examples are compared; `most` tokens are a whole one, of
     which an example has `longest` at most.
     """  # fmt: skip
-    tokens = recipe.training.micro_batch_tokens
-    if isinstance(method, Contrasts) and tokens != "auto" and tokens < most:
+    tokens, name = recipe.training.micro_batch_tokens, comparing(task, method)
+    if name and tokens != "auto" and tokens < most:
         key = "training.micro_batch_tokens"
         raise RecipeError(f"{tokens:,} tokens cut a step of {recipe.training.batch_size} examples of up to {longest}, "
-                          f"which '{method.name}' compares with one another", where=f"{recipe.origin(key)} ({key})",
+                          f"which '{name}' compares with one another", where=f"{recipe.origin(key)} ({key})",
                           fix="Leave it out, or lower training.batch_size.")  # fmt: skip

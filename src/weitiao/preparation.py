@@ -15,18 +15,21 @@ import numpy as np
 from weitiao import data, models, registry, trackers
 from weitiao.combinations import (
     check_averages,
+    check_compared,
     check_contrast,
+    check_dropout,
     check_family,
     check_heads,
     check_parallel,
     check_regularization,
     check_selection,
     check_whole_steps,
+    comparing,
 )
 from weitiao.errors import RecipeError, RefusedError, WeitiaoError
 from weitiao.evaluation.evaluate import Labelled
 from weitiao.forewarnings import forewarnings
-from weitiao.methods.base import Contrasts, Presets, TakesPositions
+from weitiao.methods.base import Presets, TakesPositions
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
@@ -104,11 +107,13 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     check_family(pretrained, task, method, recipe)
-    recipe = _preset(recipe, method, pretrained)
+    recipe = _preset(_preset(recipe, method, pretrained), task, pretrained)
     task = registry.get("task", recipe.task.name)(recipe.task.options)
     check_contrast(recipe, task, method)
+    check_compared(recipe, task)
     check_parallel(recipe, method)
     pretrained = _dropping(pretrained, recipe)
+    check_dropout(recipe, task, method, pretrained)
     pretrained = _beside_own_tokens(pretrained, task, method, recipe)
     length = _length(recipe, pretrained)
     pretrained = _reading_at_most(pretrained, recipe.model.max_length)
@@ -139,7 +144,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     refuse_errors(_nothing_left(features))
     also = {name: _also(recipe, task, reader, name) for name in recipe.evaluation.also}
     an_epoch = _epoch_steps(recipe, task, splits, features)
-    auto = _steps(recipe, method, features, pretrained, device, an_epoch)
+    auto = _steps(recipe, task, method, features, pretrained, device, an_epoch)
     recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
     if _is_auto(recipe, "evaluation.train_examples"):
         recipe = recipe.resolved({"evaluation.train_examples": _watched(recipe, task, splits)})
@@ -169,7 +174,7 @@ def learning(ready: Preparation, train: Dataset, *, settled: bool) -> Preparatio
     refuse_errors(_nothing_left(features))
     recipe, an_epoch = ready.recipe, _epoch_steps(ready.recipe, ready.task, splits, features)
     if not settled:
-        auto = _steps(recipe, ready.method, features, ready.pretrained, ready.device, an_epoch)
+        auto = _steps(recipe, ready.task, ready.method, features, ready.pretrained, ready.device, an_epoch)
         recipe = recipe.resolved({k: v for k, v in auto.items() if recipe.origin(k).startswith("auto:")})
     facts = ready.facts | _facts(recipe, ready.pretrained, ready.task, splits, features, an_epoch)
     return replace(ready, recipe=recipe, splits=splits, features=features, facts=facts, own=ready.labelled("train"))
@@ -312,11 +317,11 @@ def _beside_own_tokens(pretrained: Pretrained, task: Task, method: Method, recip
 # --- auto values
 
 
-def _preset(recipe: Recipe, method: Method, pretrained: Pretrained) -> Recipe:
-    """The recipe with what the method takes where nothing is said."""
-    if not isinstance(method, Presets):
+def _preset(recipe: Recipe, chosen: Method | Task, pretrained: Pretrained) -> Recipe:
+    """The recipe with what a method, or a task, takes where nothing is said."""
+    if not isinstance(chosen, Presets):
         return recipe
-    open_there = {key: value for key, value in method.presets(pretrained).items()
+    open_there = {key: value for key, value in chosen.presets(pretrained).items()
                   if recipe.has(key) and recipe.origin(key) == "default"}  # fmt: skip
     return recipe.resolved(open_there)
 
@@ -392,7 +397,7 @@ def _epoch_steps(recipe: Recipe, task: Task, splits: data.Splits, features: Mapp
 
 
 def _steps(
-    recipe: Recipe, method: Method, features: Mapping[SplitName, Dataset], pretrained: Pretrained,
+    recipe: Recipe, task: Task, method: Method, features: Mapping[SplitName, Dataset], pretrained: Pretrained,
     device: torch.device, an_epoch: int,
 ) -> dict[str, tuple[Any, str]]:  # fmt: skip
     settings, train = recipe.training, features["train"]
@@ -401,13 +406,13 @@ def _steps(
     per_example = models.activation_bytes(pretrained, longest, precision=settings.precision)
     per_example *= settings.regularization.passes
     most = settings.batch_size * positions
-    check_whole_steps(recipe, method, positions, most)
+    check_whole_steps(recipe, task, method, positions, most)
     free = models.free_memory(device)
     fits = int(min(free, recipe.memory_bytes or free) * 0.4 / per_example) * positions
     tokens = max(positions, min(most, fits, CPU_TOKENS if device.type == "cpu" else most))
     need = f"they need about {max(tokens / positions * per_example / 1e9, 0.1):.1f} GB"
     return {
-        "training.micro_batch_tokens": (most, WHOLE) if isinstance(method, Contrasts) else (tokens, need),
+        "training.micro_batch_tokens": (most, WHOLE) if comparing(task, method) else (tokens, need),
         "training.evaluate_every": (an_epoch, "once an epoch"),
         "training.checkpoint_every": (CHECKPOINT_STEPS, "beside the one at each evaluation"),
     }

@@ -18,6 +18,7 @@ from weitiao.errors import RecipeError, nearest
 BUILT_IN: dict[str, dict[str, str]] = {
     "task": {
         "automatic-speech-recognition": "weitiao.tasks.automatic_speech_recognition:AutomaticSpeechRecognition",
+        "sentence-embedding": "weitiao.tasks.sentence_embedding:SentenceEmbedding",
         "speech-translation": "weitiao.tasks.speech_translation:SpeechTranslation",
         "chat": "weitiao.tasks.chat:Chat",
         "multi-task": "weitiao.tasks.multi_task:MultiTask",
@@ -109,6 +110,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "mean": "weitiao.evaluation.baselines.numbers:Mean",
         "tfidf": "weitiao.evaluation.baselines.labels:TfidfLogistic",
         "tfidf-ridge": "weitiao.evaluation.baselines.numbers:TfidfRidge",
+        "tfidf-vectors": "weitiao.evaluation.baselines.vectors:TfidfVectors",
         "token-logistic": "weitiao.evaluation.baselines.tags:TokenLogistic",
         "copy": "weitiao.evaluation.baselines.texts:Copy",
         "lead": "weitiao.evaluation.baselines.texts:Lead",

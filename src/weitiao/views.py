@@ -142,6 +142,8 @@ def learned(batch: Batch, head: Head, letters: Letters, reader: Reader) -> tuple
         read.append(TokenRow("decoder input", letters.tokens(batch.inputs["decoder_input_ids"][0].tolist())))
     if batch.labels is None:
         return read, ""
+    if head.auto_class == "AutoModel":  # a vector, and no head that answers
+        return read, "its vector, told from those of other texts"
     labels: Any = batch.labels[0].tolist()
     numbers = not torch.is_floating_point(batch.labels) and isinstance(labels, list)
     if numbers and head.logits == "token" and (reader.family == "seq2seq" or not ids):

@@ -10,6 +10,7 @@ and, where the defaults do not do:
 ``TRAINING``        of the section `training`
 ``example(row)``    what the predictor is given (default: the row without the task's targets)
 ``options(folder)`` options that need files; the task then brings its own data
+``WHOLE_STEPS``       True where it compares the examples of a step, which must not be cut
 ``model(family, folder)``  a tiny model of its own (speech)
 """
 

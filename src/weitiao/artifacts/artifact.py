@@ -26,6 +26,7 @@ from weitiao.errors import ModelError, RunError
 from weitiao.methods.base import Detaches
 from weitiao.models import load_saved, open_reader
 from weitiao.models.fingerprint import weights_fingerprint
+from weitiao.models.pooling import say_pooling
 from weitiao.recipe import Recipe
 from weitiao.records import Column, Pretrained, Reader
 from weitiao.tasks.base import Generates
@@ -163,6 +164,9 @@ def _write_plain(
     reader.tokenizer.save_pretrained(folder)
     if reader.feature_extractor is not None:
         reader.feature_extractor.save_pretrained(folder)
+    pooling = task.head(reader.family).pooling
+    if pooling is not None:
+        say_pooling(folder, pooling, int(model.config.get_text_config().hidden_size), reader.max_length)
     (folder / "README.md").write_text(card, encoding="utf-8")
     ours = folder / "weitiao"
     ours.mkdir()

@@ -14,7 +14,7 @@ from weitiao.data import column_array, in_length_order
 from weitiao.kernels import quickly
 from weitiao.parallel import SINGLE, Parallel
 from weitiao.records import Batch, Example, Prediction, Pretrained, Reader
-from weitiao.tasks.base import Scorer, Settles, Task
+from weitiao.tasks.base import Measures, Scorer, Settles, Task
 
 if TYPE_CHECKING:
     import torch
@@ -122,10 +122,15 @@ class Inference:
     def _predicted(self, batch: Batch, *, answers: bool) -> list[Prediction]:
         return self.task.predict(self.model, batch, self.reader, answers=answers)
 
+    def measured(self, batch: Batch, *, answers: bool = True) -> list[Prediction]:
+        """Return what the scorer takes of a batch that is on its device."""
+        ask = self.task.measure if isinstance(self.task, Measures) else self.task.predict
+        return ask(self.model, batch, self.reader, answers=answers)
+
     def over(
         self, on: Labelled, *, answers: bool = True
     ) -> Iterator[tuple[Sequence[Example], list[int], list[Prediction]]]:
-        """Yield (examples, their numbers, predictions) over a split."""
+        """Yield (examples, their numbers, predictions as its scorer takes them) over a split."""
         lengths, rows = (column_array(on.features, name) for name in ("length", "row"))
         parts = column_array(on.features, "part") if "part" in on.features.column_names else None
 
@@ -133,7 +138,7 @@ class Inference:
             return take_rows(on.features, chosen)
 
         def work(chosen: np.ndarray) -> tuple[list[int], list[Prediction]]:
-            batch, predictions = self._worked(take(chosen), partial(self._predicted, answers=answers))
+            batch, predictions = self._worked(take(chosen), partial(self.measured, answers=answers))
             return list(dict.fromkeys(batch.rows)), predictions
 
         batches = in_length_order(lengths, BATCH, tokens=TOKENS, groups=rows, parts=parts)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from weitiao import models
+from weitiao.combinations import comparing
 from weitiao.errors import RecipeError
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.forecast.steps import peak_of
 from weitiao.forecast.told import SLACK, Forecast, forecast, room
 from weitiao.frozen import frozen_needed
 from weitiao.loading import Loaded, settled, training_lengths
-from weitiao.methods.base import Contrasts
 from weitiao.preparation import CPU_TOKENS, Preparation
 from weitiao.records import Finding
 from weitiao.trackers import units
@@ -187,7 +187,7 @@ def _too_small(ready: Preparation, needed: float) -> RecipeError:
     recipe, settings = ready.recipe, ready.recipe.training
     longest = int(training_lengths(ready).max())
     helps = [f"model.max_length below {longest}"]
-    if isinstance(ready.method, Contrasts):
+    if comparing(ready.task, ready.method):
         helps.insert(0, f"training.batch_size below {settings.batch_size}")
     elif not _may_cut(ready) and settings.micro_batch_tokens != longest:
         helps.insert(0, f"{MICRO}: auto")
@@ -234,7 +234,7 @@ def _in_time(ready: Preparation, training: Training, found: Forecast, left: floa
 
 def _may_cut(ready: Preparation) -> bool:
     """Whether fewer examples of a step may go through at once: not where they are compared with one another."""
-    return _left_open(ready, MICRO) and not isinstance(ready.method, Contrasts)
+    return _left_open(ready, MICRO) and not comparing(ready.task, ready.method)
 
 
 def _left_open(ready: Preparation, key: str) -> bool:

@@ -148,7 +148,7 @@ def _reads(inference: Inference, on: Sequence[Labelled]) -> tuple[Cost, Seen]:
             batch = batch.to(inference.device)
             begun = time.perf_counter()
             with torch.inference_mode(), models.autocast(inference.device, inference.precision):
-                said = inference.task.predict(inference.model, batch, inference.reader, answers=True)
+                said = inference.measured(batch)
             if turn:
                 times.append(max(time.perf_counter() - begun, 1e-6))
                 done.append(number)

@@ -90,7 +90,7 @@ class StartsFromData(Protocol):
 
 @runtime_checkable
 class Presets(Protocol):
-    """A method for which other values do than those that a recipe has by default."""
+    """A method, or a task, for which other values do than those that a recipe has by default."""
 
     def presets(self, pretrained: Pretrained) -> Mapping[str, tuple[Any, str]]:
         """Return dotted key -> value and why; taken where the recipe says nothing."""

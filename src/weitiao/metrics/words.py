@@ -23,11 +23,15 @@ _KINDS: dict[str, Kind] = {
     "r2": "correlation",  # at most 1
     "perplexity": "perplexity",  # from 1 up
     "loss": "number",  # in a unit of its own
+    "alignment": "number",
+    "uniformity": "number",
+    "cosine_of_copy": "correlation",
     "rmse": "number",
     "mae": "number",
     "mse": "number",
 }
-_LOWER = frozenset({"loss", "ece", "rmse", "mae", "mse", "perplexity", "wer", "cer"})
+RIGHT = ("accuracy", "retrieval_accuracy", "subset_accuracy", "exact_match", "pass_at_1")
+_LOWER = frozenset({"loss", "ece", "rmse", "mae", "mse", "perplexity", "wer", "cer", "alignment", "uniformity"})
 _SPECIAL = {
     "f1": "F1", "roc": "ROC", "auc": "AUC", "ece": "calibration error",
     "rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "spearman": "Spearman", "pearson": "Pearson",
@@ -67,7 +71,7 @@ def is_share(score: str) -> bool:
 
 def counts_right(score: str) -> bool:
     """Whether a score is the share of examples that are right, each being right or wrong."""
-    return score.rpartition(".")[2] in ("accuracy", "subset_accuracy", "exact_match", "pass_at_1")
+    return score.rpartition(".")[2] in RIGHT
 
 
 def in_points(score: str) -> bool:

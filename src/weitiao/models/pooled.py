@@ -1,4 +1,6 @@
-"""A linear layer on one vector a text, made of the body's last hidden states: the head of a sentence encoder."""
+"""One vector a text, made of the body's last hidden states, and where labels are learned a linear layer on it: the head
+of a sentence encoder.
+"""  # fmt: skip
 
 from __future__ import annotations
 
@@ -46,12 +48,13 @@ POOLINGS: dict[Pooling, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = 
 class PooledOutput(ModelOutput):  # type: ignore[misc]
     """What such a model gives."""
 
-    logits: torch.Tensor | None = None  # (texts, labels)
+    logits: torch.Tensor | None = None  # (texts, labels); None without labels
     vectors: torch.Tensor | None = None  # fp32 (texts, width): what the head reads
 
 
 class PooledModel:
-    """What is common to the classes that `pooled_class` makes: a body, and a linear layer `head` on its vectors.
+    """What is common to the classes that `pooled_class` makes: a body, and a linear layer `head` on its vectors, none
+    where there are no labels.
 
     `config.sentence_pooling` says which vector. What `save_pretrained` writes is a folder whose body `AutoModel` loads.
     """
@@ -64,7 +67,8 @@ class PooledModel:
         takes = inspect.signature(self.body_class.__init__).parameters
         without = {"add_pooling_layer": False} if "add_pooling_layer" in takes else {}
         setattr(self, self.base_model_prefix, self.body_class(config, **without))
-        self.head = nn.Linear(int(config.get_text_config().hidden_size), int(config.num_labels))
+        width, labels = int(config.get_text_config().hidden_size), int(config.num_labels)
+        self.head = nn.Linear(width, labels) if labels else None
         self.pool = POOLINGS[config.sentence_pooling]
         self.post_init()  # type: ignore[attr-defined]
 
@@ -75,7 +79,7 @@ class PooledModel:
         states = body(input_ids=input_ids, attention_mask=attention_mask, **given).last_hidden_state
         mask = states.new_ones(states.shape[:2]) if attention_mask is None else attention_mask
         vectors = self.pool(states, mask[:, -states.shape[1] :])  # a prefix has a mask, and no states
-        return PooledOutput(logits=self.head(vectors), vectors=vectors)
+        return PooledOutput(logits=self.head(vectors) if self.head is not None else None, vectors=vectors)
 
 
 def pooled_class(config: PreTrainedConfig) -> Any:

@@ -1,4 +1,4 @@
-"""Which vector of a text a sentence encoder was trained with, as `sentence-transformers` leaves it in its folder."""
+"""Which vector of a text a sentence encoder was trained with, read and written as `sentence-transformers` does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,27 @@ NAMED: dict[str, Pooling] = {"cls": "first", "mean": "mean", "lasttoken": "last"
 FLAGS: dict[str, Pooling] = {
     "pooling_mode_cls_token": "first", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last"
 }  # fmt: skip
+
+
+MODULES = ("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")
+
+
+def say_pooling(folder: Path, pooling: Pooling, width: int, max_length: int) -> None:
+    """Leave it in a model's folder, so that `pooling_of` and `sentence-transformers` find it; `width` is a vector's."""
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (kind, path) in enumerate(MODULES)
+    ]
+    flags = {flag: each == pooling for flag, each in FLAGS.items()}
+    told = {
+        "modules.json": modules, "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
+        "1_Pooling/config.json": {"word_embedding_dimension": width, **flags},
+    }  # fmt: skip
+    for name, values in told.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(values, indent=2), encoding="utf-8")
+    (folder / "2_Normalize").mkdir(exist_ok=True)
 
 
 def pooling_of(folder: Path) -> Pooling | None:

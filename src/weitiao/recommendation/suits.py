@@ -69,6 +69,12 @@ SUITS: dict[str, tuple[Kind, ...]] = {
         *BY_TOKEN, Kind("a decoder: at a word it has not seen what follows", "decoder"),
     ),
     "question-answering": BY_TOKEN,
+    "sentence-embedding": (
+        Kind("a sentence encoder: its vectors tell meanings apart already, and are adapted to your texts", "encoder",
+             POOLED),
+        Kind("an encoder: what vectors of its texts mean is learned from yours alone", "encoder", without=POOLED),
+        FIELD,
+    ),
     "language-modeling": (
         Kind("a decoder before instructions: it goes on writing, in your field then", "decoder", without=TOLD),
         Kind("an encoder with its head for masked words: to be fine-tuned on labels of your field later", "encoder",
@@ -98,7 +104,9 @@ SUITS: dict[str, tuple[Kind, ...]] = {
     "automatic-speech-recognition": HEARS,
     "speech-translation": HEARS,
 }  # fmt: skip
-CUT = frozenset({"text-classification", "text-regression", "token-classification"})  # what is too long loses its end
+CUT = frozenset(
+    {"sentence-embedding", "text-classification", "text-regression", "token-classification"}
+)  # what is too long loses its end
 
 IN_PIECES = frozenset({"question-answering", "language-modeling"})  # what is too long is read piece by piece
 

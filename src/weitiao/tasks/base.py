@@ -154,6 +154,32 @@ class Settles(Protocol):
 
 
 @runtime_checkable
+class ComparesExamples(Protocol):
+    """A task whose loss compares the examples of a step with one another: they go through the model together."""
+
+    compared: ClassVar[str]  # what with what, as it follows "compares"
+
+
+@runtime_checkable
+class LearnsByDropout(Protocol):
+    """A task whose training needs a model that has dropout, or a method that has."""
+
+    by_dropout: ClassVar[str]  # what would be without it
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A task whose scores take more of a model than its answers do: where examples are scored, `measure` is asked in
+    place of `predict`.
+    """  # fmt: skip
+
+    def measure(
+        self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True
+    ) -> list[Prediction]:
+        """Return the predictions that the task's scorer takes, as `predict` does those that people get."""
+
+
+@runtime_checkable
 class Compares(Protocol):
     """A task whose models give probabilities, so that two passes over a batch can be compared."""
 

@@ -159,6 +159,9 @@ class MultiTask:
         return MultiTask(self.options.model_copy(update={"tasks": settled}), prepared), findings
 
     def _check_family(self, name: str, task: base.Task, pretrained: Pretrained) -> None:
+        if isinstance(task, base.ComparesExamples):
+            raise RecipeError(f"'{task.name}' compares {task.compared}, and is learned by itself",
+                              where=f"task.tasks.{name}", fix="Take it out, and train it first.")  # fmt: skip
         if pretrained.family not in task.families or task.reads != pretrained.reads:
             raise RecipeError(f"'{task.name}' cannot be learned by {pretrained.source} beside other tasks",
                               where=f"task.tasks.{name}", fix="Take it out, or choose another model.")  # fmt: skip

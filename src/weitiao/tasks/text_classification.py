@@ -33,6 +33,7 @@ from weitiao.tasks.imbalance import class_weights, focal
 from weitiao.tasks.inputs import check_text, padded, place, texts_of, token_count, tokenized
 from weitiao.tasks.label_sets import is_multi_label, label_counts, label_findings, order_findings, ordered
 from weitiao.tasks.soft_labels import divergence_from, mean_logits
+from weitiao.tasks.vectors import VECTORS
 
 if TYPE_CHECKING:
     import torch
@@ -58,11 +59,6 @@ with torch.no_grad():
 for row in logits.{probabilities}:
     print({{body.config.id2label[i]: float(p) for i, p in enumerate(row)}})
 """
-VECTORS: dict[Pooling, str] = {
-    "mean": "(states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)",
-    "first": "states[:, 0]",
-    "last": "states[torch.arange(len(states)), mask.sum(1) - 1]",
-}
 
 
 class TextClassificationOptions(Settings):

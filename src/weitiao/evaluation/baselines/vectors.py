@@ -1,0 +1,57 @@
+"""Baselines of sentence vectors: TF-IDF."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from weitiao.evaluation.baselines.base import Knows
+from weitiao.evaluation.evaluate import Inference, Labelled, take_rows
+from weitiao.records import Prediction, SplitName
+
+CHUNK = 1000  # features in memory at once
+
+
+class TfidfVectors:
+    """A text's vector is what tokens stand in it: ``(1 + log tf) (log((1 + n) / (1 + df)) + 1)``, at length 1.
+
+    Texts are compared by the words that they share and nothing else. The weights are scikit-learn's, `sublinear_tf` on,
+    over the model's own tokens, so that it reads the same copies.
+    """
+
+    knows: Knows = "examples"
+
+    def __init__(self, task: Any, *, seed: int = 0) -> None:
+        self.name = "TF-IDF"
+        self.notes: list[str] = []
+        self._task, self._texts = task, 0
+        self._there: Counter[int] = Counter()  # token -> training texts that hold it
+
+    def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
+        """Count in how many training texts each token stands."""
+        for feature in _features(on["train"]):
+            self._there.update(set(self._task.counted(feature["input_ids"])))
+            self._texts += 1
+
+    def predict(self, on: Labelled) -> Iterator[Prediction]:
+        """Yield the vector of each text and of its copy, as token -> weight."""
+        found = {feature["row"]: feature["input_ids"] for feature in _features(on)}
+        for row in on.rows.tolist():
+            ids = self._task.counted(found[row])
+            yield {"vector": self._vector(ids), "copy": self._vector(self._task.counted(self._task.copied(found[row])))}
+
+    def _vector(self, ids: list[int]) -> dict[int, float]:
+        weights = {
+            token: (1 + np.log(times)) * (np.log((1 + self._texts) / (1 + self._there[token])) + 1)
+            for token, times in Counter(ids).items()
+        }
+        length = np.sqrt(sum(weight**2 for weight in weights.values()))
+        return {token: float(weight / length) for token, weight in weights.items()}
+
+
+def _features(on: Labelled) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(on.features), CHUNK):
+        yield from take_rows(on.features, np.arange(start, min(start + CHUNK, len(on.features))))

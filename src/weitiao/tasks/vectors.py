@@ -1,0 +1,50 @@
+"""One vector a text: how it is made with plain `transformers`, how two views of texts are compared, what a thinned copy
+of a text is.
+"""  # fmt: skip
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from weitiao.records import Pooling
+
+if TYPE_CHECKING:
+    import torch
+
+VECTORS: dict[Pooling, str] = {  # for model cards: from `states` (texts, tokens, width) and `mask` (texts, tokens)
+    "mean": "(states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)",
+    "first": "states[:, 0]",
+    "last": "states[torch.arange(len(states)), mask.sum(1) - 1]",
+}
+
+
+def view_losses(one: torch.Tensor, other: torch.Tensor, texts: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return ``-log (exp(cos(u_i, v_i) / T) / sum_j exp(cos(u_i, v_j) / T))`` of each text i, shape (n,), fp32.
+
+    u are the vectors of `one` view, v those of the `other`, both (n, width); j are i and all rows of other texts: rows
+    of one number in `texts`, shape (n,), are the same text, and no negatives of each other. After Gao et al. 2021
+    (SimCSE, arXiv:2104.08821, eq. 1 and 4).
+    """
+    import torch
+    from torch.nn import functional
+
+    near = functional.normalize(one.float(), dim=-1) @ functional.normalize(other.float(), dim=-1).T / temperature
+    itself = torch.eye(len(near), dtype=torch.bool, device=near.device)
+    again = (texts[:, None] == texts) & ~itself
+    return -near.masked_fill(again, -torch.inf).log_softmax(-1).diagonal()
+
+
+def thinned(ids: Sequence[int], special: Collection[int]) -> list[int]:
+    """Return the places in `ids` that are left when half of the tokens is deleted, drawn by the tokens alone: a text is
+    thinned alike everywhere. Tokens of `special` stay, and of the others one at least.
+    """  # fmt: skip
+    own = [place for place, number in enumerate(ids) if number not in special]
+    seed = hashlib.blake2b(np.asarray(ids, np.int64).tobytes(), digest_size=8).digest()
+    random = np.random.Generator(np.random.PCG64(int.from_bytes(seed, "little")))
+    gone = random.choice(np.asarray(own, np.int64), len(own) // 2, replace=False)
+    deleted = set(gone.tolist())
+    return [place for place in range(len(ids)) if place not in deleted]
