@@ -64,7 +64,7 @@ def round_row(each: Round, chain: Chain, found: SelfTrained) -> Mapping[str, Any
 def side_rows(found: SelfTrained) -> list[Mapping[str, Any]]:
     """Return what was measured on test as people read it, self-trained beside each of the others."""
     pairs = {ALONE: found.against, LONGER: found.longer}
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for which in (ALONE, LONGER, TRAINED) if found.improved else (ALONE,):
         mean, pair = found.mean(which), pairs.get(which)
         if mean is None:

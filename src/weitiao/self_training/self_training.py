@@ -261,7 +261,8 @@ class _SelfTraining:
 
     def _recipe(self, seed: int, path: Path, train: Path, times: float) -> Recipe:
         own = self.candidate.recipe(self.recipe, seed, path)
-        files: dict[SplitName, Path] = {"train": train} | {name: self._file(name) for name in self._fixed}
+        files: dict[SplitName, Path] = {"train": train}
+        files |= {name: self._file(name) for name in self._fixed}
         own = reading(own, self.ready, files, why=WHY)
         values: dict[str, Any] = {"evaluation.test": False} if "test" in files else {}
         values |= {} if times == 1 else {"training.epochs": self.recipe.training.epochs * times}
@@ -361,10 +362,10 @@ class _SelfTraining:
         return [name for name in self.ready.splits if name != "train"]
 
     def _write_splits(self) -> None:
-        files = {"labels": "train", **{name: name for name in self._fixed}}
-        for name, split in files.items():
-            if not self._file(name).exists():
-                write_rows(self._file(name), rows_of(self.ready.splits[split], self.ready.splits.columns.names))
+        for split in self.ready.splits:
+            file = self._file("labels" if split == "train" else split)
+            if not file.exists():
+                write_rows(file, rows_of(self.ready.splits[split], self.ready.splits.columns.names))
 
     # --- what came of them
 

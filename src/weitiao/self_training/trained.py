@@ -109,10 +109,8 @@ class SelfTrained:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         chains = [asdict(chain) | {"rounds": [each.to_dict() for each in chain.rounds]} for chain in self.chains]
-        return asdict(self) | {
-            "chains": chains,
-            "test": {which: self.mean(which) for which in (ALONE, TRAINED, LONGER)},
-        }
+        test = {which: self.mean(which) for which in (ALONE, TRAINED, LONGER)}
+        return asdict(self) | {"chains": chains, "test": test}
 
 
 def best_of(rounds: Sequence[Round], *, greater: bool) -> int:
@@ -149,20 +147,18 @@ def advise(found: SelfTrained) -> list[str]:
         why = "no round was better on validation" if others else "there was no round with pseudo-labels"
         return [f"Self-training did not help: {why}. Take the model of the labels alone ({value}): {found.run}."]
     one = f"round {taken.best}" + (f" of seed {taken.seed}" if len(found.chains) > 1 else "")
-    if taken.best:
-        said = [f"Take {one}: it has {value}, the labels alone {written(score, first)}. It is {found.run}."]
-    else:
-        said = [
-            f"Take the labels alone, seed {taken.seed}: no round of any seed is better ({value}). It is {found.run}."
-        ]
+    beside = f", the labels alone {written(score, first)}" if taken.best else ": no round of any seed is better"
+    said = [f"Take {one if taken.best else 'the labels alone'}: it has {value}{beside}. It is {found.run}."]
     if found.against is None:
         return [*said, "Whether self-training helped is not known: there is no test split, and validation chose the "
                 "round."]  # fmt: skip
-    said.append(f"On test self-training is {found.against.verdict}.")
+    said.append(f"Self-training beside the labels alone, on test: {found.against.verdict}.")
     if found.longer is not None:
-        helped = found.against.finding == "better" and found.longer.finding != "better"
-        said.append(f"{'But longer training may be what helped: b' if helped else 'B'}eside the labels alone, trained "
-                    f"for as many steps, it is {found.longer.verdict}.")  # fmt: skip
+        said.append(f"Beside the labels alone, trained for as many steps: {found.longer.verdict}.")
+        if found.longer.finding == "worse":
+            said.append("So longer training on the labels is worth more here than the pool.")
+        elif found.against.finding == "better" and found.longer.finding != "better":
+            said.append("So it may be the longer training that helped, rather than the pool.")
     return said
 
 
