@@ -123,7 +123,8 @@ def test_longer_training_is_told_apart_from_the_pool() -> None:
     better = compare_by_seed({"self-trained": ours}, less, "the labels alone", 0.95)[0]
     alike = compare_by_seed({"self-trained": ours}, same, "the labels alone", 0.95)[0]
     worse = compare_by_seed({"self-trained": less}, ours, "the labels alone", 0.95)[0]
-    assert advise(told(0.7, 0.8, against=better, longer=better))[-1].startswith("Beside the labels alone, trained")
+    last = advise(told(0.7, 0.8, against=better, longer=better))[-1]
+    assert last.startswith("Beside the labels alone trained for as many steps: better than")
     assert "longer training that helped" in advise(told(0.7, 0.8, against=better, longer=alike))[-1]
     assert "worth more here than the pool" in advise(told(0.7, 0.8, against=alike, longer=worse))[-1]
 

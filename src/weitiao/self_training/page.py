@@ -96,9 +96,8 @@ def _interval(score: str, pair: Pair | None) -> str:
 
 
 def _plot(chain: Chain, found: SelfTrained) -> Markup:
-    """The validation score of each round, and how many of its pseudo-labels were right where that is known."""
+    """The validation score of each round."""
     points = [(float(each.number), each.validation) for each in chain.rounds if each.validation is not None]
-    lines = [charts.Line("validation", points, dots=True)]
-    best = chain.taken.validation or 0.0
-    return charts.line_chart(lines, x_label="round", y_form=form_of(found.score),
-                             mark=((float(chain.best), best), "taken"))  # fmt: skip
+    mark = ((float(chain.best), chain.taken.validation or 0.0), "taken")
+    line = charts.Line("validation", points, dots=True)
+    return charts.line_chart([line], x_label="round", y_form=form_of(found.score), mark=mark)

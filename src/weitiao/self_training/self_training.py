@@ -467,7 +467,7 @@ class _SelfTraining:
             threshold=self.threshold, per_class=self.per_class, shares=self.shares,
             confidence=self.recipe.evaluation.confidence, seeds=self.seeds, chains=chains,
             run=str(self._path(best.seed, best.best)), against=self._pair(chains, ALONE, "the labels alone"),
-            longer=self._pair(chains, LONGER, LONGER), recipe_yaml=self.recipe.to_yaml(),
+            longer=self._pair(chains, LONGER, "longer training"), recipe_yaml=self.recipe.to_yaml(),
             environment=environment(self.ready.facts), folder=str(self.folder),
         )  # fmt: skip
         found = replace(found, advice=advise(found), notes=[*self.pool.notes, *self.notes,

@@ -152,9 +152,9 @@ def advise(found: SelfTrained) -> list[str]:
     if found.against is None:
         return [*said, "Whether self-training helped is not known: there is no test split, and validation chose the "
                 "round."]  # fmt: skip
-    said.append(f"Self-training beside the labels alone, on test: {found.against.verdict}.")
+    said.append(f"On test: {found.against.verdict}.")
     if found.longer is not None:
-        said.append(f"Beside the labels alone, trained for as many steps: {found.longer.verdict}.")
+        said.append(f"Beside the labels alone trained for as many steps: {found.longer.verdict}.")
         if found.longer.finding == "worse":
             said.append("So longer training on the labels is worth more here than the pool.")
         elif found.against.finding == "better" and found.longer.finding != "better":
