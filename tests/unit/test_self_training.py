@@ -203,6 +203,14 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def text_at(pool: Path, where: str) -> str:
+    """The text at ``pool.csv:12``."""
+    name, _, line = where.rpartition(":")
+    assert name == pool.name
+    with pool.open() as file:
+        return list(csv.reader(file))[int(line) - 1][0]
+
+
 def test_a_self_training(whole: Path, values: dict[str, Any], pool: Path) -> None:
     before = times(whole)
     found = weitiao.self_train(values, pool, **SMALL, output=whole)
@@ -223,6 +231,7 @@ def test_a_self_training(whole: Path, values: dict[str, Any], pool: Path) -> Non
         assert each.taken == len(rows) == sum(each.classes.values())
         assert all(count <= 20 for count in each.classes.values())
         assert each.share == len(rows) / 49
+        assert all(text_at(pool, row["where"]) == row["text"] for row in rows)
         assert each.known == len(rows)
         assert each.right == sum(labels[row["text"]] == row["label"] for row in rows)
         learned = lines(whole / f"data/round{each.number}-seed7.jsonl")
@@ -366,7 +375,7 @@ def test_several_labels_and_a_pool_without_answers(
     found = weitiao.self_train(own, pool, rounds=1, threshold=0.3, per_class=6, shares="labels", output=tmp_path / "s")
     taken = lines(tmp_path / "s/pseudo-labels/round1-seed7.jsonl")
     assert taken
-    assert all(isinstance(row["label"], list) and set(row) == {"text", "label", "confidence", "line"} for row in taken)
+    assert all(isinstance(row["label"], list) and set(row) == {"text", "label", "confidence", "where"} for row in taken)
     each = found.chains[0].rounds[1]
     assert (each.taken, each.right, each.known) == (len(taken), None, 0)
     assert found.against is None

@@ -43,7 +43,7 @@ from weitiao.metrics.words import greater_is_better
 from weitiao.plans import check_disk, check_folder, keep_plan, own_folder, refuse_output, saying, silent, stoppable
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Recipe
-from weitiao.records import LINE, Example, SplitName
+from weitiao.records import FILE, LINE, Example, SplitName
 from weitiao.row_files import reading, rows_of, write_rows
 from weitiao.self_training.choosing import Guess, Shares, classes_of, quotas, right, surest
 from weitiao.self_training.page import write_self_training
@@ -167,7 +167,7 @@ class _Pool:
 
     inputs: list[Example]
     answers: list[Any]  # the label cells of the file, where it has them; else None
-    lines: list[int]  # where each stands in the file
+    places: list[str]  # where each stands, such as ``pool.csv:12``
     notes: list[str]
     digest: str
 
@@ -182,7 +182,7 @@ class _Pool:
         roles = [role for role in ready.splits.columns.names if role != target]
         return cls(
             [{role: example[role] for role in roles} for example in examples],
-            [example.get(target) for example in examples], [example[LINE] for example in examples],
+            [example.get(target) for example in examples], [f"{example[FILE]}:{example[LINE]}" for example in examples],
             [finding.problem for finding in findings], data.fingerprint(rows),
         )  # fmt: skip
 
@@ -248,7 +248,7 @@ class _SelfTraining:
         if finished(path):
             return ""
         if number:
-            rows = sorted(self._pseudo_labels(seed, number), key=lambda row: row["line"])  # the same ones, the same run
+            rows = sorted(self._pseudo_labels(seed, number), key=self._read)  # the same ones make the same run
             roles = self.ready.splits.columns.names
             write_rows(self._file(path.name), [*self._labelled, *({role: row[role] for role in roles} for row in rows)])
         file = self._file(path.name if number else "labels")
@@ -283,7 +283,7 @@ class _SelfTraining:
 
     def _noted(self, row: int, guess: Guess) -> Example:
         noted = {**self.pool.inputs[row], self._target: guess.label, "confidence": guess.confidence,
-                 "line": self.pool.lines[row]}  # fmt: skip
+                 "where": self.pool.places[row]}  # fmt: skip
         answer = self.pool.answers[row]
         return noted if answer is None else {**noted, "answer": answer}
 
@@ -292,13 +292,17 @@ class _SelfTraining:
         lines = self._chosen_file(seed, number).read_text(encoding="utf-8").removesuffix("\n")
         return [json.loads(line) for line in lines.split("\n")] if lines else []
 
+    def _read(self, row: Example) -> str:
+        """What a model reads of a row: no two of the pool have the same."""
+        return json.dumps([row[role] for role in self.ready.splits.columns.names if role != self._target])
+
     def _nothing_new(self, seed: int, number: int) -> str:
         """Why a round would bring nothing, in words; "" where it has pseudo-labels that the one before had not."""
         rows = self._pseudo_labels(seed, number)
         if not rows:
             return f"no row of the pool is {self.threshold:.0%} sure in round {number}: there are no more rounds"
         before = self._pseudo_labels(seed, number - 1) if number > 1 else []
-        one, other = ({(row["line"], repr(row[self._target])) for row in each} for each in (rows, before))
+        one, other = ({(self._read(row), repr(row[self._target])) for row in each} for each in (rows, before))
         same = f"round {number} would learn from the same pseudo-labels as round {number - 1}: there are no more rounds"
         return same if one == other else ""
 
