@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from weitiao.recommendation import known_models, recommend
     from weitiao.run import check, diagnose, evaluate, inspect, load, resume, train
     from weitiao.searching.search import search
+    from weitiao.self_training.self_training import self_train
     from weitiao.workshop.audit import audit
     from weitiao.workshop.augmenting import augment
     from weitiao.workshop.clean import clean
@@ -54,6 +55,7 @@ __all__ = [
     "resume",
     "search",
     "select",
+    "self_train",
     "simulate_labelling",
     "split",
     "stack",
@@ -67,6 +69,7 @@ _HOME |= {"clean": "weitiao.workshop.clean", "split": "weitiao.workshop.split"}
 _HOME |= {"select": "weitiao.workshop.select", "search": "weitiao.searching.search"}
 _HOME |= dict.fromkeys(("known_models", "recommend"), "weitiao.recommendation")
 _HOME |= {"probe": "weitiao.probing.probe", "learning_curve": "weitiao.probing.curve"}
+_HOME |= {"self_train": "weitiao.self_training.self_training"}
 _HOME |= {"simulate_labelling": "weitiao.acquisition.simulation"}
 _HOME |= dict.fromkeys(("Adapters", "average", "stack"), "weitiao.composition")
 

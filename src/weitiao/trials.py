@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +131,18 @@ def carry_out(
     if child.returncode == Interrupted.exit_code or (stop.is_set() and child.returncode):
         raise Interrupted("stopped")
     return _problem(child.returncode, told)
+
+
+def measure_on_test(
+    run: Path, stored: Path, values: Mapping[str, tuple[Any, str]], *, stop: threading.Event
+) -> str:  # fmt: skip
+    """Measure a finished run on the test split that was held back from it; what is found is in its folder as `TESTED`.
+
+    `values` are what else in its recipe is to be another, `stored` is where that recipe is written. Return why it
+    failed, "" when it did not.
+    """
+    find_run(run).recipe.resolved({"evaluation.test": (True, "it is measured on test"), **values}).store(stored)
+    return carry_out("test", stored, show=False, stop=stop)
 
 
 def at_once(do: Callable[[T], None], work: Iterable[T], jobs: int, stop: threading.Event) -> None:

@@ -21,12 +21,13 @@ import weitiao
 from tests import trials_here
 from tests.samples import reviews, write_reviews
 from tests.tiny import tiny_bert
-from weitiao.acquisition.curves import compare_by_seed, labels_needed, median, over_curve, weights
+from weitiao.acquisition.curves import labels_needed, median, over_curve, weights
 from weitiao.acquisition.simulated import Course, Point, Simulated, advise, needed_in_words, ordered
 from weitiao.acquisition.simulation import called, slug
 from weitiao.acquisition.simulation_page import render
 from weitiao.cli.main import app
 from weitiao.errors import DataError, ModelError, RecipeError, RunError, WeitiaoError
+from weitiao.evaluation.by_seed import compare_by_seed
 from weitiao.evaluation.verdicts import Drawn
 
 Values = Callable[..., dict[str, Any]]

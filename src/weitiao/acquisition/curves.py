@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from weitiao.evaluation.verdicts import Drawn, Pair, Tested, compare_with, holm, pair_of
+from weitiao.evaluation.by_seed import finite
+from weitiao.evaluation.verdicts import Drawn
 from weitiao.metrics.words import greater_is_better
 
 
@@ -30,37 +31,7 @@ def over_curve(labels: Sequence[float], drawn: Sequence[Drawn]) -> Drawn:
     share = weights(labels)
     samples = share @ np.array([each.samples for each in drawn], dtype=float)
     value = float(share @ np.array([each.value for each in drawn]))
-    return replace(drawn[0], value=value, samples=_finite(samples))
-
-
-def difference(one: Drawn, other: Drawn) -> Drawn:
-    """Return the difference of two models' scores, on each bootstrap sample, too."""
-    if (one.score, one.which) != (other.score, other.which):
-        raise ValueError("these models were not measured on the same examples")
-    samples = np.array(one.samples, dtype=float) - np.array(other.samples, dtype=float)
-    return replace(one, value=one.value - other.value, samples=_finite(samples))
-
-
-def compare_by_seed(
-    drawn: Mapping[str, Sequence[Drawn]], other: Sequence[Drawn], other_name: str, confidence: float
-) -> list[Pair]:
-    """Compare each strategy with another one that began with the same labels in each seed, both in the same order of
-    seeds. The test is that of `evaluation.verdicts` on the differences by seed, so that what a seed's first labels do
-    to both of them does not count; p-values are adjusted for all strategies (Holm 1979).
-    """  # fmt: skip
-    pairs = []
-    for name, ours in drawn.items():
-        apart = [difference(one, theirs) for one, theirs in zip(ours, other, strict=True)]
-        nothing = replace(apart[0], value=0.0, samples=[0.0] * len(apart[0].samples))
-        pairs.append(compare_with(name, apart, nothing, other_name, confidence))
-    adjusted = holm([pair.p_value for pair in pairs])
-    return [
-        pair if pair.p_value is None else pair_of(
-            (pair.first, other_name), other[0].score,
-            Tested(pair.difference, pair.low, pair.high, pair.p_value, pair.freedom), p, confidence,
-        )
-        for pair, p in zip(pairs, adjusted, strict=True)
-    ]  # fmt: skip
+    return replace(drawn[0], value=value, samples=finite(samples))
 
 
 def labels_needed(labels: Sequence[float], scores: Sequence[float], target: float, score: str) -> float | None:
@@ -87,7 +58,3 @@ def median(values: Sequence[float | None]) -> float | None:
     """Return the median, where None is more than any number; None where it is that."""
     found = float(np.median([np.inf if value is None else value for value in values])) if values else np.inf
     return found if np.isfinite(found) else None
-
-
-def _finite(samples: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in samples]

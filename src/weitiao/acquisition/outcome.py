@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weitiao.acquisition.curves import compare_by_seed, labels_needed, over_curve
+from weitiao.acquisition.curves import labels_needed, over_curve
 from weitiao.acquisition.simulated import RANDOM, Course, Point, Simulated, advise, ordered
 from weitiao.comparison import split_note
 from weitiao.errors import RunError
+from weitiao.evaluation.by_seed import compare_by_seed
 from weitiao.evaluation.verdicts import Drawn, Pair
 from weitiao.metrics.words import greater_is_better
 from weitiao.recipe import Chosen, Recipe

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import re
 import shutil
 import threading
@@ -38,15 +37,13 @@ from weitiao.artifacts.run_folder import holding
 from weitiao.candidates import Candidate, as_candidates, digest_of, shortly
 from weitiao.comparison import finished, numbered
 from weitiao.errors import DataError, Interrupted, RecipeError, RunError, WeitiaoError
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.evaluation.verdicts import DRAWN, Drawn, read_drawn
 from weitiao.facts import environment
 from weitiao.plans import check_folder, check_free, keep_plan, own_folder, refuse_output, saying, silent, stoppable
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Chosen, Recipe
-from weitiao.records import FILE, LINE, Example, SplitName
-from weitiao.sources.cache import write_synced
-from weitiao.tasks.base import NamesLabels
+from weitiao.records import Example, SplitName
+from weitiao.row_files import reading, rows_of, write_rows
 from weitiao.training.fit import stop_on_signal
 from weitiao.trials import Say, Trial
 
@@ -175,8 +172,7 @@ class _Pool:
     @classmethod
     def of(cls, ready: Preparation) -> _Pool:
         split, targets = ready.splits["train"], {column.role for column in ready.task.columns if column.target}
-        rows = take_rows(split, np.arange(len(split)))
-        examples: list[Example] = [{k: v for k, v in row.items() if k not in (LINE, FILE)} for row in rows]
+        examples = rows_of(split, ready.splits.columns.names)
         inputs: list[Example] = [{k: v for k, v in row.items() if k not in targets} for row in examples]
         roles = [column.role for column in ready.task.columns if not column.target and column.role in inputs[0]]
         return cls(examples, inputs, len(new_rows(keys_of(inputs, roles), (), np.empty(0, np.uint64))))
@@ -238,7 +234,7 @@ class _Simulation:
             return
         try:
             rows = self._chosen(name, seed, place)
-            self._write_rows(self._file(name, seed, place), [self.pool.examples[row] for row in rows])
+            write_rows(self._file(name, seed, place), [self.pool.examples[row] for row in rows])
             problem = self._trained(name, seed, place)
         except Interrupted:
             raise
@@ -312,19 +308,11 @@ class _Simulation:
 
     def _recipe(self, name: str, seed: int, place: int) -> Recipe:
         own = self.candidate.recipe(self.recipe, seed, self._path(name, seed, place))
-        given = self.ready.recipe
+        files: dict[SplitName, Path] = {"train": self._file(name, seed, place)}
+        files |= {split: self._split(split) for split in self._fixed}
         cut = "test" in self._fixed and "validation" not in self._fixed
-        values: dict[str, Any] = {
-            "train": self._relative(self._file(name, seed, place)),
-            **{split: self._relative(self._split(split)) for split in self._fixed},
-            "validation_size": self.recipe.data.validation_size if cut else 0.0, "test_size": 0.0,
-            "columns": {role: role for role in self.pool.examples[0]}, "duplicates": given.data.duplicates,
-            "seed": given.data.seed,
-        }  # fmt: skip
-        task = self.ready.task
-        options = task.told() if isinstance(task, NamesLabels) else task.options
-        learned = {"name": task.name, **options.model_dump(mode="json")}
-        return own.resolved({"data": (values, WHY), "task": (learned, WHY)})
+        size = self.recipe.data.validation_size if cut else 0.0
+        return reading(own, self.ready, files, why=WHY, validation_size=size)
 
     @cached_property
     def _fixed(self) -> list[SplitName]:
@@ -334,19 +322,10 @@ class _Simulation:
     def _split(self, name: SplitName) -> Path:
         return self.folder / "data" / f"{name}.jsonl"
 
-    def _relative(self, path: Path) -> str:
-        return os.path.relpath(path, self.recipe.base)
-
     def _write_fixed(self) -> None:
         for name in self._fixed:
             if not self._split(name).exists():
-                split = self.ready.splits[name]
-                self._write_rows(self._split(name), take_rows(split, np.arange(len(split))))
-
-    def _write_rows(self, path: Path, rows: Sequence[Example]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plain = ({key: value for key, value in row.items() if key not in (LINE, FILE)} for row in rows)
-        write_synced(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in plain))
+                write_rows(self._split(name), rows_of(self.ready.splits[name], self.ready.splits.columns.names))
 
     # --- what came of them
 

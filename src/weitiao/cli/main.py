@@ -34,6 +34,7 @@ from weitiao.cli import (
     schema,
     search,
     select,
+    self_train,
     split,
     train,
 )
@@ -72,6 +73,7 @@ app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("cv")(cv.cv)
 app.command("search")(search.search)
+app.command("self-train")(self_train.self_train)
 app.command("diagnose")(diagnose.diagnose)
 app.command("probe")(probe.probe)
 app.command("curve")(curve.curve)

@@ -28,11 +28,13 @@ VERSION = "1"  # raise when what is written into the cache changes
 
 
 def open_unlabelled(
-    source: str, settings: DataSettings, columns: Sequence[Column], splits: Splits, *, base: Path, where: str
+    source: str, settings: DataSettings, columns: Sequence[Column], splits: Splits, *, base: Path, where: str,
+    answers: bool = False,
 ) -> tuple[Dataset, list[Finding]]:  # fmt: skip
     """Return a file's rows under the roles that a model reads, and what was left out of them.
 
-    Left out are rows without text, those that stand in a split already, and all but the first of the same text. Raises
+    Left out are rows without text, those that stand in a split already, and all but the first of the same text. With
+    `answers` the targets are there, too, where the file has the columns that `settings` names for them. Raises
     a `DataError` where the file has not the columns that the training data has, or no row is left.
     """
     try:
@@ -41,14 +43,19 @@ def open_unlabelled(
         raise DataError(f"{source}: {error.problem}", where=where, fix=error.fix) from None
     read = [replace(column, required=True) for column in columns
             if not column.target and column.role in splits.columns.names]  # fmt: skip
+    if answers:
+        named = settings.columns
+        read += [replace(column, required=False) for column in columns
+                 if column.target and set(listed(named.get(column.role, ""))) <= set(table.columns)]  # fmt: skip
     roles = {column.role for column in read}
     named = {role: name for role, name in settings.columns.items()
              if role in roles and set(listed(name)) <= set(table.columns)}  # fmt: skip
-    found = rename(table, choose_columns(table, read, named, where=where).names, base=base, columns=read)
+    told = settings.model_copy(update={"group": None}) if answers else None
+    found = rename(table, choose_columns(table, read, named, where=where).names, told, base=base, columns=read)
     keys = input_keys(found, read)
     full = np.ones(len(found), bool)
     for column in read:
-        if column.every:
+        if column.every and not column.target:
             full[empty_rows(found, column.role)] = False
     new = ~np.isin(keys, np.concatenate(list(splits.text_keys.values())))
     first = np.zeros(len(found), bool)
@@ -59,9 +66,9 @@ def open_unlabelled(
                         fix="Name a file of other texts.")  # fmt: skip
     why = {"without text": ~full, "in the data already": full & ~new, "repeated": full & new & ~first}
     left_out = ", ".join(f"{int(mask.sum()):,} {name}" for name, mask in why.items() if mask.any())
-    told = f"{len(kept):,} of {len(found):,} rows of {table.name} are used" + (f": {left_out}" if left_out else "")
+    said = f"{len(kept):,} of {len(found):,} rows of {table.name} are used" + (f": {left_out}" if left_out else "")
     rows = select_rows(found, kept, digest(fingerprint(found), kept.astype("<i8").tobytes()))
-    return rows, [*table.notes, Finding("note", where, told)]
+    return rows, [*table.notes, Finding("note", where, said)]
 
 
 def with_targets(

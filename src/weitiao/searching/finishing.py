@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from weitiao.artifacts.artifact import write_json
-from weitiao.artifacts.run_folder import find_run
 from weitiao.errors import RunError
 from weitiao.evaluation.page import write
 from weitiao.facts import environment
@@ -29,7 +28,7 @@ from weitiao.searching.searched import (
     tested_of,
 )
 from weitiao.searching.space import WHY, names_of
-from weitiao.trials import TESTED, carry_out
+from weitiao.trials import TESTED, measure_on_test
 
 PAGE, NUMBERS, BEST = "search.html", "search.json", "best.yaml"
 
@@ -106,12 +105,11 @@ def _tested(search: Ongoing, best: Tried, tried: Sequence[Tried]) -> tuple[OnTes
 def _test(search: Ongoing, run: Path, *, baselines: bool) -> str:
     search.say(f"{run.name}: measured on test")
     own = search.recipe.evaluation
-    values: dict[str, Any] = {"evaluation.test": True, "evaluation.bootstrap": own.bootstrap,
+    values: dict[str, Any] = {"evaluation.bootstrap": own.bootstrap,
                               "evaluation.baselines": own.baselines and baselines}  # fmt: skip
     values |= {"data.fold": None} if search.settings.folds else {}  # the test split that all folds were kept from
     stored = search.folder / "recipes" / f"{run.name}-test.json"
-    find_run(run).recipe.resolved({key: (value, WHY) for key, value in values.items()}).store(stored)
-    return carry_out("test", stored, show=False, stop=search.stop)
+    return measure_on_test(run, stored, {key: (value, WHY) for key, value in values.items()}, stop=search.stop)
 
 
 def _importance(search: Ongoing, tried: Sequence[Tried]) -> tuple[dict[str, float], str]:

@@ -1,0 +1,54 @@
+"""Rows written to files, and the recipe that reads these in place of its own data: for runs of which each learns from
+other rows.
+"""  # fmt: skip
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weitiao.evaluation.evaluate import take_rows
+from weitiao.preparation import Preparation
+from weitiao.recipe import Recipe
+from weitiao.records import Example, SplitName
+from weitiao.sources.cache import write_synced
+from weitiao.tasks.base import NamesLabels
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def rows_of(rows: Dataset, roles: Iterable[str]) -> list[Example]:
+    """Return a split's rows with these roles alone."""
+    there = [role for role in roles if role in rows.column_names]
+    return [{role: row[role] for role in there} for row in take_rows(rows, np.arange(len(rows)))]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_synced(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def reading(
+    recipe: Recipe, ready: Preparation, files: Mapping[SplitName, Path], *, why: str, validation_size: float = 0.0
+) -> Recipe:
+    """Return the recipe with these files for data, whose rows are those of `ready`. It knows all labels of `ready`,
+    though a file has not all of them; `validation_size` of train is cut off where there is no file of it. `why` is the
+    origin of what is set.
+    """  # fmt: skip
+    given, task = ready.recipe.data, ready.task
+    values: dict[str, Any] = {
+        **{name: os.path.relpath(path, recipe.base) for name, path in files.items()},
+        "validation_size": validation_size, "test_size": 0.0,
+        "columns": {role: role for role in ready.splits.columns.names},
+        "duplicates": given.duplicates, "seed": given.seed,
+    }  # fmt: skip
+    options = task.told() if isinstance(task, NamesLabels) else task.options
+    learned = {"name": task.name, **options.model_dump(mode="json")}
+    return recipe.resolved({"data": (values, why), "task": (learned, why)})
