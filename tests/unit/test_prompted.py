@@ -13,7 +13,7 @@ import torch
 
 from tests import tiny
 from tests.samples import labelled, reviews, texts
-from weitiao import Recipe, models, train
+from weitiao import Recipe, check, measure_baselines, models, train
 from weitiao.errors import ModelError, RecipeError
 from weitiao.evaluation.baselines import branches, prompted
 from weitiao.evaluation.baselines.branches import grown, likelihoods, reads_together
@@ -346,6 +346,48 @@ def test_a_decoder_without_its_head_is_refused(recipe, tmp_path):
     AutoTokenizer.from_pretrained(whole).save_pretrained(tmp_path / "body")
     with pytest.raises(RecipeError, match="has no head of a language model"):
         prepare(recipe(model=tmp_path / "body", prompted=["label-words"]))
+
+
+def test_they_are_measured_without_training(recipe, capsys, tmp_path):
+    from typer.testing import CliRunner
+
+    from weitiao.cli.main import app
+
+    asked = recipe(prompted=["label-words", {"name": "label-words", "pattern": "{text} It was {label}"}])
+    found = measure_baselines(asked)
+    assert [each.name for each in found.measured] == ["majority class", "TF-IDF + logistic regression",
+                                                      "label words (1)", "label words (2)"]  # fmt: skip
+    assert (found.split, found.examples) == ("test", 18)
+    assert all(each.scores.examples == 18 and each.seconds > 0 for each in found.measured)
+    assert not (tmp_path / "run").exists()
+    asked.store(tmp_path / "stored.json")
+    (tmp_path / "recipe.json").write_text(json.dumps(asked.to_dict()))
+    told = CliRunner().invoke(app, ["baselines", str(tmp_path / "recipe.json")], catch_exceptions=False)
+    assert told.exit_code == 0
+    assert "18 examples of test" in told.output
+    assert "label words (2)" in told.output
+    told = CliRunner().invoke(app, ["baselines", str(tmp_path / "recipe.json"), "--json"], catch_exceptions=False)
+    assert [each["name"] for each in json.loads(told.stdout)["baselines"]] == [each.name for each in found.measured]
+
+
+def test_without_a_split_to_measure_on_nothing_is_measured(recipe, tmp_path):
+    data = {"train": str(write(tmp_path)), "validation_size": 0, "test_size": 0}
+    with pytest.raises(RecipeError, match="no validation or test split to measure on"):
+        measure_baselines(recipe(data=data))
+
+
+def test_a_forecast_counts_them(recipe):
+    """By about what they read."""
+    seconds = [check(recipe(prompted=asked)).facts["forecast"]["last"] for asked in ([], ["label-words"] * 20)]
+    assert seconds[1] > 1.5 * seconds[0]
+
+
+def test_more_is_read_with_examples_in_front_and_many_labels():
+    few, many = ({"text": 20, "shown": 20, "labels": labels} for labels in (2, 77))
+    plain, shown = LabelWordsOptions(), NearestExamplesOptions()
+    read = [LabelWords.reads(plain, **few), LabelWords.reads(plain, **many), NearestExamples.reads(shown, **many)]
+    assert read == sorted(read)
+    assert NearestExamples.reads(shown, **many) > NearestExamples.reads(NearestExamplesOptions(examples=1), **many)
 
 
 def test_options_have_the_common_ones():

@@ -24,6 +24,7 @@ LABEL = "{label}"
 EMPTY = ("N/A", "[MASK]", "")  # texts without content (Zhao et al. 2021)
 BETWEEN = "\n\n"  # two examples
 MOST_TOKENS = 2048  # of a prompt, where the model takes more
+LONG = 3  # tokens of a label's words, or of a pattern, for an estimate
 CHUNK = 256  # examples whose prompts are in memory at once
 LOOKED_AT = 1000  # texts by which Chinese is told from other languages
 
@@ -68,6 +69,11 @@ class LabelWords:
         self._labels: list[str] = task.prepared.labels
         self._load = language_model
         self._empty: NDArray[np.float64] | None = None  # log-probabilities of the labels for no text
+
+    @staticmethod
+    def reads(options: Any, *, text: float, shown: float, labels: int) -> float:  # noqa: ARG004 - nothing is shown
+        """About how many tokens are read for a text of `text` tokens; `shown` has a training example on average."""
+        return min(text + LONG * (1 + labels), MOST_TOKENS)
 
     @staticmethod
     def check(options: LabelWordsOptions, labels: Sequence[str], roles: Sequence[str]) -> None:
@@ -138,6 +144,12 @@ class NearestExamples(LabelWords):
     knows: Knows = "examples"
     Options: ClassVar[type[LabelWordsOptions]] = NearestExamplesOptions
     options: NearestExamplesOptions
+
+    @staticmethod
+    def reads(options: Any, *, text: float, shown: float, labels: int) -> float:
+        """Also the examples in front; and with calibration the labels behind texts without content."""
+        asked = LONG * (1 + labels) * (1 + len(EMPTY) * options.calibrate)
+        return float(min(options.examples * (shown + 2 * LONG) + text + asked, MOST_TOKENS))
 
     def __init__(
         self, options: NearestExamplesOptions, task: Any, language_model: Callable[[], Inference], *, seed: int = 0
