@@ -147,6 +147,7 @@ def components() -> str:
         ("operator", "Operators", "Of `weitiao augment`: a recipe's `augment.operators`."),
         ("selection", "Selection", "Strategies of `weitiao select --by`, their options given by `--set`."),
         ("acquisition", "Acquisition", "Strategies of active learning: which examples to label next."),
+        ("prompted", "Asked by prompts", "A decoder before training: a recipe's `evaluation.prompted`."),
     ):
         out += [f"## {title}\n", f"{meant}\n"]
         for name, component in built_in(kind):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from weitiao.probing.probe import probe
     from weitiao.recipe import Recipe
     from weitiao.recommendation import known_models, recommend
-    from weitiao.run import check, diagnose, evaluate, inspect, load, resume, train
+    from weitiao.run import check, diagnose, evaluate, inspect, load, measure_baselines, resume, train
     from weitiao.searching.search import search
     from weitiao.self_training.self_training import self_train
     from weitiao.workshop.audit import audit
@@ -50,6 +50,7 @@ __all__ = [
     "known_models",
     "learning_curve",
     "load",
+    "measure_baselines",
     "probe",
     "recommend",
     "resume",

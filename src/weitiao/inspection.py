@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 from weitiao import data, models, predictor
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import artifact_folder, check_output, find_run
-from weitiao.errors import DataError, RunError, WeitiaoError
-from weitiao.evaluation.assess import Measured, Rivals, assess
+from weitiao.errors import DataError, RecipeError, RunError, WeitiaoError
+from weitiao.evaluation.assess import Measured, Rivals, Simple, asked_for, assess, assess_baselines
 from weitiao.evaluation.diagnosis import Diagnosis
-from weitiao.evaluation.evaluate import Inference, Labelled, untouched
+from weitiao.evaluation.evaluate import Inference, Labelled, language_model, untouched
 from weitiao.evaluation.report import write_report
 from weitiao.evaluation.summary import View
 from weitiao.events import Event, Writing
@@ -28,7 +28,7 @@ from weitiao.loading import load_for_training, with_usual_rate
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation, as_recipe, encode_split, measured_on, open_examples, prepare, refuse_errors
 from weitiao.recipe import Recipe
-from weitiao.records import Finding, Scores, SplitName
+from weitiao.records import SPLITS, Finding, Scores, SplitName
 from weitiao.teaching import with_silent_teacher
 from weitiao.trackers.base import Tracker
 from weitiao.views import chosen_rows, views
@@ -177,6 +177,56 @@ def load(
     return predictor.load(artifact_folder(run), device=device, precision=precision, trust_remote_code=trust_remote_code)
 
 
+@dataclass(frozen=True)
+class Untrained:
+    """How good the simple baselines of a recipe are."""
+
+    split: str  # what they were measured on
+    examples: int
+    measured: list[Simple]
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        told = [each.to_dict() for each in self.measured]
+        return {"split": self.split, "examples": self.examples, "baselines": told, "notes": self.notes}
+
+
+def measure_baselines(
+    recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable[Tracker] = ()
+) -> Untrained:
+    """Measure what the model of a recipe will stand beside, on the last split there is: the task's simple baselines and
+    those of `evaluation.prompted`. Trains and writes nothing. `trackers` are told of each before it begins.
+
+    Raises a `RecipeError` where there is no split to measure on.
+    """
+    import torch
+
+    recipe, told = as_recipe(recipe), list(trackers)
+    with models.quiet():
+        ready = prepare(recipe)
+        refuse_errors(ready.findings)
+        names: list[SplitName] = [name for name in SPLITS if name in ready.features]
+        if names == ["train"]:
+            raise RecipeError("there is no validation or test split to measure on", where="data",
+                              fix="Set data.test_size, or name data.test.")  # fmt: skip
+        settings, seed = ready.recipe.evaluation.model_copy(update={"baselines": True}), ready.recipe.data_seed
+        # No model of the task's own is measured: what is asked of this one is how to run another.
+        like = Inference(torch.nn.Identity(), ready.task, ready.reader, ready.device, ready.precision)
+        asked = cache(lambda: language_model(ready.pretrained, like))
+        before = cache(lambda: untouched(ready.pretrained, like, ready.recipe.training.seed))
+        rivals = Rivals({name: ready.labelled(name) for name in names if name != "test"}, before,
+                        asked_for(settings, ready.task, asked, seed))  # fmt: skip
+        on = ready.labelled(names[-1])
+
+        def record(event: Event) -> None:
+            for tracker in told:
+                tracker.record(event)
+
+        found, notes = assess_baselines(ready.task, on, settings, seed, rivals, record)
+    return Untrained(on.name, len(on.sample(settings.most, seed).rows), found, notes)
+
+
 def evaluate(
     run: str | Path,
     source: str,
@@ -206,7 +256,7 @@ def evaluate(
     with models.quiet():
         on, texts = labelled_on(artifact, source, columns or {})
         trained = trained_on(artifact)
-        rivals = Rivals(_labelled(trained, artifact), partial(_untouched, loaded)) if trained else None
+        rivals = _rivals(loaded, trained) if trained else None
         measured = assess(loaded.inference, on, recipe.evaluation, recipe.data_seed, rivals, record)
     measured.notes.extend(_notes(texts, trained))
     if report is None:
@@ -254,6 +304,14 @@ def _untouched(loaded: Predictor) -> Inference:
     """The model that the run started from; a `WeitiaoError` where it is not at hand any more."""
     recipe = loaded.artifact.recipe
     return untouched(models.open_pretrained(recipe.model, base=recipe.base), loaded.inference, recipe.training.seed)
+
+
+def _rivals(loaded: Predictor, trained: data.Splits) -> Rivals:
+    """What baselines need: the run's own data, and the model that it started from when it is asked for."""
+    recipe, inference = loaded.artifact.recipe, loaded.inference
+    asked = cache(lambda: language_model(models.open_pretrained(recipe.model, base=recipe.base), inference))
+    prompted = asked_for(recipe.evaluation, inference.task, asked, recipe.data_seed)
+    return Rivals(_labelled(trained, loaded.artifact), partial(_untouched, loaded), prompted)
 
 
 def _notes(texts: np.ndarray, trained: data.Splits | None) -> list[str]:

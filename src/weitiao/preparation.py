@@ -21,6 +21,7 @@ from weitiao.combinations import (
     check_family,
     check_heads,
     check_parallel,
+    check_prompted,
     check_regularization,
     check_selection,
     check_whole_steps,
@@ -124,6 +125,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     check_regularization(recipe, task, method, shape)
     check_averages(recipe, method, validated="validation" in splits)
     check_selection(recipe, task)
+    check_prompted(recipe, task, pretrained)
     check_distillation(recipe, task, pretrained)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}
     settings = recipe.training

@@ -118,6 +118,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "unigram": "weitiao.evaluation.baselines.unigram:Unigram",
         "untouched": "weitiao.evaluation.baselines.untouched:Untouched",
     },
+    "prompted": {
+        "label-words": "weitiao.evaluation.baselines.prompted:LabelWords",
+        "nearest-examples": "weitiao.evaluation.baselines.prompted:NearestExamples",
+    },
 }
 
 

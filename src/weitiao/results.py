@@ -12,14 +12,15 @@ from weitiao.artifacts.artifact import save_artifact, write_json, write_text
 from weitiao.artifacts.card import write_card
 from weitiao.artifacts.run_folder import Run
 from weitiao.beside_teacher import beside_teachers
-from weitiao.evaluation.assess import Measured, Rivals, assess
-from weitiao.evaluation.evaluate import Inference, Labelled, settled, tuned, untouched
+from weitiao.evaluation.assess import Measured, Rivals, asked_for, assess
+from weitiao.evaluation.evaluate import Inference, Labelled, language_model, settled, tuned, untouched
 from weitiao.evaluation.report import write_report
 from weitiao.evaluation.summary import Facts
 from weitiao.evaluation.verdicts import DRAWN
 from weitiao.events import Event, Writing
 from weitiao.facts import gather
 from weitiao.preparation import Preparation
+from weitiao.recipe import EvaluationSettings
 from weitiao.records import SPLITS, SplitName
 from weitiao.teaching import teachers
 
@@ -32,7 +33,9 @@ def publish(run: Run, ready: Preparation, inference: Inference, record: Callable
     if "validation" in ready.features:
         inference = tuned(inference, ready.labelled("validation"))
     inference = settled(inference)
-    rivals = replace(_rivals(inference, ready), others=teachers(ready) if ready.recipe.evaluation.baselines else ())
+    rivals = _rivals(inference, ready, ready.recipe.evaluation)
+    if ready.recipe.evaluation.baselines:
+        rivals = replace(rivals, others=[*rivals.others, *teachers(ready)])
     measured = _measured(inference, ready, rivals, record)
     evaluation, seed = ready.recipe.evaluation, ready.recipe.data_seed
     also = [assess(inference, on, evaluation, seed, rivals, record) for on in ready.also.values()]
@@ -83,21 +86,24 @@ def _measured(
 def beside_baselines(inference: Inference, ready: Preparation) -> Measured:
     """Measure a model on the last split that is there, and the simple baselines with it."""
     last = [name for name in SPLITS if name in ready.features][-1]
-    rivals, settings = _rivals(inference, ready), ready.recipe.evaluation.model_copy(update={"baselines": True})
-    return assess(inference, ready.labelled(last), settings, ready.recipe.data_seed, rivals)
+    settings = ready.recipe.evaluation.model_copy(update={"baselines": True})
+    return assess(
+        inference, ready.labelled(last), settings, ready.recipe.data_seed, _rivals(inference, ready, settings)
+    )
 
 
 def on_test(inference: Inference, ready: Preparation) -> Measured:
     """Measure a model on the test split as the recipe's `evaluation` says."""
     settings, seed = ready.recipe.evaluation, ready.recipe.data_seed
-    return assess(inference, ready.labelled("test"), settings, seed, _rivals(inference, ready))
+    return assess(inference, ready.labelled("test"), settings, seed, _rivals(inference, ready, settings))
 
 
-def _rivals(inference: Inference, ready: Preparation) -> Rivals:
+def _rivals(inference: Inference, ready: Preparation, settings: EvaluationSettings) -> Rivals:
     """The splits that baselines are fitted on, and the untouched model, loaded when it is first asked for."""
     fit_on: dict[SplitName, Labelled] = {name: ready.labelled(name) for name in ready.features if name != "test"}
     before = cache(lambda: untouched(ready.pretrained, inference, ready.recipe.training.seed))
-    return Rivals(fit_on, before)
+    asked = cache(lambda: language_model(ready.pretrained, inference))
+    return Rivals(fit_on, before, asked_for(settings, inference.task, asked, ready.recipe.data_seed))
 
 
 def write_reports(facts: Facts, folder: Path) -> None:

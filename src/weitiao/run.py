@@ -16,7 +16,17 @@ from weitiao.evaluation.on_the_way import OnTheWay
 from weitiao.events import Event, Found, RunFinished, RunStarted
 from weitiao.forecast import within_memory, within_time
 from weitiao.frozen import computed_once, with_frozen_part
-from weitiao.inspection import Checked, Evaluation, check, diagnose, evaluate, inspect, load
+from weitiao.inspection import (
+    Checked,
+    Evaluation,
+    Untrained,
+    check,
+    diagnose,
+    evaluate,
+    inspect,
+    load,
+    measure_baselines,
+)
 from weitiao.kernels import quickly
 from weitiao.loading import Loaded, load_for_training, plain, with_rate, with_usual_rate
 from weitiao.parallel import Parallel, check_same, first_then_all, join, only_first, watched
@@ -35,6 +45,7 @@ __all__ = [
     "Checked",
     "Evaluation",
     "Run",
+    "Untrained",
     "check",
     "diagnose",
     "evaluate",
@@ -42,6 +53,7 @@ __all__ = [
     "inspect",
     "list_runs",
     "load",
+    "measure_baselines",
     "resume",
     "train",
 ]

@@ -8,12 +8,25 @@ import pytest
 
 from weitiao import registry
 from weitiao.evaluation.baselines.base import Knows
+from weitiao.records import FAMILIES
 
 
 @pytest.mark.parametrize("name", registry.names("baseline"))
 def test_it_says_what_it_knows(name: str) -> None:
     """Before it is made, too: a forecast goes by it. The teacher is none that a task names."""
     assert registry.get("baseline", name).knows in set(get_args(Knows)) - {"teacher"}
+
+
+@pytest.mark.parametrize("name", registry.names("prompted"))
+def test_what_asks_by_prompts_says_what_it_needs(name: str) -> None:
+    """A recipe is checked, and a forecast made, before it is."""
+    kind = registry.get("prompted", name)
+    assert kind.knows in {"before training", "examples"}
+    assert kind.families <= set(FAMILIES)
+    options = kind.Options()
+    kind.check(options, ["a", "b"], ["text"])
+    few, many = (kind.reads(options, text=10.0, shown=10.0, labels=labels) for labels in (2, 20))
+    assert 0 < few < many
 
 
 @pytest.mark.parametrize("task", sorted(registry.BUILT_IN["task"]))

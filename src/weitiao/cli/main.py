@@ -16,6 +16,7 @@ from weitiao.cli import (
     adapters,
     audit,
     augment,
+    baselines,
     check,
     clean,
     compare,
@@ -70,6 +71,7 @@ app.add_typer(label.app, name="label")
 app.command("check")(check.check)
 app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
+app.command("baselines")(baselines.baselines)
 app.command("compare")(compare.compare)
 app.command("cv")(cv.cv)
 app.command("search")(search.search)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from weitiao import registry
 from weitiao.data import lines_where
 from weitiao.errors import WeitiaoError
 from weitiao.evaluation.compare import Comparison, compare
-from weitiao.evaluation.evaluate import Inference, Labelled, score
+from weitiao.evaluation.evaluate import Inference, Labelled, See, score
 from weitiao.evaluation.intervals import resampled, with_intervals
 from weitiao.evaluation.mistakes import Answer, Chosen, Mistakes, Sameness, never_said
 from weitiao.evaluation.verdicts import Drawn
@@ -23,7 +25,7 @@ from weitiao.records import Scores, SplitName
 
 if TYPE_CHECKING:
     from weitiao.evaluation.baselines.base import Baseline, Knows
-    from weitiao.tasks.base import Scorer
+    from weitiao.tasks.base import Scorer, Task
 
 CHUNK = 256  # examples of a baseline in memory at once
 SAMPLES = 8  # answers shown beside those from before training
@@ -54,6 +56,21 @@ class Measured:
             "mistakes": [asdict(answer) for answer in self.mistakes],
             "samples": [asdict(answer) for answer in self.samples],
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Simple:
+    """A baseline by itself."""
+
+    name: str
+    knows: Knows
+    scores: Scores
+    seconds: float  # to fit it and to predict
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
 
 
 def _silent(_: Event) -> None:
@@ -91,13 +108,52 @@ def assess(
     )  # fmt: skip
     if rivals is not None:
         names = inference.task.baselines if settings.baselines else ()
-        for baseline in _beside_it(names, inference, rivals, seed):
+        for baseline in _beside_it(names, inference.task, rivals, seed):
             _beside(measured, baseline, inference, on.only(np.array(order)), ours, rivals, settings, seed, record)
     return measured
 
 
-def _beside_it(names: Sequence[str], inference: Inference, rivals: Rivals, seed: int) -> Iterator[Baseline]:
-    yield from (registry.get("baseline", name)(inference.task, seed=seed) for name in names)
+def asked_for(
+    settings: EvaluationSettings, task: Task, language_model: Callable[[], Inference], seed: int
+) -> list[Baseline]:
+    """Return the recipe's ways to ask the model before training by prompts; none where no baselines are wanted. Those
+    of one name are numbered.
+    """  # fmt: skip
+    wanted = settings.prompted if settings.baselines else ()
+    kinds = [(registry.get("prompted", each.name), each.options) for each in wanted]
+    found: list[Baseline] = [kind(options, task, language_model, seed=seed) for kind, options in kinds]
+    times = Counter(each.name for each in found)
+    numbers: dict[str, Iterator[int]] = {name: count(1) for name, many in times.items() if many > 1}
+    for each in found:
+        if each.name in numbers:
+            each.name += f" ({next(numbers[each.name])})"
+    return found
+
+
+def assess_baselines(
+    task: Task, on: Labelled, settings: EvaluationSettings, seed: int, rivals: Rivals,
+    record: Callable[[Event], None] = _silent,
+) -> tuple[list[Simple], list[str]]:  # fmt: skip
+    """Measure the baselines alone, on the examples that `assess` measures a model on; return notes, too."""
+    there, on = on, on.sample(settings.most, seed)
+    found, notes = [], _sampled(there, on)
+    for baseline in _beside_it(task.baselines, task, rivals, seed):
+        record(Measuring(split=on.name, examples=len(on.rows), baseline=baseline.name))
+        began = time.perf_counter()
+        try:
+            baseline.fit(rivals.fit_on, rivals.untouched)
+        except WeitiaoError as error:
+            notes.append(f"{baseline.name}: not measured, {error.problem}")
+            continue
+        scorer = _predicted(baseline, task, on)
+        took = time.perf_counter() - began
+        scores, _ = _with_intervals(scorer, settings, seed, on.rows.tolist())
+        found.append(Simple(baseline.name, baseline.knows, scores, took, baseline.notes))
+    return found, notes
+
+
+def _beside_it(names: Sequence[str], task: Task, rivals: Rivals, seed: int) -> Iterator[Baseline]:
+    yield from (registry.get("baseline", name)(task, seed=seed) for name in names)
     yield from rivals.others
 
 
@@ -113,7 +169,7 @@ def _beside(
         measured.notes.append(f"{baseline.name}: not measured, {error.problem}")
         return
     shown = Chosen(inference.task.scorer(), [answer.row for answer in measured.samples])
-    other = _predicted(baseline, inference, on, shown)
+    other = _predicted(baseline, inference.task, on, shown.add)
     if baseline.knows == "before training":
         before = {answer.row: answer.said for answer in shown.all()}
         measured.samples[:] = [replace(answer, before=before[answer.row]) for answer in measured.samples]
@@ -136,12 +192,14 @@ def _sampled(there: Labelled, on: Labelled) -> list[str]:
     return [f"measured on {measured:,} of {whole:,} {on.name} examples: {'; '.join(why)}"] if why else []
 
 
-def _predicted(baseline: Baseline, inference: Inference, on: Labelled, shown: Chosen) -> Scorer:
-    scorer, rows, answers = inference.task.scorer(), iter(on.rows.tolist()), baseline.predict(on)
+def _predicted(baseline: Baseline, task: Task, on: Labelled, *each: See) -> Scorer:
+    scorer, rows, answers = task.scorer(), iter(on.rows.tolist()), baseline.predict(on)
     for examples in on.chunks(CHUNK):
         predictions = list(islice(answers, len(examples)))
         scorer.add(examples, predictions)
-        shown.add(list(islice(rows, len(examples))), examples, predictions)
+        numbers = list(islice(rows, len(examples)))
+        for see in each:
+            see(numbers, examples, predictions)
     return scorer
 
 

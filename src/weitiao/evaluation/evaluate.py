@@ -13,7 +13,7 @@ from weitiao import models
 from weitiao.data import column_array, in_length_order
 from weitiao.kernels import quickly
 from weitiao.parallel import SINGLE, Parallel
-from weitiao.records import Batch, Example, Prediction, Pretrained, Reader
+from weitiao.records import Batch, Example, Head, Prediction, Pretrained, Reader
 from weitiao.tasks.base import Measures, Scorer, Settles, Task
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BATCH = 64  # features a forward, at most
 TOKENS = 8192  # tokens a forward, padding included, at most
+LANGUAGE_MODEL = Head("AutoModelForCausalLM")
 CHUNK = 1000  # examples of a split in memory at once
 
 T = TypeVar("T")
@@ -152,6 +153,12 @@ def untouched(pretrained: Pretrained, like: Inference, seed: int) -> Inference:
     """Load the model as it was before training, to be run as `like` is; new weights are drawn as they were then."""
     model = models.load_model(pretrained, like.task.head(pretrained.family), seed=seed)
     return replace(like, model=model.to(like.device))
+
+
+def language_model(pretrained: Pretrained, like: Inference) -> Inference:
+    """Load the model as it was before training with its language-model head, which reads as much as it takes."""
+    model = models.load_model(pretrained, LANGUAGE_MODEL, seed=0)
+    return replace(like, model=model.to(like.device), reader=pretrained.reader(pretrained.max_length))
 
 
 def take_rows(features: Dataset, rows: np.ndarray) -> list[dict[str, Any]]:

@@ -110,7 +110,17 @@ def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measur
                 besides = 4 * int(ready.facts["parameters"])
             else:
                 final += BASELINE * len(ready.splits["train"]) + scores.add * len(on.rows)
+        for chosen in settings.prompted if settings.baselines else ():
+            kind, labels = registry.get("prompted", chosen.name), len(ready.facts["labels"])
+            text, shown = _mean_length(on), _mean_length(ready.labelled("train"))
+            tokens = round(kind.reads(chosen.options, text=text, shown=shown, labels=labels))
+            final += len(on.rows) * (reads.of(np.array([(1, tokens)])) + scores.add) + scores.compared(len(on.rows))
+            besides = 4 * int(ready.facts["parameters"])
     return Measuring(evaluation, final, added, kept, besides)
+
+
+def _mean_length(on: Labelled) -> float:
+    return float(column_array(on.features, "length").mean())
 
 
 def _shapes(on: Labelled) -> Shapes:

@@ -277,8 +277,8 @@ class Recipe(Settings):
         definitions.pop("Chosen", None), definitions.pop("Settings", None)
         for kind in ("task", "method"):
             schema["properties"][kind] = _component_schema(kind, definitions)
-        operators = definitions["AugmentSettings"]["properties"]["operators"]
-        operators["items"] = _component_schema("operator", definitions)
+        for section, key, kind in (("Augment", "operators", "operator"), ("Evaluation", "prompted", "prompted")):
+            definitions[f"{section}Settings"]["properties"][key]["items"] = _component_schema(kind, definitions)
         for section in ("model", "data"):
             schema["properties"][section] = {"anyOf": [{"type": "string"}, schema["properties"][section]]}
         search = definitions["SearchSettings"]["properties"]

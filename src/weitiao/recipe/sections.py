@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_serializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_serializer, model_validator
 
 from weitiao import registry
 from weitiao.errors import RecipeError
@@ -49,6 +49,24 @@ def choose(kind: str, value: Any) -> Any:
     component = registry.get(kind, name)
     options = {key: v for key, v in value.items() if key != "name"}
     return Chosen(name=name, options=checked(component.Options, options, (kind,)))
+
+
+def each_chosen(kind: str, where: str) -> Callable[[Any], Any]:
+    """Return what reads a list of components of a kind, or one alone; `where` is the key it stands under."""
+
+    def read(value: Any) -> Any:
+        found = [value] if isinstance(value, str | dict) else value
+        if not isinstance(found, list):
+            return value
+        chosen = []
+        for number, each in enumerate(found):
+            try:
+                chosen.append(choose(kind, each))
+            except RecipeError as error:
+                raise RecipeError(error.problem, where=f"{where}[{number}]", fix=error.fix) from None
+        return chosen
+
+    return read
 
 
 class ModelSettings(Settings):
@@ -312,6 +330,9 @@ class EvaluationSettings(Settings):
     """Level of the confidence intervals and of the verdict against the baselines."""
     baselines: bool = True
     """Fit the task's simple baselines on the same split and compare."""
+    prompted: Annotated[list[Chosen], BeforeValidator(each_chosen("prompted", "evaluation.prompted"))] = Field([])
+    """Also compare with the model as it was before training, asked by prompts, where `baselines` are measured: by name
+    or with options, `[label-words, {name: nearest-examples, examples: 4}]`. For single labels and decoders."""
     test: bool = True
     """Measure on the test split. `false`: it is cut off as ever, and held back: nothing looks at it, as in the trials
     of `weitiao search`."""

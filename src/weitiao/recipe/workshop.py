@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from weitiao.errors import RecipeError
-from weitiao.recipe.sections import Chosen, Settings, choose
+from weitiao.recipe.sections import Chosen, Settings, each_chosen
 
 PersonalKind = Literal["email", "id_card", "iban", "bank_card", "ip", "us_ssn", "phone"]
 Script = Literal["Latin", "Chinese", "Japanese", "Korean", "Cyrillic", "Arabic", "other"]
@@ -90,19 +89,6 @@ class CleanSettings(Settings):
         return self
 
 
-def _operators(value: Any) -> Any:
-    found = [value] if isinstance(value, str | dict) else value
-    if not isinstance(found, list):
-        return value
-    chosen = []
-    for number, each in enumerate(found):
-        try:
-            chosen.append(choose("operator", each))
-        except RecipeError as error:
-            raise RecipeError(error.problem, where=f"augment.operators[{number}]", fix=error.fix) from None
-    return chosen
-
-
 class Amount(Settings):
     """How many new examples are made: one of `factor`, `per_class` and `balance`."""
 
@@ -127,7 +113,9 @@ class Amount(Settings):
 class AugmentSettings(Amount):
     """What `weitiao augment` adds to the training split."""
 
-    operators: Annotated[list[Chosen], BeforeValidator(_operators)] = Field(min_length=1)
+    operators: Annotated[list[Chosen], BeforeValidator(each_chosen("operator", "augment.operators"))] = Field(
+        min_length=1
+    )
     """Which operators make new examples, each in turn, by name or with options: `[typos, {name: drop-words, rate:
     0.2}]`."""
     seed: int = Field(0, ge=0, lt=2**32)

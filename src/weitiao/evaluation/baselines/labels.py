@@ -36,7 +36,7 @@ def _texts(on: Labelled) -> Iterator[Text]:
     return map(text_of, chain.from_iterable(on.chunks()))
 
 
-def _prediction(
+def prediction(
     names: Sequence[str], probabilities: NDArray[np.float64], chosen: NDArray[np.bool_] | None = None
 ) -> Prediction:
     """Write one example's probabilities as a prediction; `chosen` labels make it a multi-label one."""
@@ -64,10 +64,10 @@ class Majority:
         gold = _gold(self.labels, on["train"], self.multi_label)
         if not self.multi_label:
             shares = np.bincount(gold, minlength=len(self.labels)) / max(len(gold), 1)
-            self._answer = _prediction(self.labels, shares)
+            self._answer = prediction(self.labels, shares)
             return
         sets, times = np.unique(gold, axis=0, return_counts=True)
-        self._answer = _prediction(self.labels, gold.mean(axis=0), sets[times.argmax()])
+        self._answer = prediction(self.labels, gold.mean(axis=0), sets[times.argmax()])
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
         """Yield the same prediction for each example."""
@@ -164,9 +164,9 @@ class TfidfLogistic:
         probabilities = self._probabilities([text_of(example) for example in examples])
         if not self._multi:
             probabilities /= probabilities.sum(axis=1, keepdims=True)
-            return [_prediction(self.labels, row) for row in probabilities]
+            return [prediction(self.labels, row) for row in probabilities]
         limits = np.array([self.thresholds[label] for label in self.labels])
-        return [_prediction(self.labels, row, row >= limits) for row in probabilities]
+        return [prediction(self.labels, row, row >= limits) for row in probabilities]
 
     def _sample(self, texts: Iterable[Text], count: int) -> tuple[NDArray[np.int64], list[Text]]:
         """Read the texts once; return the row numbers kept, ascending, and their texts."""

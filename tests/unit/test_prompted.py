@@ -1,0 +1,394 @@
+"""Classifiers by prompts: label words behind a text, with and without examples in front."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests import tiny
+from tests.samples import labelled, reviews, texts
+from weitiao import Recipe, check, measure_baselines, models, train
+from weitiao.errors import ModelError, RecipeError
+from weitiao.evaluation.baselines import branches, prompted
+from weitiao.evaluation.baselines.branches import grown, likelihoods, reads_together
+from weitiao.evaluation.baselines.prompted import (
+    EMPTY,
+    LabelWords,
+    LabelWordsOptions,
+    NearestExamples,
+    NearestExamplesOptions,
+    Prompts,
+    as_words,
+    pattern_for,
+)
+from weitiao.evaluation.evaluate import Inference, language_model
+from weitiao.preparation import prepare
+from weitiao.recipe import ModelSettings
+
+LABELS = ["good_one", "bad_one", "bad_one_too"]
+WIDE = {"initializer_range": 0.5, "max_position_embeddings": 256}  # weights as far apart as trained ones
+SHOWN = [("the room was lovely", "good_one"), ("the bed was broken", "bad_one"), ("a slow lift", "bad_one_too"),
+         ("the room was warm", "good_one")]  # fmt: skip
+
+
+def opened(folder, **settings):
+    """A decoder as it was before training."""
+    pretrained = models.open_pretrained(ModelSettings(source=str(folder), **settings), base=folder.parent)
+    nothing = Inference(torch.nn.Module(), SimpleNamespace(), None, torch.device("cpu"), "fp32")
+    return language_model(pretrained, nothing)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    return opened(tiny.tiny_llama(tmp_path_factory.mktemp("decoder") / "model", texts(), **WIDE))
+
+
+def plain(inference, prompt, tokens):
+    """The sum of the tokens' log-probabilities behind a prompt, by one forward pass of transformers."""
+    with torch.no_grad():
+        logits = inference.model.eval()(input_ids=torch.tensor([prompt + tokens])).logits[0].log_softmax(-1)
+    return sum(float(logits[len(prompt) - 1 + place, token]) for place, token in enumerate(tokens))
+
+
+def ids(inference, text, special=True):
+    return inference.reader.tokenizer(text, add_special_tokens=special)["input_ids"]
+
+
+def made(kind, inference, labels=LABELS, **options):
+    task = SimpleNamespace(prepared=SimpleNamespace(labels=list(labels)))
+    return kind(kind.Options(**options), task, lambda: inference)
+
+
+def fitted(kind, inference, shown=SHOWN, labels=LABELS, **options):
+    baseline = made(kind, inference, labels, **options)
+    on = {"train": labelled({"text": text, "label": label} for text, label in shown)}
+    baseline.fit(on, lambda: pytest.fail("the model with the task's own head is not needed"))
+    return baseline
+
+
+def asked(baseline, *given):
+    return [list(p["probabilities"].values()) for p in baseline.predict(labelled({"text": t} for t in given))]
+
+
+def softmax(scores):
+    likely = np.exp(np.array(scores) - max(scores))
+    return likely / likely.sum()
+
+
+# --- likelihoods of continuations
+
+
+def test_a_tree_has_each_shared_token_once():
+    tree = grown([[5, 6, 7], [5, 6, 8]], [[1], [2, 3], [2, 4]])
+    assert tree.ids.tolist() == [5, 6, 7, 2, 8, 2]
+    assert tree.parents.tolist() == [-1, 0, 1, 2, 1, 4]
+    assert tree.reads.tolist()[:5] == [[2, 1, 0, 0], [2, 2, 0, 1], [3, 3, 0, 1], [2, 2, 0, 2], [3, 4, 0, 2]]
+    assert tree.seen.astype(int)[5].tolist() == [1, 1, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("make", [tiny.tiny_llama, tiny.tiny_gpt2])
+def test_likelihoods_are_those_of_a_pass_for_each(make, tmp_path):
+    inference = opened(make(tmp_path / "model", texts(), initializer_range=0.5))
+    prompts = [[ids(inference, f"{text}\nLabel:") for text in (texts(9)[number], "N/A")] for number in range(9)]
+    continuations = [ids(inference, word, special=False) for word in (" good", " good room", " a", " bad and good")]
+    assert len({len(each) for each in continuations}) > 1
+    expected = [[[plain(inference, p, c) for c in continuations] for p in each] for each in prompts]
+    assert reads_together(inference)
+    for together in (True, False):
+        found = likelihoods(inference, prompts, continuations, together=together)
+        np.testing.assert_allclose(np.stack(found), expected, atol=1e-3)
+
+
+def test_passes_are_cut_to_what_fits(decoder, monkeypatch):
+    prompts = [[ids(decoder, text)] for text in texts(20)]
+    continuations = [[7, 8, 9], [7, 9], [11]]
+    whole = likelihoods(decoder, prompts, continuations)
+    rows = []
+    run = branches._pass
+    monkeypatch.setattr(branches, "_pass", lambda i, trees, t: rows.append(len(trees)) or run(i, trees, t))
+    for limit, value in (("TOKENS", 100), ("SEEN", 1500), ("LOGITS", 9000)):
+        rows.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(branches, limit, value)
+            np.testing.assert_allclose(likelihoods(decoder, prompts, continuations), whole, atol=1e-4)
+        assert sum(rows) == 20, limit
+        assert len(rows) > 2, limit
+
+
+def test_bf16_scores_are_near(decoder):
+    prompts, continuations = [[ids(decoder, text)] for text in texts(10)], [[7, 8, 9], [7, 9], [11]]
+    whole = np.stack(likelihoods(decoder, prompts, continuations))
+    half = np.stack(likelihoods(replace(decoder, precision="bf16"), prompts, continuations))
+    assert 0 < np.abs(half - whole).max() < 0.02 * np.abs(whole).max()
+
+
+def test_a_model_that_reads_no_trees_gets_a_row_for_each(decoder):
+    """One that takes no positions, and one that takes them and looks at everything before a token all the same."""
+    run = decoder.model.forward
+
+    class Without(torch.nn.Module):
+        config = decoder.model.config
+        get_output_embeddings = decoder.model.get_output_embeddings
+
+        def forward(self, input_ids, attention_mask, use_cache):
+            return run(input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache)
+
+    class Causal(Without):
+        def forward(self, input_ids, attention_mask, use_cache, position_ids=None):
+            return run(input_ids=input_ids, use_cache=use_cache)
+
+    for kind in (Without, Causal):
+        inference = replace(decoder, model=kind())
+        assert not reads_together(inference)
+        baseline, usual = fitted(LabelWords, inference), fitted(LabelWords, decoder)
+        assert "a pass of its own" in baseline.notes[0]
+        assert not usual.notes
+        np.testing.assert_allclose(asked(baseline, *texts(5)), asked(usual, *texts(5)), atol=1e-4)
+
+
+# --- label words
+
+
+def test_label_words_are_scored_behind_the_text(decoder):
+    text = "the room was lovely"
+    prompt = ids(decoder, f"{text}\nLabel:")
+    words = [ids(decoder, f" {as_words(label)}", special=False) for label in LABELS]
+    scores = np.array([plain(decoder, prompt, tokens) for tokens in words])
+    np.testing.assert_allclose(asked(fitted(LabelWords, decoder, calibrate=False), text)[0], softmax(scores), atol=1e-4)
+    mean = scores / list(map(len, words))
+    baseline = fitted(LabelWords, decoder, calibrate=False, length="mean")
+    np.testing.assert_allclose(asked(baseline, text)[0], softmax(mean), atol=1e-4)
+    empty = [softmax([plain(decoder, ids(decoder, f"{each}\nLabel:"), tokens) for tokens in words]) for each in EMPTY]
+    expected = softmax(scores) / np.mean(empty, 0)
+    np.testing.assert_allclose(asked(fitted(LabelWords, decoder), text)[0], expected / expected.sum(), atol=1e-4)
+
+
+def test_a_recipes_pattern_and_words_are_used(decoder):
+    options = {"pattern": "Guests said: {text} It was {label}", "words": {"bad_one": "rude", "bad_one_too": "slow"}}
+    baseline = fitted(LabelWords, decoder, calibrate=False, **options)
+    prompt = ids(decoder, "Guests said: so so It was")
+    scores = [plain(decoder, prompt, ids(decoder, f" {word}", special=False)) for word in ("good one", "rude", "slow")]
+    np.testing.assert_allclose(asked(baseline, "so so")[0], softmax(scores), atol=1e-4)
+
+
+def test_predictions_are_as_the_scorer_wants_them(decoder):
+    found = list(fitted(LabelWords, decoder).predict(labelled({"text": text} for text in texts(5))))
+    for each in found:
+        assert list(each["probabilities"]) == LABELS
+        assert sum(each["probabilities"].values()) == pytest.approx(1)
+        assert each["score"] == each["probabilities"][each["label"]] == max(each["probabilities"].values())
+
+
+def test_the_pattern_is_of_what_the_texts_are():
+    assert pattern_for(labelled([{"text": "good"}])) == "{text}\nLabel: {label}"
+    assert pattern_for(labelled([{"text": "房间很干净 ok"}])) == "{text}\n标签：{label}"
+    assert pattern_for(labelled([{"text": "a", "text_pair": "b"}])) == "{text}\n{text_pair}\nLabel: {label}"
+
+
+def test_both_texts_of_a_pair_are_read_and_cut(decoder):
+    baseline = made(LabelWords, decoder)
+    pair = {"text": "good " * 400, "text_pair": "bad", "label": "good_one"}
+    baseline.fit({"train": labelled([pair])}, lambda: None)
+    whole = decoder.reader.tokenizer.decode(baseline._prompts.asked(pair, ""))
+    assert whole.startswith("<s>")
+    assert "good good" in whole
+    assert whole.endswith("\nbad\nLabel:")
+    assert baseline._prompts.room - 20 < len(baseline._prompts.asked(pair, "")) <= baseline._prompts.room
+    assert len(list(baseline.predict(labelled([pair])))) == 1
+
+
+def test_labels_that_read_the_same_are_refused(decoder):
+    with pytest.raises(RecipeError, match=r"the label 'so-so' reads as 'so_so'\nGive them different `words`"):
+        fitted(LabelWords, decoder, labels=["so_so", "so-so"])
+    assert fitted(LabelWords, decoder, labels=["so_so", "so-so"], words={"so-so": "average"})
+
+
+def test_a_model_that_reads_too_little_is_refused(tmp_path):
+    small = opened(tiny.tiny_llama(tmp_path / "small", texts(), max_position_embeddings=16), max_length=16)
+    with pytest.raises(ModelError, match="too few for the pattern"):
+        fitted(LabelWords, small, pattern="{text} " + "which was " * 20 + "{label}")
+
+
+# --- examples in front
+
+
+def test_the_nearest_examples_stand_in_front_the_nearest_last(decoder):
+    text = "lovely was the room"
+    baseline = fitted(NearestExamples, decoder, examples=2, calibrate=False)
+    before = "the room was warm\nLabel: good one\n\nthe room was lovely\nLabel: good one\n\n"
+    words = [ids(decoder, f" {as_words(label)}", special=False) for label in LABELS]
+
+    def scores(given):
+        prompt = ids(decoder, f"{before}{given}\nLabel:")
+        return softmax([plain(decoder, prompt, tokens) for tokens in words])
+
+    np.testing.assert_allclose(asked(baseline, text)[0], scores(text), atol=1e-4)
+    expected = scores(text) / np.mean([scores(each) for each in EMPTY], 0)
+    calibrated = fitted(NearestExamples, decoder, examples=2)
+    np.testing.assert_allclose(asked(calibrated, text)[0], expected / expected.sum(), atol=1e-4)
+    assert calibrated.notes == []
+
+
+def test_as_many_examples_as_fit(decoder):
+    long = [(f"{text} {'and so on ' * 20}", label) for text, label in SHOWN]
+    baseline = fitted(NearestExamples, decoder, long, examples=4)
+    assert len(asked(baseline, "the room was lovely", "a bed")) == 2
+    assert baseline.notes[0].startswith("2 of 2 prompts have fewer than 4 examples")
+    assert set(baseline._counts) <= {1, 2, 3}
+    prompts: Prompts = baseline._prompts
+    shown = [prompts.shown({"text": text, "label": label}) for text, label in long]
+    kept = prompts.fitting({"text": "a bed"}, shown)
+    assert kept == shown[: len(kept)]
+    assert len(prompts.asked({"text": "a bed"}, "".join(kept))) <= prompts.room
+
+
+def test_training_is_sampled_where_it_is_large(decoder, monkeypatch):
+    monkeypatch.setattr(prompted, "MOST_TEXTS", 3)
+    baseline = fitted(NearestExamples, decoder)
+    assert baseline.notes == ["knows a random 3 of the 4 training examples"]
+    assert len(baseline._texts) == 3
+    assert len(asked(baseline, "so so")) == 1
+
+
+# --- in a recipe
+
+
+def write(folder, rows=60, labels=2):
+    with (folder / "reviews.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *reviews(rows, labels=labels)])
+    return folder / "reviews.csv"
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe that asks a tiny decoder."""
+    model = tiny.tiny_llama(tmp_path / "model", texts(), initializer_range=0.5, max_position_embeddings=128)
+
+    def make(*, task="text-classification", model=model, data=None, **evaluation):
+        return Recipe(
+            task=task, model=str(model), data=data or {"train": str(write(tmp_path)), "test_size": 0.3},
+            training={"epochs": 1, "precision": "fp32"}, output=str(tmp_path / "run"),
+            evaluation={"bootstrap": 50, **evaluation},
+        )  # fmt: skip
+
+    return make
+
+
+def test_they_stand_beside_the_trained_model(recipe):
+    run = train(recipe(prompted=["label-words", {"name": "nearest-examples", "examples": 2}]))
+    stored = json.loads((run.folder / "scores.json").read_text())["test"]
+    assert list(stored["baselines"]) == ["majority class", "TF-IDF + logistic regression", "label words",
+                                         "nearest examples in the prompt"]  # fmt: skip
+    assert [each["knows"] for each in stored["baselines"].values()] == ["answers", "examples", "before training",
+                                                                       "examples"]  # fmt: skip
+    assert len(stored["comparisons"]) == 4
+    assert all(answer["before"] for answer in stored["samples"])
+    assert "nearest examples in the prompt" in (run.folder / "report.html").read_text()
+
+
+def test_none_where_no_baselines_are_wanted(recipe):
+    run = train(recipe(prompted=["label-words"], baselines=False))
+    assert json.loads((run.folder / "scores.json").read_text())["test"]["baselines"] == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"pattern": "{text} is it?"}, "does not have {text} or {text_pair} before one {label} at its end"),
+        ({"pattern": "{text}: {label}!"}, "before one {label} at its end"),
+        ({"pattern": "What? {label}"}, "does not have {text}"),
+        ({"pattern": "{review} {label}"}, "the prompt has {review}, which is no role"),
+        ({"pattern": "{text.upper} {label}"}, "is no name of a role"),
+        ({"words": {"god": "great"}}, "words are given for 'god', which is no label"),
+        ({"words": {"good": " "}}, "the label 'good' has no words"),
+    ],
+)
+def test_a_wrong_pattern_or_word_is_refused_before_training(recipe, options, said):
+    with pytest.raises(RecipeError) as refused:
+        prepare(recipe(prompted=[{"name": "label-words", **options}]))
+    assert said in str(refused.value)
+    assert "evaluation.prompted[0]" in str(refused.value)
+
+
+def test_an_unknown_name_or_option_is_refused_with_the_nearest(recipe):
+    with pytest.raises(RecipeError, match=r"(?s)evaluation.prompted\[1\].*unknown prompted 'label-word'.*label-words"):
+        recipe(prompted=["nearest-examples", "label-word"])
+    with pytest.raises(RecipeError, match="shots"):
+        recipe(prompted=[{"name": "nearest-examples", "shots": 4}])
+
+
+def test_what_cannot_be_asked_is_refused(recipe, tmp_path):
+    asked = {"prompted": ["label-words"]}
+    with pytest.raises(RecipeError, match=r"asks a decoder what comes next; .* is no decoder"):
+        prepare(recipe(model=tiny.tiny_bert(tmp_path / "bert", texts()), **asked))
+    several = tmp_path / "several.jsonl"
+    several.write_text("".join(json.dumps({"text": f"{text} {number}", "label": [label]}) + "\n"
+                               for number, (text, label) in enumerate(reviews(40))))  # fmt: skip
+    with pytest.raises(RecipeError, match="asks which one label a text has"):
+        prepare(recipe(data={"train": str(several), "test_size": 0.3}, **asked))
+    numbers = tmp_path / "numbers.csv"
+    numbers.write_text("text,score\n" + "".join(f"visit {n},{n / 7}\n" for n in range(40)))
+    with pytest.raises(RecipeError, match="that is not what 'text-regression' learns"):
+        prepare(recipe(task="text-regression", data={"train": str(numbers), "test_size": 0.3}, **asked))
+
+
+def test_a_decoder_without_its_head_is_refused(recipe, tmp_path):
+    from transformers import AutoModel, AutoTokenizer
+
+    whole = tiny.tiny_llama(tmp_path / "whole", texts())
+    AutoModel.from_pretrained(whole).save_pretrained(tmp_path / "body")
+    AutoTokenizer.from_pretrained(whole).save_pretrained(tmp_path / "body")
+    with pytest.raises(RecipeError, match="has no head of a language model"):
+        prepare(recipe(model=tmp_path / "body", prompted=["label-words"]))
+
+
+def test_they_are_measured_without_training(recipe, capsys, tmp_path):
+    from typer.testing import CliRunner
+
+    from weitiao.cli.main import app
+
+    asked = recipe(prompted=["label-words", {"name": "label-words", "pattern": "{text} It was {label}"}])
+    found = measure_baselines(asked)
+    assert [each.name for each in found.measured] == ["majority class", "TF-IDF + logistic regression",
+                                                      "label words (1)", "label words (2)"]  # fmt: skip
+    assert (found.split, found.examples) == ("test", 18)
+    assert all(each.scores.examples == 18 and each.seconds > 0 for each in found.measured)
+    assert not (tmp_path / "run").exists()
+    asked.store(tmp_path / "stored.json")
+    (tmp_path / "recipe.json").write_text(json.dumps(asked.to_dict()))
+    told = CliRunner().invoke(app, ["baselines", str(tmp_path / "recipe.json")], catch_exceptions=False)
+    assert told.exit_code == 0
+    assert "18 examples of test" in told.output
+    assert "label words (2)" in told.output
+    told = CliRunner().invoke(app, ["baselines", str(tmp_path / "recipe.json"), "--json"], catch_exceptions=False)
+    assert [each["name"] for each in json.loads(told.stdout)["baselines"]] == [each.name for each in found.measured]
+
+
+def test_without_a_split_to_measure_on_nothing_is_measured(recipe, tmp_path):
+    data = {"train": str(write(tmp_path)), "validation_size": 0, "test_size": 0}
+    with pytest.raises(RecipeError, match="no validation or test split to measure on"):
+        measure_baselines(recipe(data=data))
+
+
+def test_a_forecast_counts_them(recipe):
+    """By about what they read."""
+    seconds = [check(recipe(prompted=asked)).facts["forecast"]["last"] for asked in ([], ["label-words"] * 20)]
+    assert seconds[1] > 1.5 * seconds[0]
+
+
+def test_more_is_read_with_examples_in_front_and_many_labels():
+    few, many = ({"text": 20, "shown": 20, "labels": labels} for labels in (2, 77))
+    plain, shown = LabelWordsOptions(), NearestExamplesOptions()
+    read = [LabelWords.reads(plain, **few), LabelWords.reads(plain, **many), NearestExamples.reads(shown, **many)]
+    assert read == sorted(read)
+    assert NearestExamples.reads(shown, **many) > NearestExamples.reads(NearestExamplesOptions(examples=1), **many)
+
+
+def test_options_have_the_common_ones():
+    assert set(LabelWordsOptions.model_fields) < set(NearestExamplesOptions.model_fields)
