@@ -371,7 +371,9 @@ def _options(recipe: Recipe, task: Task) -> dict[str, tuple[Any, str]]:
 
 def _scored(task: Task) -> dict[str, tuple[Any, str]]:
     most = task.examples_scored
-    return {"evaluation.examples": (most or "all", "measuring an example takes time" if most else "measuring takes little")}
+    return {
+        "evaluation.examples": (most or "all", "measuring an example takes time" if most else "measuring takes little")
+    }
 
 
 def _watched(recipe: Recipe, task: Task, splits: Mapping[SplitName, Dataset]) -> tuple[int, str]:
