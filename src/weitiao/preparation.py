@@ -373,7 +373,9 @@ def _options(recipe: Recipe, task: Task) -> dict[str, tuple[Any, str]]:
 
 def _scored(task: Task) -> dict[str, tuple[Any, str]]:
     most = task.examples_scored
-    return {"evaluation.examples": (most or "all", "generating text takes time" if most else "measuring takes little")}
+    return {
+        "evaluation.examples": (most or "all", "measuring an example takes time" if most else "measuring takes little")
+    }
 
 
 def _watched(recipe: Recipe, task: Task, splits: Mapping[SplitName, Dataset]) -> tuple[int, str]:
@@ -384,7 +386,7 @@ def _watched(recipe: Recipe, task: Task, splits: Mapping[SplitName, Dataset]) ->
     if "validation" not in splits:
         return 0, "there is no validation split"
     if task.examples_scored is not None:
-        return 0, "generating text takes time"
+        return 0, "measuring an example takes time"
     most = recipe.evaluation.most or len(splits["validation"])
     wanted = max(WATCHED[0], min(most, WATCHED[1], int(3 * WATCHED_SHARE * every)))
     return min(wanted, len(splits["train"])), "as many as validation has, where they take little"

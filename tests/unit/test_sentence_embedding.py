@@ -22,7 +22,7 @@ from weitiao.events import Evaluated, StepDone
 from weitiao.loading import load_for_training
 from weitiao.metrics import vectors as module
 from weitiao.metrics.vectors import VectorScorer
-from weitiao.models.pooling import pooling_of
+from weitiao.models.pooling import pooling_of, say_pooling
 from weitiao.preparation import as_recipe, prepare
 from weitiao.tasks.vectors import thinned, view_losses
 
@@ -281,6 +281,17 @@ def test_what_is_not_said_is_as_in_the_paper(texts_only: Values) -> None:
     assert recipe.origin("training.batch_size").startswith("auto: sentence-embedding")
     assert recipe.task.options.pooling == "mean"
     assert recipe.origin("training.micro_batch_tokens").startswith("auto: the examples of a step are compared")
+
+
+def test_it_is_told_that_a_sentence_encoder_may_become_worse(texts_only: Values, tmp_path: Path) -> None:
+    folder = tiny.tiny_bert(tmp_path / "trained", texts())
+    assert not [each for each in check(texts_only(model=str(folder))).findings if "already" in each.problem]
+    say_pooling(folder, "first", 32, 64)
+    found = check(texts_only(model=str(folder)))
+    (told,) = [each for each in found.findings if "already" in each.problem]
+    assert told.level == "warning"
+    assert found.recipe.task.options.pooling == "first"
+    assert found.recipe.origin("task.pooling") == "auto: what the encoder was trained with"
 
 
 # --- what does not go together

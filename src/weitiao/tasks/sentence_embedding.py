@@ -135,6 +135,7 @@ class SentenceEmbedding:
                     "Give it more texts.")
             for name, split in splits.items() if not _differ(split)
         ]  # fmt: skip
+        findings += _trained_already(pretrained)
         return SentenceEmbedding(self.options, Tokens(special=special)), findings
 
     def tune(self, seen: Iterable[tuple[Sequence[Example], Sequence[Prediction]]]) -> SentenceEmbedding:
@@ -227,6 +228,18 @@ def _only(feature: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
 def _shown(example: Example) -> str:
     text = str(example["text"])
     return text if len(text) <= SHOWN else text[:SHOWN].rstrip() + " …"
+
+
+def _trained_already(pretrained: Pretrained) -> list[Finding]:
+    """A sentence encoder has learned which texts mean the same, of which dropout tells nothing (docs/how-to)."""
+    if pretrained.pooling is None:
+        return []
+    problem = (
+        f"{pretrained.source} was trained for sentence vectors already: training without labels may make them worse"
+    )
+    return [
+        Finding("warning", "model", problem, "Measure what you want them for before and after, and keep the better.")
+    ]
 
 
 def _differ(split: Dataset) -> bool:
