@@ -288,7 +288,6 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return ""
 
     monkeypatch.setattr(trials, "carry_out", carry_out)
-    monkeypatch.setattr(finishing, "carry_out", carry_out)
 
 
 @pytest.fixture
