@@ -455,6 +455,27 @@ def test_guesses_go_on_where_they_were_stopped(whole: Path, tmp_path: Path, monk
     assert predicting.guesses_of(model, rows, kept, lambda *_: None) == every
 
 
+def test_stopped_it_says_how_to_go_on(
+    values: dict[str, Any], pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_one_class(monkeypatch, 0.95)
+
+    def stopped(action: str, path: Path, **how: Any) -> str:
+        if "round1" in path.name:
+            raise Interrupted("stopped")
+        return train_here(action, path, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "carry_out", stopped)
+        with pytest.raises(Interrupted, match="stopped with 1 of 2 rounds finished") as caught:
+            weitiao.self_train(values, pool, rounds=1, output=tmp_path / "s")
+    assert "same command again" in caught.value.fix
+    before = times(tmp_path / "s")
+    found = weitiao.self_train(values, pool, rounds=1, output=tmp_path / "s")  # guesses of round 1 are not asked again
+    assert before.items() <= times(tmp_path / "s").items()
+    assert len(found.chains[0].rounds) == 2
+
+
 PROGRAM = """
 import json, sys
 import weitiao
