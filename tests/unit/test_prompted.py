@@ -220,7 +220,7 @@ def test_a_model_that_reads_too_little_is_refused(tmp_path):
 
 def test_the_nearest_examples_stand_in_front_the_nearest_last(decoder):
     text = "lovely was the room"
-    baseline = fitted(NearestExamples, decoder, examples=2, calibrate=False)
+    baseline = fitted(NearestExamples, decoder, examples=2)
     before = "the room was warm\nLabel: good one\n\nthe room was lovely\nLabel: good one\n\n"
     words = [ids(decoder, f" {as_words(label)}", special=False) for label in LABELS]
 
@@ -230,7 +230,7 @@ def test_the_nearest_examples_stand_in_front_the_nearest_last(decoder):
 
     np.testing.assert_allclose(asked(baseline, text)[0], scores(text), atol=1e-4)
     expected = scores(text) / np.mean([scores(each) for each in EMPTY], 0)
-    calibrated = fitted(NearestExamples, decoder, examples=2)
+    calibrated = fitted(NearestExamples, decoder, examples=2, calibrate=True)
     np.testing.assert_allclose(asked(calibrated, text)[0], expected / expected.sum(), atol=1e-4)
     assert calibrated.notes == []
 

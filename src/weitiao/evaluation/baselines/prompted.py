@@ -49,6 +49,9 @@ class LabelWordsOptions(Settings):
 class NearestExamplesOptions(LabelWordsOptions):
     """Options of `nearest-examples`."""
 
+    calibrate: bool = False
+    """Divide the probabilities by those for texts without content behind the same examples (Zhao et al. 2021). These
+    have the nearest labels in them, which is most of what the examples tell: it made scores worse where we measured."""
     examples: int = Field(8, ge=1)
     """Training examples in front of each text; fewer where they do not fit into what the model takes."""
 
@@ -138,7 +141,7 @@ class LabelWords:
 class NearestExamples(LabelWords):
     """The same behind the training examples that are most like the text by TF-IDF, the nearest last (Liu et al. 2022).
 
-    Texts without content are asked about behind the same examples.
+    With calibration texts without content are asked about behind the same examples.
     """
 
     knows: Knows = "examples"
@@ -155,7 +158,7 @@ class NearestExamples(LabelWords):
         self, options: NearestExamplesOptions, task: Any, language_model: Callable[[], Inference], *, seed: int = 0
     ) -> None:
         super().__init__(options, task, language_model, seed=seed)
-        self.name = "nearest examples in the prompt" + ("" if options.calibrate else ", not calibrated")
+        self.name = "nearest examples in the prompt" + (", calibrated" if options.calibrate else "")
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
         """Load the model and index at most `MOST_TEXTS` training examples, a seeded sample; a note says so."""
