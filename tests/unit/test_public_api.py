@@ -10,8 +10,8 @@ import weitiao
 PUBLIC = [
     "Adapters", "Recipe", "__version__", "audit", "augment", "average", "check", "clean", "compare",
     "compare_runs", "cross_validate", "diagnose", "evaluate", "inspect", "known_models", "learning_curve",
-    "load", "probe", "recommend", "resume", "search", "select", "self_train", "simulate_labelling", "split", "stack",
-    "train",
+    "load", "measure_baselines", "probe", "recommend", "resume", "search", "select", "self_train",
+    "simulate_labelling", "split", "stack", "train",
 ]  # fmt: skip
 
 
