@@ -247,7 +247,7 @@ def answer(body: dict[str, Any]) -> Reply:
 def test_an_endpoint_that_delays_fails_limits_and_babbles_teaches_all_the_same(
     student: Callable[..., dict[str, Any]],
 ) -> None:
-    trouble = [Reply("busy", 429, {"Retry-After": "0.2"}), Reply("broken", 500), Reply(delay=0.8),
+    trouble = [Reply("busy", 429, {"Retry-After": "0.2"}), Reply("broken", 500), Reply(delay=2.0),
                Reply(body=b"<html>"), Reply(body=b'{"choices": ['), Reply(sends="half"),
                Reply(sends="nothing")]  # fmt: skip
 
@@ -255,7 +255,7 @@ def test_an_endpoint_that_delays_fails_limits_and_babbles_teaches_all_the_same(
         return trouble[number] if number < len(trouble) else answer(body)
 
     with serving(script) as server:
-        endpoint = {"base_url": server.url, "model": "big", "together": 2, "timeout": 0.5}
+        endpoint = {"base_url": server.url, "model": "big", "together": 2, "timeout": 1.5, "retries": 2 * len(trouble)}
         wanted = student(teacher=endpoint, prompt="Say in three words: {input}")
         found = with_teacher(prepare(Recipe(**wanted)))
         assert all(said == f"in the {text.split()[3]}" for text, said in learned(found).items())
