@@ -22,7 +22,7 @@ from tests.samples import reviews
 from weitiao import trials
 from weitiao.errors import DataError, Interrupted, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.verdicts import Drawn
-from weitiao.self_training import predicting, self_training
+from weitiao.self_training import predicting, rounds
 from weitiao.self_training.choosing import NONE, Guess, guess_of, quotas, right, surest
 from weitiao.self_training.page import render
 from weitiao.self_training.trained import Chain, Round, SelfTrained, advise, best_of, counted, notes_of
@@ -272,7 +272,7 @@ def of_one_class(monkeypatch: pytest.MonkeyPatch, *confidences: float) -> None:
         sure = next(left)
         return [Guess("good", sure) for _ in rows]
 
-    monkeypatch.setattr(self_training, "guesses_of", guess)
+    monkeypatch.setattr(rounds, "guesses_of", guess)
 
 
 def test_a_round_without_sure_rows_ends_it(
@@ -338,7 +338,7 @@ def test_models_that_no_round_needs_are_removed(
         taken = next(numbers)
         return [Guess("good", 0.95 if row < taken else 0.5) for row in range(len(rows))]
 
-    monkeypatch.setattr(self_training, "guesses_of", guess)
+    monkeypatch.setattr(rounds, "guesses_of", guess)
     found = weitiao.self_train(values, pool, rounds=3, output=tmp_path / "s")
     there = {path.parent.name for path in tmp_path.glob("s/runs/round*/artifact")}
     best = found.chains[0].best
@@ -350,15 +350,15 @@ def test_a_round_that_fails_leaves_the_others(
     values: dict[str, Any], pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_one_class(monkeypatch, 0.95)
-    trained = self_training._SelfTraining._trained
-    monkeypatch.setattr(self_training._SelfTraining, "_trained", lambda self, seed, number: (
-        "out of luck" if number else trained(self, seed, number)))  # fmt: skip
+    trained = rounds._trained
+    monkeypatch.setattr(rounds, "_trained", lambda on, seed, number: (
+        "out of luck" if number else trained(on, seed, number)))  # fmt: skip
     found = weitiao.self_train(values, pool, output=tmp_path / "s")
     assert "seed 7, round 1: out of luck" in found.notes
     assert found.chains[0].rounds[1].problem == "out of luck"
     assert found.chains[0].best == 0
     assert "out of luck" in render(found)
-    monkeypatch.setattr(self_training._SelfTraining, "_trained", lambda *_: "no luck at all")
+    monkeypatch.setattr(rounds, "_trained", lambda *_: "no luck at all")
     with pytest.raises(RunError, match="no round came to its end: no luck at all"):
         weitiao.self_train(values, pool, output=tmp_path / "t")
 
