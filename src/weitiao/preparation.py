@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from weitiao import data, models, registry, trackers
+from weitiao import auto_values, data, models, registry, trackers
 from weitiao.combinations import (
     check_averages,
     check_compared,
@@ -24,19 +24,16 @@ from weitiao.combinations import (
     check_prompted,
     check_regularization,
     check_selection,
-    check_whole_steps,
-    comparing,
 )
 from weitiao.errors import RecipeError, RefusedError, WeitiaoError
 from weitiao.evaluation.evaluate import Labelled
 from weitiao.forewarnings import forewarnings
-from weitiao.methods.base import Presets, TakesPositions
+from weitiao.methods.base import TakesPositions
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
 from weitiao.teachers import artifact_teachers, check_distillation
 from weitiao.training.loop import planned_steps
-from weitiao.training.order import times_of
 
 if TYPE_CHECKING:
     import torch
@@ -45,11 +42,6 @@ if TYPE_CHECKING:
     from weitiao.methods.base import Method
     from weitiao.tasks.base import Task
 
-CHECKPOINT_STEPS = 200  # `checkpoint_every: auto`
-CPU_TOKENS = 4096  # of a micro-batch: more are no quicker on a CPU (docs/log.md) and cost memory
-WATCHED = 64, 500  # `evaluation.train_examples: auto`, at least and at most
-WATCHED_SHARE = 0.05  # of the time of training that they take
-WHOLE = "the examples of a step are compared with one another"  # why it is not cut
 KEPT_CHECKPOINTS = 4  # the newest two, the best, and the one being written
 
 
@@ -108,7 +100,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     refuse_errors(findings)
     pretrained = models.open_pretrained(recipe.model, base=recipe.base)
     check_family(pretrained, task, method, recipe)
-    recipe = _preset(_preset(recipe, method, pretrained), task, pretrained)
+    recipe = auto_values.preset(auto_values.preset(recipe, method, pretrained), task, pretrained)
     task = registry.get("task", recipe.task.name)(recipe.task.options)
     check_contrast(recipe, task, method)
     check_compared(recipe, task)
@@ -116,8 +108,8 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     pretrained = _dropping(pretrained, recipe)
     check_dropout(recipe, task, method, pretrained)
     pretrained = _beside_own_tokens(pretrained, task, method, recipe)
-    length = _length(recipe, pretrained)
-    pretrained = _reading_at_most(pretrained, recipe.model.max_length)
+    length = auto_values.length(recipe, pretrained)
+    pretrained = auto_values.reading_at_most(pretrained, recipe.model.max_length)
     task, learned = task.prepare(splits, pretrained)
     refuse_errors(learned)
     check_heads(task.head(pretrained.family), method, recipe)
@@ -133,23 +125,22 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         **counts, models=max(1, len(task.head(pretrained.family).parts)),
         averaged=settings.averaged, soup=settings.soup.best if settings.soup else 0,
     )  # fmt: skip
-    rate = _rate(method, pretrained)
+    rate = auto_values.rate(method, pretrained)
     values: dict[str, tuple[Any, str]] = {
         "training.device": (device.type if device.index is None else str(device), device_why),
         "training.precision": (precision, precision_why),
-        **length, **rate, **_columns(splits.columns),
-        **_scored(task),
+        **length, **rate, **auto_values.columns(splits.columns),
+        **auto_values.scored(task),
     }  # fmt: skip
-    recipe = recipe.resolved({k: v for k, v in values.items() if _is_auto(recipe, k)} | _options(recipe, task))
+    recipe = auto_values.filled(recipe, values).resolved(auto_values.options(recipe, task))
     reader = pretrained.reader(int(recipe.model.max_length))
     features = {name: encode_split(split, task, reader) for name, split in splits.items()}
     refuse_errors(_nothing_left(features))
     also = {name: _also(recipe, task, reader, name) for name in recipe.evaluation.also}
-    an_epoch = _epoch_steps(recipe, task, splits, features)
-    auto = _steps(recipe, task, method, features, pretrained, device, an_epoch)
-    recipe = recipe.resolved({k: v for k, v in auto.items() if _is_auto(recipe, k)})
-    if _is_auto(recipe, "evaluation.train_examples"):
-        recipe = recipe.resolved({"evaluation.train_examples": _watched(recipe, task, splits)})
+    an_epoch = auto_values.epoch_steps(recipe, task, splits, features)
+    auto = auto_values.steps(recipe, task, method, features, pretrained, device, an_epoch)
+    recipe = auto_values.filled(recipe, auto)
+    recipe = auto_values.filled(recipe, {"evaluation.train_examples": auto_values.watched(recipe, task, splits)})
     findings += [
         *learned,
         *shape.findings,
@@ -174,9 +165,9 @@ def learning(ready: Preparation, train: Dataset, *, settled: bool) -> Preparatio
     splits = ready.splits.learning(train, ready.task.columns)
     features = {**ready.features, "train": encode_split(train, ready.task, ready.reader)}
     refuse_errors(_nothing_left(features))
-    recipe, an_epoch = ready.recipe, _epoch_steps(ready.recipe, ready.task, splits, features)
+    recipe, an_epoch = ready.recipe, auto_values.epoch_steps(ready.recipe, ready.task, splits, features)
     if not settled:
-        auto = _steps(recipe, ready.task, ready.method, features, ready.pretrained, ready.device, an_epoch)
+        auto = auto_values.steps(recipe, ready.task, ready.method, features, ready.pretrained, ready.device, an_epoch)
         recipe = recipe.resolved({k: v for k, v in auto.items() if recipe.origin(k).startswith("auto:")})
     facts = ready.facts | _facts(recipe, ready.pretrained, ready.task, splits, features, an_epoch)
     return replace(ready, recipe=recipe, splits=splits, features=features, facts=facts, own=ready.labelled("train"))
@@ -314,112 +305,6 @@ def _beside_own_tokens(pretrained: Pretrained, task: Task, method: Method, recip
                           where=f"{recipe.origin('model.max_length')} (model.max_length)",
                           fix=f"Set model.max_length to {room} or less{fewer}.")  # fmt: skip
     return replace(pretrained, max_length=min(room, pretrained.max_length))
-
-
-# --- auto values
-
-
-def _preset(recipe: Recipe, chosen: Method | Task, pretrained: Pretrained) -> Recipe:
-    """The recipe with what a method, or a task, takes where nothing is said."""
-    if not isinstance(chosen, Presets):
-        return recipe
-    open_there = {key: value for key, value in chosen.presets(pretrained).items()
-                  if recipe.has(key) and recipe.origin(key) == "default"}  # fmt: skip
-    return recipe.resolved(open_there)
-
-
-def _is_auto(recipe: Recipe, key: str) -> bool:
-    """Whether the recipe leaves a value open: ``auto`` or nothing."""
-    node: Any = recipe.to_dict()
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node in ("auto", None)
-
-
-def _length(recipe: Recipe, pretrained: Pretrained) -> dict[str, tuple[Any, str]]:
-    """What `model.max_length: auto` becomes; raises where the recipe asks for more than there is room for."""
-    wanted = recipe.model.max_length
-    if wanted != "auto" and wanted > pretrained.max_length:
-        raise RecipeError(
-            f"{wanted} tokens, but {pretrained.source} takes {pretrained.max_length}",
-            where=f"{recipe.origin('model.max_length')} (model.max_length)", fix="Use that number or less, or `auto`.",
-        )  # fmt: skip
-    special = pretrained.tokenizer.num_special_tokens_to_add()
-    if wanted != "auto" and wanted <= special:
-        raise RecipeError(f"{wanted} tokens leave no room for text beside {special} special ones",
-                          where=f"{recipe.origin('model.max_length')} (model.max_length)")  # fmt: skip
-    return {"model.max_length": (pretrained.max_length, f"what {pretrained.source} takes")}
-
-
-def _reading_at_most(pretrained: Pretrained, wanted: int | str) -> Pretrained:
-    """The model as the recipe has it read: what a task settles by the length must hold for what is encoded."""
-    return pretrained if wanted == "auto" else replace(pretrained, max_length=int(wanted))
-
-
-def _rate(method: Method, pretrained: Pretrained) -> dict[str, tuple[Any, str]]:
-    width = int(pretrained.config.get_text_config().hidden_size)
-    return {"training.learning_rate": method.learning_rate(pretrained.family, width)}
-
-
-def _columns(chosen: data.ChosenColumns) -> dict[str, tuple[Any, str]]:
-    return {f"data.columns.{role}": (name, chosen.how[role]) for role, name in chosen.names.items()}
-
-
-def _options(recipe: Recipe, task: Task) -> dict[str, tuple[Any, str]]:
-    """What the task settled for its own options when it saw the data."""
-    before, after = recipe.task.options.model_dump(mode="json"), task.options.model_dump(mode="json")
-    return {f"task.{key}": (after[key], "from the data") for key in before if before[key] != after[key]}
-
-
-def _scored(task: Task) -> dict[str, tuple[Any, str]]:
-    most = task.examples_scored
-    return {
-        "evaluation.examples": (most or "all", "measuring an example takes time" if most else "measuring takes little")
-    }
-
-
-def _watched(recipe: Recipe, task: Task, splits: Mapping[SplitName, Dataset]) -> tuple[int, str]:
-    """What `evaluation.train_examples: auto` becomes: to predict an example takes about a third of what it takes to
-    train on it.
-    """  # fmt: skip
-    every = recipe.training.batch_size * int(recipe.training.evaluate_every)  # examples between evaluations
-    if "validation" not in splits:
-        return 0, "there is no validation split"
-    if task.examples_scored is not None:
-        return 0, "measuring an example takes time"
-    most = recipe.evaluation.most or len(splits["validation"])
-    wanted = max(WATCHED[0], min(most, WATCHED[1], int(3 * WATCHED_SHARE * every)))
-    return min(wanted, len(splits["train"])), "as many as validation has, where they take little"
-
-
-def _epoch_steps(recipe: Recipe, task: Task, splits: data.Splits, features: Mapping[SplitName, Dataset]) -> int:
-    """Steps of an epoch of all its rows, but for smaller batches where several tasks have their own."""
-    train, settings = features["train"], recipe.training
-    times = times_of(train, splits["train"], task.columns, settings.selection)
-    rows = len(train) if times is None else data.rows_in_epoch(times)
-    return -(-rows // settings.batch_size)
-
-
-def _steps(
-    recipe: Recipe, task: Task, method: Method, features: Mapping[SplitName, Dataset], pretrained: Pretrained,
-    device: torch.device, an_epoch: int,
-) -> dict[str, tuple[Any, str]]:  # fmt: skip
-    settings, train = recipe.training, features["train"]
-    longest = int(data.column_array(train, "length").max())
-    positions = longest + models.heard(pretrained)
-    per_example = models.activation_bytes(pretrained, longest, precision=settings.precision)
-    per_example *= settings.regularization.passes
-    most = settings.batch_size * positions
-    check_whole_steps(recipe, task, method, positions, most)
-    free = models.free_memory(device)
-    fits = int(min(free, recipe.memory_bytes or free) * 0.4 / per_example) * positions
-    tokens = max(positions, min(most, fits, CPU_TOKENS if device.type == "cpu" else most))
-    need = f"they need about {max(tokens / positions * per_example / 1e9, 0.1):.1f} GB"
-    return {
-        "training.micro_batch_tokens": (most, WHOLE) if comparing(task, method) else (tokens, need),
-        "training.evaluate_every": (an_epoch, "once an epoch"),
-        "training.checkpoint_every": (CHECKPOINT_STEPS, "beside the one at each evaluation"),
-    }
 
 
 # --- facts

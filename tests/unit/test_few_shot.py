@@ -325,7 +325,7 @@ def test_the_head_is_put_back_after_a_measurement(few: Values) -> None:
 
 def test_a_step_is_never_cut(few: Values, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few tokens a micro-batch has elsewhere; also where the memory that there is settles it."""
-    for module in ("preparation", "forecast.budgets"):
+    for module in ("auto_values", "forecast.budgets"):
         monkeypatch.setattr(f"weitiao.{module}.CPU_TOKENS", 1)
 
     def micro_batches(training: Training) -> set[int]:

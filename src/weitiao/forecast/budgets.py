@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from weitiao import models
+from weitiao.auto_values import CPU_TOKENS
 from weitiao.combinations import comparing
 from weitiao.errors import RecipeError
 from weitiao.evaluation.evaluate import take_rows
@@ -17,7 +18,7 @@ from weitiao.forecast.steps import peak_of
 from weitiao.forecast.told import SLACK, Forecast, forecast, room
 from weitiao.frozen import frozen_needed
 from weitiao.loading import Loaded, settled, training_lengths
-from weitiao.preparation import CPU_TOKENS, Preparation
+from weitiao.preparation import Preparation
 from weitiao.records import Finding
 from weitiao.trackers import units
 from weitiao.training.fixed import Plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from weitiao.data.formats.base import Layout
 from weitiao.recipe import DataSettings, Settings
@@ -51,6 +51,23 @@ class Scorer(Protocol):
 
 class Prepared(Settings):
     """What a task learned from the training data; stored in the run and in the artifact as JSON."""
+
+
+Learned = TypeVar("Learned", bound=Prepared)
+
+
+class Prepares(Generic[Learned]):
+    """A task that learns something of the data before it is used."""
+
+    name: ClassVar[str]
+    prepared: Learned | None
+
+    @property
+    def known(self) -> Learned:
+        """What was learned; a `RuntimeError` before `prepare`."""
+        if self.prepared is None:
+            raise RuntimeError(f"{self.name} is used before it was prepared")
+        return self.prepared
 
 
 class Part(Protocol):

@@ -120,7 +120,7 @@ class Language(base.Prepared):
     sentinels: list[int]
 
 
-class LanguageModeling(Packs):
+class LanguageModeling(Packs, base.Prepares[Language]):
     """Domain adaptation on raw text. Encoders: masked language modelling; decoders: the next token;
     encoder-decoders: span corruption, or text infilling where the tokenizer has a mask token and no sentinels.
     """  # fmt: skip
@@ -143,14 +143,7 @@ class LanguageModeling(Packs):
 
     def __init__(self, options: LanguageModelingOptions, prepared: Language | None = None) -> None:
         self.options = options
-        self.prepared: Language | None = prepared
-
-    @property
-    def known(self) -> Language:
-        """What was found out about model and data; an error before `prepare`."""
-        if self.prepared is None:
-            raise RuntimeError("language-modeling is used before it was prepared")
-        return self.prepared
+        self.prepared = prepared
 
     @property
     def objective(self) -> Objective:

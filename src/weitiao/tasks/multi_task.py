@@ -81,7 +81,7 @@ class Part:
     data: DataSettings
 
 
-class MultiTask:
+class MultiTask(base.Prepares[Together]):
     """An example is ``{"task": name, "example": {role: value}}``; its answer is that of the task it names.
 
     Where all tasks need the same language model, they share all of it and tell each other apart by their prompts;
@@ -179,13 +179,7 @@ class MultiTask:
         streams = zip(self.parts.items(), tee(seen, len(self.parts)), strict=True)  # read only by a task that decides
         tuned = {name: part.task.tune(_of_task(name, stream)) for (name, part), stream in streams}
         learned = {name: task.prepared.model_dump(mode="json") for name, task in tuned.items()}
-        return MultiTask(self.options, self._known.model_copy(update={"learned": learned}))
-
-    @property
-    def _known(self) -> Together:
-        if self.prepared is None:
-            raise RuntimeError("multi-task is used before it was prepared")
-        return self.prepared
+        return MultiTask(self.options, self.known.model_copy(update={"learned": learned}))
 
     # --- examples to batches
 
@@ -196,7 +190,7 @@ class MultiTask:
             columns = self._columns(examples, name, rows)
             encoded = self.parts[name].task.encode(columns, reader)
             own_rows = encoded.pop("row", list(range(len(rows))))
-            part, times = self._names.index(name), self._known.times[name]
+            part, times = self._names.index(name), self.known.times[name]
             for values in zip(own_rows, *encoded.values(), strict=True):
                 feature = dict(zip(encoded, values[1:], strict=True))
                 length = feature.get("length") or len(feature["input_ids"])
@@ -274,11 +268,11 @@ class MultiTask:
 
     def saved(self, model: torch.nn.Module) -> MultiTask:
         """Let each task move what it can into its own model."""
-        learned = dict(self._known.learned)
+        learned = dict(self.known.learned)
         for name, part in self.parts.items():
             if isinstance(part.task, base.Settles):
                 learned[name] = part.task.saved(_head_of(model, name)).prepared.model_dump(mode="json")
-        return MultiTask(self.options, self._known.model_copy(update={"learned": learned}))
+        return MultiTask(self.options, self.known.model_copy(update={"learned": learned}))
 
     def scorer(self) -> base.Scorer:
         """Each task's own scores and their mean."""

@@ -107,7 +107,7 @@ class AnswerRule(base.Prepared):
     threshold: float = PROBABLE
 
 
-class QuestionAnswering:
+class QuestionAnswering(base.Prepares[AnswerRule]):
     """Where in a context the answer begins and ends, after Devlin et al. 2019 (BERT), section 4.2 and 4.3.
 
     A context that is too long is read in windows; a window without the answer is learned as having none, which the
@@ -138,14 +138,7 @@ class QuestionAnswering:
 
     def __init__(self, options: QuestionAnsweringOptions, prepared: AnswerRule | None = None) -> None:
         self.options = options
-        self.prepared: AnswerRule | None = prepared
-
-    @property
-    def known(self) -> AnswerRule:
-        """What was learned from the data; an error before `prepare`."""
-        if self.prepared is None:
-            raise RuntimeError("question-answering is used before it was prepared")
-        return self.prepared
+        self.prepared = prepared
 
     def head(self, family: Family) -> Head:
         """Two numbers a token: how well the answer begins and ends there."""

@@ -71,7 +71,7 @@ class Tokens(base.Prepared):
     special: list[int]  # ids
 
 
-class SentenceEmbedding:
+class SentenceEmbedding(base.Prepares[Tokens]):
     """What vector a text has. Loss: that of SimCSE, each text's two vectors told from the others of the step.
 
     It is measured on copies of texts of which half of the tokens is deleted: a copy's vector should be nearest to that
@@ -98,14 +98,7 @@ class SentenceEmbedding:
 
     def __init__(self, options: SentenceEmbeddingOptions, prepared: Tokens | None = None) -> None:
         self.options = options
-        self.prepared: Tokens | None = prepared
-
-    @property
-    def known(self) -> Tokens:
-        """What was learned about the tokenizer; an error before `prepare`."""
-        if self.prepared is None:
-            raise RuntimeError("sentence-embedding is used before it was prepared")
-        return self.prepared
+        self.prepared = prepared
 
     def presets(self, pretrained: Pretrained) -> Mapping[str, tuple[Any, str]]:
         """The vector that the encoder was trained with, and the paper's size of a step and one epoch."""

@@ -86,7 +86,7 @@ class Asked(NamedTuple):
     findings: list[Finding]
 
 
-class SpeechToText:
+class SpeechToText(base.Prepares[Heard]):
     """Write a text for a sound. Loss: cross-entropy of the text's tokens and its end, nothing of the control tokens.
 
     A sound is heard as a log-mel spectrogram of 30 seconds, filled up with silence. Spectrograms are made anew for
@@ -109,14 +109,7 @@ class SpeechToText:
 
     def __init__(self, options: Any, prepared: Heard | None = None) -> None:
         self.options = options
-        self.prepared: Heard | None = prepared
-
-    @property
-    def known(self) -> Heard:
-        """What was learned from the data; an error before `prepare`."""
-        if self.prepared is None:
-            raise RuntimeError(f"{self.name} is used before it was prepared")
-        return self.prepared
+        self.prepared = prepared
 
     @property
     def target(self) -> str:

@@ -113,7 +113,7 @@ class Wording(base.Prepared):
     language: str
 
 
-class Text2TextGeneration(Packs):
+class Text2TextGeneration(Packs, base.Prepares[Wording]):
     """Write a text for a text. Loss: cross-entropy of the target's tokens and its end, nothing of the prompt.
 
     Of several references the first is learned, and scores take the nearest. A source given as a list (of sentences) is
@@ -144,14 +144,7 @@ class Text2TextGeneration(Packs):
 
     def __init__(self, options: Text2TextOptions, prepared: Wording | None = None) -> None:
         self.options = options
-        self.prepared: Wording | None = prepared
-
-    @property
-    def known(self) -> Wording:
-        """What was learned from the data; an error before `prepare`."""
-        if self.prepared is None:
-            raise RuntimeError(f"{self.name} is used before it was prepared")
-        return self.prepared
+        self.prepared = prepared
 
     def head(self, family: Family) -> Head:
         """The language model's own head."""

@@ -98,7 +98,7 @@ class LabelSet(base.Prepared):
     thresholds: list[float] | None = None
 
 
-class TextClassification:
+class TextClassification(base.Prepares[LabelSet]):
     """What label a text has. Loss: cross-entropy, or binary cross-entropy per label when multi-label."""
 
     name: ClassVar[str] = "text-classification"
@@ -124,14 +124,7 @@ class TextClassification:
 
     def __init__(self, options: TextClassificationOptions, prepared: LabelSet | None = None) -> None:
         self.options = options
-        self.prepared: LabelSet | None = prepared
-
-    @property
-    def known(self) -> LabelSet:
-        """What was learned from the data; an error before `prepare`."""
-        if self.prepared is None:
-            raise RuntimeError("text-classification is used before it was prepared")
-        return self.prepared
+        self.prepared = prepared
 
     def head(self, family: Family) -> Head:
         """A sequence-classification head with the labels' names."""

@@ -108,7 +108,7 @@ class TextForm(base.Prepared):
     tested: bool  # completions are programs with tests
 
 
-class TextGeneration(Packs):
+class TextGeneration(Packs, base.Prepares[TextForm]):
     """What comes next. Loss: cross-entropy of all tokens of a text, or of a completion, its end of text included.
 
     Which columns there are decides. `text` alone: the whole text is learned. `completion` as well: `text` is the
@@ -139,19 +139,12 @@ class TextGeneration(Packs):
 
     def __init__(self, options: TextGenerationOptions, prepared: TextForm | None = None) -> None:
         self.options = options
-        self.prepared: TextForm | None = prepared
+        self.prepared = prepared
         if prepared is not None and prepared.completed:
             self.too_long, self.loses = "prompts are cut at their start; completions stay whole", True
         read = prompt_roles(options.prompt)  # tests that the model is shown are no secret
         self.columns = tuple(replace(column, target=column.target and column.role not in read)
                              for column in type(self).columns)  # fmt: skip
-
-    @property
-    def known(self) -> TextForm:
-        """What was found out about the data; an error before `prepare`."""
-        if self.prepared is None:
-            raise RuntimeError("text-generation is used before it was prepared")
-        return self.prepared
 
     def head(self, family: Family) -> Head:
         """A language model's head."""

@@ -74,7 +74,7 @@ class Numbers(base.Prepared):
     scale: list[float]
 
 
-class TextRegression:
+class TextRegression(base.Prepares[Numbers]):
     """What number, or numbers, a text has. Loss: squared error or Huber (1964), each target counting alike.
 
     While it is trained the model answers in standard deviations from the mean (`normalise`), for a head learns numbers
@@ -106,14 +106,7 @@ class TextRegression:
 
     def __init__(self, options: TextRegressionOptions, prepared: Numbers | None = None) -> None:
         self.options = options
-        self.prepared: Numbers | None = prepared
-
-    @property
-    def known(self) -> Numbers:
-        """What was learned from the data; an error before `prepare`."""
-        if self.prepared is None:
-            raise RuntimeError("text-regression is used before it was prepared")
-        return self.prepared
+        self.prepared = prepared
 
     def head(self, family: Family) -> Head:
         """A sequence-classification head with one output a target."""

@@ -97,7 +97,7 @@ class TagSet(base.Prepared):
     spaced: bool = False  # whether characters of scripts without spaces are read with spaces between them
 
 
-class TokenClassification:
+class TokenClassification(base.Prepares[TagSet]):
     """Which words of a text belong to entities, and of what type. Loss: cross-entropy of the tags.
 
     The model reads tokens joined by spaces, or a text as it is; a word's first piece carries its tag. A text longer
@@ -130,14 +130,7 @@ class TokenClassification:
 
     def __init__(self, options: TokenClassificationOptions, prepared: TagSet | None = None) -> None:
         self.options = options
-        self.prepared: TagSet | None = prepared
-
-    @property
-    def known(self) -> TagSet:
-        """What was learned from the data; an error before `prepare`."""
-        if self.prepared is None:
-            raise RuntimeError("token-classification is used before it was prepared")
-        return self.prepared
+        self.prepared = prepared
 
     @property
     def tags(self) -> tuple[str, ...]:
