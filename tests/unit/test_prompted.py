@@ -235,6 +235,12 @@ def test_the_nearest_examples_stand_in_front_the_nearest_last(decoder):
     assert calibrated.notes == []
 
 
+def test_white_space_around_a_label_does_not_count(decoder):
+    padded = [(text, f" {label} ") for text, label in SHOWN]
+    usual = asked(fitted(NearestExamples, decoder), "so so")
+    assert asked(fitted(NearestExamples, decoder, padded), "so so") == usual
+
+
 def test_as_many_examples_as_fit(decoder):
     long = [(f"{text} {'and so on ' * 20}", label) for text, label in SHOWN]
     baseline = fitted(NearestExamples, decoder, long, examples=4)

@@ -15,6 +15,7 @@ from weitiao.errors import ModelError, RecipeError, nearest
 from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.baselines.labels import MOST_TEXTS, features, prediction, text_of
 from weitiao.evaluation.evaluate import Inference, Labelled
+from weitiao.metrics.classification import label_names
 from weitiao.recipe import Settings
 from weitiao.records import Example, Family, Prediction, Reader, SplitName
 from weitiao.tasks.prompts import check_prompt, fill
@@ -226,7 +227,7 @@ class Prompts:
 
     def shown(self, example: Example) -> str:
         """An example with its label, as it stands before the text that is asked about."""
-        return fill(self.pattern, {**example, "label": self.words[_label(example)]}) + BETWEEN
+        return fill(self.pattern, {**example, "label": self.words[label_names(example["label"])[0]]}) + BETWEEN
 
     def empty(self, before: str) -> list[list[int]]:
         """The prompts of texts without content behind `before`."""
@@ -269,11 +270,6 @@ def _cut(pattern: str) -> tuple[str, str]:
     """What is read before the label, and the blanks between: tokenizers put these in front of a word."""
     asks = pattern.removesuffix(LABEL)
     return asks.rstrip(" "), asks[len(asks.rstrip(" ")) :]
-
-
-def _label(example: Example) -> str:
-    cell = example["label"]
-    return str(cell[0] if isinstance(cell, list) else cell)
 
 
 def as_words(label: str) -> str:
