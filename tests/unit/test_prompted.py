@@ -249,9 +249,33 @@ def test_as_many_examples_as_fit(decoder):
     assert set(baseline._counts) <= {1, 2, 3}
     prompts: Prompts = baseline._prompts
     shown = [prompts.shown({"text": text, "label": label}) for text, label in long]
-    kept = prompts.fitting({"text": "a bed"}, shown)
+    kept = prompts.fitting({"text": "a bed"}, shown, empty=False)
     assert kept == shown[: len(kept)]
     assert len(prompts.asked({"text": "a bed"}, "".join(kept))) <= prompts.room
+
+
+def test_texts_without_content_fit_behind_the_examples_too(tmp_path):
+    """They may be longer than the text."""
+    small = opened(tiny.tiny_gpt2(tmp_path / "model", texts(), n_positions=64))
+    for many in range(1, 25):
+        shown = [("the " * many, "good_one"), ("bed " * many, "bad_one")]
+        baseline = fitted(NearestExamples, small, shown, examples=2, calibrate=True)
+        asked(baseline, "a", "the")
+        longest = [max(map(len, baseline._prompts.empty("".join(before)))) for _, before in
+                   baseline._shown([{"text": "a"}, {"text": "the"}])]  # fmt: skip
+        assert max(longest) <= baseline._prompts.room
+
+
+def test_a_model_that_takes_no_text_without_content_is_refused(tmp_path):
+    for positions in range(12, 40):
+        small = opened(tiny.tiny_gpt2(tmp_path / str(positions), texts(), n_positions=positions))
+        try:
+            baseline = fitted(LabelWords, small)
+        except ModelError:
+            continue
+        break
+    assert len(asked(baseline, "a")) == 1
+    assert positions > 12
 
 
 def test_training_is_sampled_where_it_is_large(decoder, monkeypatch):

@@ -189,7 +189,8 @@ class NearestExamples(LabelWords):
         most = min(self.options.examples, len(self._texts))
         for example, row in zip(examples, near, strict=True):
             nearest_first = np.argsort(-row, kind="stable")[:most]
-            shown = self._prompts.fitting(example, [self._texts[place] for place in nearest_first.tolist()])
+            texts = [self._texts[place] for place in nearest_first.tolist()]
+            shown = self._prompts.fitting(example, texts, empty=self.options.calibrate)
             self._counts.append(len(shown))
             yield example, "".join(shown[::-1])
 
@@ -220,10 +221,11 @@ class Prompts:
                                   fix="Give them different `words`.")  # fmt: skip
         window = getattr(inference.model.config.get_text_config(), "sliding_window", None)  # type: ignore[union-attr, operator]
         room = min(reader.max_length, MOST_TOKENS, window or MOST_TOKENS) - max(map(len, labels))
-        if room < len(stem) + 2:
+        found = cls(pattern, words, labels, reader, room)
+        if room < max(map(len, found.empty(""))):
             raise ModelError(f"it takes {reader.max_length} tokens, too few for the pattern and a text", where="model",
                              fix="Take a shorter pattern, or a model that reads more.")  # fmt: skip
-        return cls(pattern, words, labels, reader, room)
+        return found
 
     def shown(self, example: Example) -> str:
         """An example with its label, as it stands before the text that is asked about."""
@@ -231,13 +233,20 @@ class Prompts:
 
     def empty(self, before: str) -> list[list[int]]:
         """The prompts of texts without content behind `before`."""
-        asks, _ = _cut(self.pattern)
-        return prompt_ids([before + fill(asks, {"text": text, "text_pair": text}) for text in EMPTY], self.reader)
+        return prompt_ids([before + asks for asks in self._empty()], self.reader)
 
-    def fitting(self, example: Example, shown: Sequence[str]) -> list[str]:
-        """The first of the examples in front, the nearest first, that fit together with the whole text."""
-        kept, asks = list(shown), fill(_cut(self.pattern)[0], example)
-        while kept and len(prompt_ids(["".join(kept[::-1]) + asks], self.reader)[0]) > self.room:
+    def _empty(self) -> list[str]:
+        return [fill(_cut(self.pattern)[0], {"text": text, "text_pair": text}) for text in EMPTY]
+
+    def fitting(self, example: Example, shown: Sequence[str], *, empty: bool) -> list[str]:
+        """The first of the examples in front, the nearest first, that fit together with the whole text; with `empty`
+        with each text without content, too.
+        """  # fmt: skip
+        kept, asked = list(shown), [fill(_cut(self.pattern)[0], example), *(self._empty() if empty else [])]
+        while kept:
+            before = "".join(kept[::-1])
+            if max(map(len, prompt_ids([before + asks for asks in asked], self.reader))) <= self.room:
+                break
             kept.pop()
         return kept
 
