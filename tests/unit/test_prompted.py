@@ -322,6 +322,18 @@ def test_they_stand_beside_the_trained_model(recipe):
     assert "nearest examples in the prompt" in (run.folder / "report.html").read_text()
 
 
+def test_what_they_note_is_told_once_for_each_split(recipe, tmp_path):
+    (tmp_path / "other").mkdir()
+    data = {"train": str(write(tmp_path)), "test_size": 0.3}
+    asked = {"name": "nearest-examples", "examples": 40}
+    run = train(recipe(prompted=[asked], data=data, also={"other": str(write(tmp_path / "other"))}))
+    stored = json.loads((run.folder / "scores.json").read_text())
+    for split in ("test", "other"):
+        notes = [note for note in stored[split]["notes"] if "no more fit into" in note]
+        assert len(notes) == 1, stored[split]["notes"]
+        assert "have fewer than 40 examples" in notes[0]
+
+
 def test_none_where_no_baselines_are_wanted(recipe):
     run = train(recipe(prompted=["label-words"], baselines=False))
     assert json.loads((run.folder / "scores.json").read_text())["test"]["baselines"] == {}

@@ -106,6 +106,7 @@ class LabelWords:
     def _open(self, on: Mapping[SplitName, Labelled]) -> None:
         from weitiao.evaluation.baselines.branches import reads_together
 
+        self.notes = []  # it may be fitted again, for other data to measure on
         self._inference = self._load()
         pattern = pattern_for(on["train"]) if self.options.pattern == "auto" else self.options.pattern
         words = {label: self.options.words.get(label) or as_words(label) for label in self._labels}
