@@ -235,6 +235,12 @@ def test_the_nearest_examples_stand_in_front_the_nearest_last(decoder):
     assert calibrated.notes == []
 
 
+def test_white_space_around_a_label_does_not_count(decoder):
+    padded = [(text, f" {label} ") for text, label in SHOWN]
+    usual = asked(fitted(NearestExamples, decoder), "so so")
+    assert asked(fitted(NearestExamples, decoder, padded), "so so") == usual
+
+
 def test_as_many_examples_as_fit(decoder):
     long = [(f"{text} {'and so on ' * 20}", label) for text, label in SHOWN]
     baseline = fitted(NearestExamples, decoder, long, examples=4)
@@ -243,9 +249,33 @@ def test_as_many_examples_as_fit(decoder):
     assert set(baseline._counts) <= {1, 2, 3}
     prompts: Prompts = baseline._prompts
     shown = [prompts.shown({"text": text, "label": label}) for text, label in long]
-    kept = prompts.fitting({"text": "a bed"}, shown)
+    kept = prompts.fitting({"text": "a bed"}, shown, empty=False)
     assert kept == shown[: len(kept)]
     assert len(prompts.asked({"text": "a bed"}, "".join(kept))) <= prompts.room
+
+
+def test_texts_without_content_fit_behind_the_examples_too(tmp_path):
+    """They may be longer than the text."""
+    small = opened(tiny.tiny_gpt2(tmp_path / "model", texts(), n_positions=64))
+    for many in range(1, 25):
+        shown = [("the " * many, "good_one"), ("bed " * many, "bad_one")]
+        baseline = fitted(NearestExamples, small, shown, examples=2, calibrate=True)
+        asked(baseline, "a", "the")
+        longest = [max(map(len, baseline._prompts.empty("".join(before)))) for _, before in
+                   baseline._shown([{"text": "a"}, {"text": "the"}])]  # fmt: skip
+        assert max(longest) <= baseline._prompts.room
+
+
+def test_a_model_that_takes_no_text_without_content_is_refused(tmp_path):
+    for positions in range(12, 40):
+        small = opened(tiny.tiny_gpt2(tmp_path / str(positions), texts(), n_positions=positions))
+        try:
+            baseline = fitted(LabelWords, small)
+        except ModelError:
+            continue
+        break
+    assert len(asked(baseline, "a")) == 1
+    assert positions > 12
 
 
 def test_training_is_sampled_where_it_is_large(decoder, monkeypatch):
@@ -290,6 +320,18 @@ def test_they_stand_beside_the_trained_model(recipe):
     assert len(stored["comparisons"]) == 4
     assert all(answer["before"] for answer in stored["samples"])
     assert "nearest examples in the prompt" in (run.folder / "report.html").read_text()
+
+
+def test_what_they_note_is_told_once_for_each_split(recipe, tmp_path):
+    (tmp_path / "other").mkdir()
+    data = {"train": str(write(tmp_path)), "test_size": 0.3}
+    asked = {"name": "nearest-examples", "examples": 40}
+    run = train(recipe(prompted=[asked], data=data, also={"other": str(write(tmp_path / "other"))}))
+    stored = json.loads((run.folder / "scores.json").read_text())
+    for split in ("test", "other"):
+        notes = [note for note in stored[split]["notes"] if "no more fit into" in note]
+        assert len(notes) == 1, stored[split]["notes"]
+        assert "have fewer than 40 examples" in notes[0]
 
 
 def test_none_where_no_baselines_are_wanted(recipe):

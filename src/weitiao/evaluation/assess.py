@@ -200,6 +200,7 @@ def _predicted(baseline: Baseline, task: Task, on: Labelled, *each: See) -> Scor
         numbers = list(islice(rows, len(examples)))
         for see in each:
             see(numbers, examples, predictions)
+    next(answers, None)  # there is none, but what it does at its end, such as writing a note, is done now
     return scorer
 
 

@@ -15,6 +15,7 @@ from weitiao.errors import ModelError, RecipeError, nearest
 from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.baselines.labels import MOST_TEXTS, features, prediction, text_of
 from weitiao.evaluation.evaluate import Inference, Labelled
+from weitiao.metrics.classification import label_names
 from weitiao.recipe import Settings
 from weitiao.records import Example, Family, Prediction, Reader, SplitName
 from weitiao.tasks.prompts import check_prompt, fill
@@ -105,6 +106,7 @@ class LabelWords:
     def _open(self, on: Mapping[SplitName, Labelled]) -> None:
         from weitiao.evaluation.baselines.branches import reads_together
 
+        self.notes = []  # it may be fitted again, for other data to measure on
         self._inference = self._load()
         pattern = pattern_for(on["train"]) if self.options.pattern == "auto" else self.options.pattern
         words = {label: self.options.words.get(label) or as_words(label) for label in self._labels}
@@ -188,7 +190,8 @@ class NearestExamples(LabelWords):
         most = min(self.options.examples, len(self._texts))
         for example, row in zip(examples, near, strict=True):
             nearest_first = np.argsort(-row, kind="stable")[:most]
-            shown = self._prompts.fitting(example, [self._texts[place] for place in nearest_first.tolist()])
+            texts = [self._texts[place] for place in nearest_first.tolist()]
+            shown = self._prompts.fitting(example, texts, empty=self.options.calibrate)
             self._counts.append(len(shown))
             yield example, "".join(shown[::-1])
 
@@ -219,24 +222,32 @@ class Prompts:
                                   fix="Give them different `words`.")  # fmt: skip
         window = getattr(inference.model.config.get_text_config(), "sliding_window", None)  # type: ignore[union-attr, operator]
         room = min(reader.max_length, MOST_TOKENS, window or MOST_TOKENS) - max(map(len, labels))
-        if room < len(stem) + 2:
+        found = cls(pattern, words, labels, reader, room)
+        if room < max(map(len, found.empty(""))):
             raise ModelError(f"it takes {reader.max_length} tokens, too few for the pattern and a text", where="model",
                              fix="Take a shorter pattern, or a model that reads more.")  # fmt: skip
-        return cls(pattern, words, labels, reader, room)
+        return found
 
     def shown(self, example: Example) -> str:
         """An example with its label, as it stands before the text that is asked about."""
-        return fill(self.pattern, {**example, "label": self.words[_label(example)]}) + BETWEEN
+        return fill(self.pattern, {**example, "label": self.words[label_names(example["label"])[0]]}) + BETWEEN
 
     def empty(self, before: str) -> list[list[int]]:
         """The prompts of texts without content behind `before`."""
-        asks, _ = _cut(self.pattern)
-        return prompt_ids([before + fill(asks, {"text": text, "text_pair": text}) for text in EMPTY], self.reader)
+        return prompt_ids([before + asks for asks in self._empty()], self.reader)
 
-    def fitting(self, example: Example, shown: Sequence[str]) -> list[str]:
-        """The first of the examples in front, the nearest first, that fit together with the whole text."""
-        kept, asks = list(shown), fill(_cut(self.pattern)[0], example)
-        while kept and len(prompt_ids(["".join(kept[::-1]) + asks], self.reader)[0]) > self.room:
+    def _empty(self) -> list[str]:
+        return [fill(_cut(self.pattern)[0], {"text": text, "text_pair": text}) for text in EMPTY]
+
+    def fitting(self, example: Example, shown: Sequence[str], *, empty: bool) -> list[str]:
+        """The first of the examples in front, the nearest first, that fit together with the whole text; with `empty`
+        with each text without content, too.
+        """  # fmt: skip
+        kept, asked = list(shown), [fill(_cut(self.pattern)[0], example), *(self._empty() if empty else [])]
+        while kept:
+            before = "".join(kept[::-1])
+            if max(map(len, prompt_ids([before + asks for asks in asked], self.reader))) <= self.room:
+                break
             kept.pop()
         return kept
 
@@ -269,11 +280,6 @@ def _cut(pattern: str) -> tuple[str, str]:
     """What is read before the label, and the blanks between: tokenizers put these in front of a word."""
     asks = pattern.removesuffix(LABEL)
     return asks.rstrip(" "), asks[len(asks.rstrip(" ")) :]
-
-
-def _label(example: Example) -> str:
-    cell = example["label"]
-    return str(cell[0] if isinstance(cell, list) else cell)
 
 
 def as_words(label: str) -> str:
