@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -41,6 +41,11 @@ class Column:
     every: bool = True  # where the column is there, each example has a value
     prose: bool = True  # of texts and of any kind: whether people wrote it to be read; not so tags, places, tests
     form: str = ""  # of several ways to give an example the one it is of; a file is read in one of them
+
+
+def target_role(columns: Iterable[Column]) -> str:
+    """Return the role of what is learned, of several the first."""
+    return next(column.role for column in columns if column.target)
 
 
 @dataclass(frozen=True)

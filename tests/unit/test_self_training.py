@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 import weitiao
 from tests.samples import reviews
 from weitiao import trials
+from weitiao.costs import spent
 from weitiao.errors import DataError, Interrupted, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.verdicts import Drawn
-from weitiao.self_training import predicting, rounds
+from weitiao.self_training import finishing, predicting, rounds
 from weitiao.self_training.choosing import NONE, Guess, guess_of, quotas, right, surest
 from weitiao.self_training.page import render
 from weitiao.self_training.trained import Chain, Round, SelfTrained, advise, best_of, counted, notes_of
@@ -40,7 +41,7 @@ def test_the_surest_rows_are_taken_first() -> None:
     assert surest(pool, 0.9, {"a": 1, "b": 1}) == [1, 2]
     assert surest(pool, 0.4, {"a": 2, "b": 2}) == [1, 2, 5, 4]  # a full class does not stop the others
     assert surest(pool, 1.0, None) == []
-    assert surest(guesses(("a", float("nan")), ("a", 0.95)), 0.9, None) in ([], [1])  # never what is no number
+    assert surest(guesses(("a", float("nan")), ("a", 0.95)), 0.9, None) == [1]  # never what is no number
     assert surest([], 0.5, {"a": 3}) == []
 
 
@@ -71,8 +72,8 @@ def test_how_sure_a_prediction_is() -> None:
 
 def test_how_many_are_right() -> None:
     pool = guesses(("a", 1.0), ("b", 1.0), ("a", 1.0), (["a", "b"], 1.0))
-    assert right(pool, ["a", "a", None, ["b", "a"]]) == (2, 3)
-    assert right(pool[:1], [" "]) == (0, 0)
+    assert right(pool, ["a", "a", None, ["b", "a"]], "ab") == (2, 3)
+    assert right(pool[:1], [" "], "ab") == right(pool[:1], ["-1"], "ab") == (0, 0)
 
 
 def test_classes_without_a_row_are_counted() -> None:
@@ -112,7 +113,7 @@ def test_what_did_not_help_is_said_plainly() -> None:
     assert "there was no round with pseudo-labels" in advise(told(0.8))[0]
     first, second = advise(told(0.7, 0.8))
     assert first.startswith("Take round 1: it has 80.0% accuracy on validation, the labels alone 70.0%.")
-    assert "not known: there is no test split" in second
+    assert "not known: nothing was measured on test" in second
 
 
 def test_longer_training_is_told_apart_from_the_pool() -> None:
@@ -218,7 +219,7 @@ def test_a_self_training(whole: Path, values: dict[str, Any], pool: Path) -> Non
     assert (found.labels, found.pool, found.examples) == (30, 49, {"validation": 30, "test": 50})
     [chain] = found.chains
     assert chain.seed == 7
-    assert [each.number for each in chain.rounds] == list(range(len(chain.rounds)))
+    assert [each.number for each in chain.rounds] == [0, 1, 2]
     assert chain.taken.validation == max(each.validation or 0.0 for each in chain.rounds)
     with pool.open() as file:
         labels = {row["text"]: row["label"] for row in csv.DictReader(file)}
@@ -254,14 +255,45 @@ def test_test_is_measured_for_what_is_told_alone(whole: Path) -> None:
     chain = json.loads((whole / "self-training.json").read_text())["chains"][0]
     best = chain["best"]
     measured = {path.parent.name for path in whole.glob("runs/*/test.json")}
-    assert measured == {"round0-seed7", *([f"round{best}-seed7", f"as-long-as-round{best}-seed7"] if best else [])}
+    longer = [f"round{best}-seed7", f"as-many-steps-as-round{best}-seed7"] if best else []
+    assert measured == {"round0-seed7", *longer}
     for which, name in (("labels alone", "round0-seed7"), ("self-trained", f"round{best}-seed7")):
         stored = json.loads((whole / "runs" / name / "test.json").read_text())
         assert chain["test"][which] == stored["scores"]["values"]["accuracy"]["value"]
-    if best:
-        longer = json.loads((whole / f"runs/as-long-as-round{best}-seed7/recipe.json").read_text())["recipe"]
-        times = 1 + chain["rounds"][best]["taken"] / 30
-        assert longer["training"]["epochs"] == pytest.approx(2 * times)
+
+
+def test_the_labels_alone_are_trained_for_as_many_steps(
+    values: dict[str, Any], pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def guess(_model: Path, rows: Sequence[Any], *_: Any) -> list[Guess]:
+        return [Guess("good" if row % 2 else "bad", 0.95) for row in range(40)] + [Guess("good", 0.1)] * (
+            len(rows) - 40
+        )
+
+    monkeypatch.setattr(rounds, "guesses_of", guess)
+    monkeypatch.setattr(finishing, "best_of", lambda each, **_: len(each) - 1)  # validation likes the last round
+    training = {**values["training"], "epochs": 6, "patience": 1, "learning_rate": 1e-6}
+    given = {**values, "training": training}
+    found = weitiao.self_train(given, pool, rounds=1, output=tmp_path / "s")
+    [chain] = found.chains
+    assert chain.best == 1
+    runs = tmp_path / "s/runs"
+    taken, longer = (spent(runs / f"{name}1-seed7").steps for name in ("round", "as-many-steps-as-round"))
+    assert longer == taken > spent(runs / "round0-seed7").steps
+    events = [
+        json.loads(line) for line in (runs / "as-many-steps-as-round1-seed7/events.jsonl").read_text().splitlines()
+    ]
+    [stopped] = [event for event in events if event["event"] == "Stopped"]
+    assert stopped["step"] == taken
+    assert set(chain.test) == {"labels alone", "self-trained", "labels alone, as many steps"}
+    assert found.longer is not None
+    assert found.against is not None
+    assert found.against.p_value is not None
+    assert found.longer.p_value is not None
+    smaller = min(found.against.p_value, found.longer.p_value)
+    assert min(p.adjusted or 0 for p in (found.against, found.longer)) == pytest.approx(min(1.0, 2 * smaller))
+    there = {path.parent.name for path in runs.glob("*/artifact")}
+    assert there == {"round0-seed7", "round1-seed7"}
 
 
 def of_one_class(monkeypatch: pytest.MonkeyPatch, *confidences: float) -> None:
@@ -313,13 +345,13 @@ def test_more_rounds_and_seeds_of_one_that_is_there(
     found = weitiao.self_train(values, pool, **SMALL, seeds=[7, 8], output=folder)
     assert before.items() <= times(folder).items()
     assert [chain.seed for chain in found.chains] == [7, 8]
+    assert found.improved
     assert found[7].rounds == less.chains[0].rounds
     assert found.run == str(folder / found.chosen.taken.folder)
-    if found.improved:
-        assert found.against is not None
-        assert found.longer is not None
-        ours, theirs = ([chain.test[which] for chain in found.chains] for which in ("self-trained", "labels alone"))
-        assert found.against.difference == pytest.approx(sum(ours) / 2 - sum(theirs) / 2)
+    assert found.against is not None
+    assert found.longer is not None
+    ours, theirs = ([chain.test[which] for chain in found.chains] for which in ("self-trained", "labels alone"))
+    assert found.against.difference == pytest.approx(sum(ours) / 2 - sum(theirs) / 2)
     with pytest.raises(RunError, match=r"self-training\.threshold was 0\.55 and is 0\.6"):
         weitiao.self_train(values, pool, **{**SMALL, "threshold": 0.6}, output=folder)
     with pytest.raises(RunError, match="another recipe"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,13 @@ VERSION = "1"  # raise when what is written into the cache changes
 
 def open_unlabelled(
     source: str, settings: DataSettings, columns: Sequence[Column], splits: Splits, *, base: Path, where: str,
-    answers: bool = False,
+    answers: bool = False, besides: Iterable[Dataset] = (),
 ) -> tuple[Dataset, list[Finding]]:  # fmt: skip
     """Return a file's rows under the roles that a model reads, and what was left out of them.
 
-    Left out are rows without text, those that stand in a split already, and all but the first of the same text. With
-    `answers` the targets are there, too, where the file has the columns that `settings` names for them. Raises
+    Left out are rows without text, those that stand in a split or `besides` already, and all but the first of the same
+    text. With `answers` the targets are there, too, where the file has the columns that `settings` names for them and
+    they can be read as such. Raises
     a `DataError` where the file has not the columns that the training data has, or no row is left.
     """
     try:
@@ -51,13 +52,21 @@ def open_unlabelled(
     named = {role: name for role, name in settings.columns.items()
              if role in roles and set(listed(name)) <= set(table.columns)}  # fmt: skip
     told = settings.model_copy(update={"group": None}) if answers else None
-    found = rename(table, choose_columns(table, read, named, where=where).names, told, base=base, columns=read)
+    chosen = choose_columns(table, read, named, where=where).names
+    try:
+        found = rename(table, chosen, told, base=base, columns=read)
+    except DataError as error:
+        if told is None:
+            raise
+        rows, findings = open_unlabelled(source, settings, columns, splits, base=base, where=where, besides=besides)
+        return rows, [*findings, Finding("note", where, f"its labels are not looked at: {error.problem}")]
     keys = input_keys(found, read)
     full = np.ones(len(found), bool)
     for column in read:
         if column.every and not column.target:
             full[empty_rows(found, column.role)] = False
-    new = ~np.isin(keys, np.concatenate(list(splits.text_keys.values())))
+    there = [*splits.text_keys.values(), *(input_keys(rows, columns) for rows in besides)]
+    new = ~np.isin(keys, np.concatenate(there))
     first = np.zeros(len(found), bool)
     first[np.unique(keys, return_index=True)[1]] = True
     kept = np.flatnonzero(full & new & first)

@@ -11,6 +11,8 @@ import numpy as np
 
 from weitiao.evaluation.verdicts import Drawn, Pair, Tested, compare_with, holm, pair_of
 
+Side = tuple[str, Sequence[Drawn]]  # its name, and what it scored with each seed
+
 
 def difference(one: Drawn, other: Drawn) -> Drawn:
     """Return the difference of two models' scores, on each bootstrap sample, too."""
@@ -24,21 +26,29 @@ def compare_by_seed(
     drawn: Mapping[str, Sequence[Drawn]], other: Sequence[Drawn], other_name: str, confidence: float
 ) -> list[Pair]:
     """Compare each of several ways to train with another one that began alike in each seed, all in the same order of
-    seeds. The test is that of `evaluation.verdicts` on the differences by seed; p-values are adjusted for all of them
-    (Holm 1979).
+    seeds; p-values are adjusted for all of them.
     """  # fmt: skip
-    pairs = []
-    for name, ours in drawn.items():
-        apart = [difference(one, theirs) for one, theirs in zip(ours, other, strict=True)]
-        nothing = replace(apart[0], value=0.0, samples=[0.0] * len(apart[0].samples))
-        pairs.append(compare_with(name, apart, nothing, other_name, confidence))
-    adjusted = holm([pair.p_value for pair in pairs])
+    pairs = [pair_by_seed((name, ours), (other_name, other), confidence) for name, ours in drawn.items()]
+    return adjusted(pairs, other[0].score, confidence)
+
+
+def pair_by_seed(one: Side, other: Side, confidence: float) -> Pair:
+    """Compare two ways to train that began alike in each seed. The test is that of `evaluation.verdicts` on the
+    differences by seed; its p-value is not adjusted.
+    """  # fmt: skip
+    apart = [difference(ours, theirs) for ours, theirs in zip(one[1], other[1], strict=True)]
+    nothing = replace(apart[0], value=0.0, samples=[0.0] * len(apart[0].samples))
+    return compare_with(one[0], apart, nothing, other[0], confidence)
+
+
+def adjusted(pairs: Sequence[Pair], score: str, confidence: float) -> list[Pair]:
+    """Return pairs that are read together with p-values adjusted for all of them (Holm 1979)."""
     return [
         pair if pair.p_value is None else pair_of(
-            (pair.first, other_name), other[0].score,
+            (pair.first, pair.second), score,
             Tested(pair.difference, pair.low, pair.high, pair.p_value, pair.freedom), p, confidence,
         )
-        for pair, p in zip(pairs, adjusted, strict=True)
+        for pair, p in zip(pairs, holm([pair.p_value for pair in pairs]), strict=True)
     ]  # fmt: skip
 
 

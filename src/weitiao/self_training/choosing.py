@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,17 +67,17 @@ def surest(guesses: Sequence[Guess], threshold: float, most: Mapping[str, int] |
     """
     taken: list[int] = []
     counts: Counter[str] = Counter()
-    for row in sorted(range(len(guesses)), key=lambda row: -guesses[row].confidence):
+    sure = [row for row, guess in enumerate(guesses) if guess.confidence >= threshold]
+    for row in sorted(sure, key=lambda row: -guesses[row].confidence):
         guess = guesses[row]
-        if not guess.confidence >= threshold:
-            break
         if most is None or all(counts[name] < most.get(name, 0) for name in guess.classes):
             taken.append(row)
             counts.update(guess.classes)
     return taken
 
 
-def right(guesses: Sequence[Guess], answers: Sequence[Any]) -> tuple[int, int]:
-    """Return how many guesses are right, and of how many the answer is known (an empty cell is none)."""
-    known = [(guess, cell) for guess, cell in zip(guesses, answers, strict=True) if label_names(cell)]
+def right(guesses: Sequence[Guess], answers: Sequence[Any], classes: Collection[str]) -> tuple[int, int]:
+    """Return how many guesses are right, and of how many the answer is known: no empty cell, and of these `classes`."""
+    known = [(guess, cell) for guess, cell in zip(guesses, answers, strict=True)
+             if label_names(cell) and set(label_names(cell)) <= set(classes)]  # fmt: skip
     return sum(set(label_names(guess.label)) == set(label_names(cell)) for guess, cell in known), len(known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,10 @@ from weitiao.metrics.words import greater_is_better
 from weitiao.plans import silent
 from weitiao.preparation import Preparation
 from weitiao.recipe import Recipe
-from weitiao.records import Example, SplitName
+from weitiao.records import Example, SplitName, target_role
 from weitiao.row_files import reading, rows_of, write_rows
 from weitiao.self_training.choosing import Shares
-from weitiao.self_training.pool import Pool, target_of
+from weitiao.self_training.pool import Pool
 from weitiao.trials import Say, Trial
 
 WHY = "the self-training's"  # the origin of what it sets
@@ -65,7 +66,7 @@ class Ongoing:
     @cached_property
     def target(self) -> str:
         """The role of the labels."""
-        return target_of(self.ready.task)
+        return target_role(self.ready.task.columns)
 
     @cached_property
     def labelled(self) -> list[Example]:
@@ -104,8 +105,9 @@ class Ongoing:
         return greater_is_better(str(run.primary))
 
     def pseudo_labels(self, seed: int, number: int) -> list[Example]:
-        """The rows of a round, the surest first, as they are written down."""
-        lines = self.chosen_file(seed, number).read_text(encoding="utf-8").removesuffix("\n")
+        """The rows of a round, the surest first, as they are written down; none where they are not chosen yet."""
+        path = self.chosen_file(seed, number)
+        lines = path.read_text(encoding="utf-8").removesuffix("\n") if path.exists() else ""
         return [json.loads(line) for line in lines.split("\n")] if lines else []
 
     def read_of(self, row: Example) -> str:
@@ -116,7 +118,7 @@ class Ongoing:
         """Why a round would bring nothing, in words; "" where it has pseudo-labels that the one before had not."""
         rows = self.pseudo_labels(seed, number)
         if not rows:
-            return f"no row of the pool is {self.threshold:.0%} sure in round {number}: there are no more rounds"
+            return f"no row of the pool is {100 * self.threshold:g}% sure in round {number}: there are no more rounds"
         before = self.pseudo_labels(seed, number - 1) if number > 1 else []
         one, other = ({(self.read_of(row), repr(row[self.target])) for row in each} for each in (rows, before))
         same = f"round {number} would learn from the same pseudo-labels as round {number - 1}: there are no more rounds"
@@ -124,22 +126,23 @@ class Ongoing:
 
     def done(self) -> str:
         """How far it is, in words."""
-        done = sum(len(self.finished(seed)) for seed in self.seeds)
-        return f"{done} of {(self.rounds + 1) * len(self.seeds)} rounds finished"
+        done = [len(self.finished(seed)) for seed in self.seeds]
+        return f"{sum(done)} of {sum(max(self.rounds + 1, each) for each in done)} rounds finished"
 
     # --- a run
 
-    def to_its_end(self, path: Path, seed: int, train: Path, title: str, times: float = 1.0) -> str:
-        """Train on a file's rows, for so many `times` the epochs of the recipe; return why it failed, "" if not."""
-        trial = Trial(lambda: self._recipe(seed, path, train, times), path,
+    def to_its_end(
+        self, path: Path, seed: int, train: Path, title: str, values: Mapping[str, Any] | None = None
+    ) -> str:
+        """Train on a file's rows, with other `values` in the recipe; return why it failed, "" if not."""
+        trial = Trial(lambda: self._recipe(seed, path, train, values or {}), path,
                       self.folder / "recipes" / f"{path.name}.json", title)  # fmt: skip
         return trial.to_its_end(say=self.say, stop=self.stop, show=self.say is not silent)
 
-    def _recipe(self, seed: int, path: Path, train: Path, times: float) -> Recipe:
+    def _recipe(self, seed: int, path: Path, train: Path, values: Mapping[str, Any]) -> Recipe:
         own = self.candidate.recipe(self.recipe, seed, path)
         files: dict[SplitName, Path] = {"train": train}
         files |= {name: self.file(name) for name in self.fixed}
         own = reading(own, self.ready, files, why=WHY)
-        values: dict[str, Any] = {"evaluation.test": False} if "test" in files else {}
-        values |= {} if times == 1 else {"training.epochs": self.recipe.training.epochs * times}
-        return own.resolved({key: (value, WHY) for key, value in values.items()})
+        held_back = {"evaluation.test": False} if "test" in files else {}
+        return own.resolved({key: (value, WHY) for key, value in (held_back | dict(values)).items()})

@@ -11,8 +11,7 @@ import numpy as np
 from weitiao import data
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.preparation import Preparation
-from weitiao.records import FILE, LINE, Example
-from weitiao.tasks.base import Task
+from weitiao.records import FILE, LINE, Example, target_role
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +29,9 @@ class Pool:
         """Open the pool: a path counts from the current folder, as on a command line."""
         there = str(Path(source).resolve()) if Path(source).exists() else source
         rows, findings = data.open_unlabelled(there, ready.recipe.data, ready.task.columns, ready.splits,
-                                              base=ready.recipe.base, where="unlabelled", answers=True)  # fmt: skip
-        target = target_of(ready.task)
+                                              base=ready.recipe.base, where="unlabelled", answers=True,
+                                              besides=[on.examples for on in ready.also.values()])  # fmt: skip
+        target = target_role(ready.task.columns)
         examples = take_rows(rows, np.arange(len(rows)))
         roles = [role for role in ready.splits.columns.names if role != target]
         return cls(
@@ -39,8 +39,3 @@ class Pool:
             [example.get(target) for example in examples], [f"{example[FILE]}:{example[LINE]}" for example in examples],
             [finding.problem for finding in findings], data.fingerprint(rows),
         )  # fmt: skip
-
-
-def target_of(task: Task) -> str:
-    """Return the role of the labels."""
-    return next(column.role for column in task.columns if column.target)

@@ -8,7 +8,7 @@ from itertools import count
 
 from weitiao import models
 from weitiao.comparison import finished
-from weitiao.errors import Interrupted
+from weitiao.errors import Interrupted, WeitiaoError
 from weitiao.records import Example
 from weitiao.row_files import write_rows
 from weitiao.self_training.choosing import Guess, quotas, surest
@@ -20,14 +20,19 @@ from weitiao.self_training.trained import Round, best_of
 def follow(on: Ongoing, seed: int) -> None:
     """Do all rounds of a seed, until there are no pseudo-labels that the round before had not."""
     for number in count():
-        if number > on.rounds and not on.path(seed, number).exists():
+        if number > on.rounds and finished(on.path(seed, number)) is None:
             return
-        if number:
-            _choose(on, seed, number)
-            _let_go(on, seed, number)
-            if on.nothing_new(seed, number):
-                return
-        problem = _trained(on, seed, number)
+        try:
+            if number:
+                _choose(on, seed, number)
+                if on.nothing_new(seed, number):
+                    return
+                _let_go(on, seed, number)
+            problem = _trained(on, seed, number)
+        except Interrupted:
+            raise
+        except WeitiaoError as error:  # the pool could not be predicted
+            problem = str(error)
         if problem:
             on.problems[seed, number] = problem
             on.say(f"error: {_title(on, seed, number)}: {problem}")

@@ -9,7 +9,7 @@
       pseudo-labels/round1-seed0.jsonl       the rows that were chosen, with their label and its confidence
       data/round1-seed0.jsonl                what round 1 learns from: the labels, then these
       runs/round1-seed0/                     an ordinary run
-      runs/as-long-as-round1-seed0/          the labels alone, for as many steps as the round that is taken
+      runs/as-many-steps-as-round1-seed0/    the labels alone, for as many steps as the round that is taken
       self-training.html                     for people; self-training.json holds its numbers
 """
 

@@ -150,8 +150,8 @@ def advise(found: SelfTrained) -> list[str]:
     beside = f", the labels alone {written(score, first)}" if taken.best else ": no round of any seed is better"
     said = [f"Take {one if taken.best else 'the labels alone'}: it has {value}{beside}. It is {found.run}."]
     if found.against is None:
-        return [*said, "Whether self-training helped is not known: there is no test split, and validation chose the "
-                "round."]  # fmt: skip
+        return [*said, "Whether self-training helped is not known: nothing was measured on test, and validation chose "
+                "the round."]  # fmt: skip
     said.append(f"On test: {found.against.verdict}.")
     if found.longer is not None:
         said.append(f"Beside the labels alone trained for as many steps: {found.longer.verdict}.")

@@ -27,6 +27,7 @@ from weitiao.records import (
     Pretrained,
     Reader,
     SplitName,
+    target_role,
 )
 from weitiao.tasks import base
 from weitiao.tasks.generation import GenerationOptions, decoded, generation_config, ready, room_for, until
@@ -114,7 +115,7 @@ class SpeechToText(base.Prepares[Heard]):
     @property
     def target(self) -> str:
         """The role of the text that is learned."""
-        return next(column.role for column in self.columns if column.target)
+        return target_role(self.columns)
 
     def head(self, family: Family) -> Head:
         """Whisper's own head."""

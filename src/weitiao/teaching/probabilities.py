@@ -19,7 +19,7 @@ from weitiao.data.splits import fingerprint
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation, learning
-from weitiao.records import Finding, Prediction
+from weitiao.records import Finding, Prediction, target_role
 from weitiao.sources.digests import file_digest
 from weitiao.tasks.base import LearnsFromTeacher
 from weitiao.teachers import open_teacher
@@ -93,7 +93,7 @@ def _with_more(ready: Preparation, more: Dataset, logits: np.ndarray, *, settled
     """  # fmt: skip
     task, train = ready.task, ready.splits["train"]
     assert isinstance(task, LearnsFromTeacher)
-    role = next(column.role for column in task.columns if column.target)
+    role = target_role(task.columns)
     read = [name for name in train.column_names if name in more.column_names and not name.startswith("__")]
     values = [*train[role], *task.likeliest(logits)]
     joined = data.with_targets(train, more, read, role, values)
