@@ -209,10 +209,9 @@ def check_compared(recipe: Recipe, task: Task) -> None:
 
 def check_dropout(recipe: Recipe, task: Task, method: Method, pretrained: Pretrained) -> None:
     """Raise a `RecipeError` where a task learns by dropout, and neither model nor method has any."""
-    known = models.dropouts(pretrained.config)
-    own = getattr(method.options, "dropout", 0.0)
-    if not isinstance(task, LearnsByDropout) or own or any(known.values()):
+    if not isinstance(task, LearnsByDropout) or models.drops(pretrained.config, method.options):
         return
+    known = models.dropouts(pretrained.config)
     key = "training.regularization.dropout"
     raise RecipeError(f"{pretrained.source} has no dropout: {task.by_dropout}", where=f"{recipe.origin(key)} ({key})",
                       fix="Set it to 0.1." if known else "Take another encoder, or the method lora.")  # fmt: skip

@@ -92,8 +92,7 @@ def _not_done(recipe: Recipe) -> list[Finding]:
 def _without_dropout(recipe: Recipe, pretrained: Pretrained, method: Method) -> list[Finding]:
     """Without any dropout the two passes of R-Drop are the same."""
     wanted = recipe.training.regularization
-    own = getattr(method.options, "dropout", 0.0)
-    if not wanted.r_drop or wanted.mixout or own or any(models.dropouts(pretrained.config).values()):
+    if not wanted.r_drop or wanted.mixout or models.drops(pretrained.config, method.options):
         return []
     return [Finding("warning", "training.regularization.r_drop", "there is no dropout: both passes give the same",
                     "Set training.regularization.dropout, or the method's own.")]  # fmt: skip

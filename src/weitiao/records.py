@@ -80,6 +80,12 @@ class Pretrained:
         """What its inputs are made from."""
         return "text" if self.feature_extractor is None else "speech"
 
+    @property
+    def usual_pooling(self) -> tuple[Pooling, str]:
+        """The vector of a text to take where nothing is said, and why."""
+        why = "what the encoder was trained with" if self.pooling else "as most sentence encoders have it"
+        return self.pooling or "mean", why
+
     def reader(self, max_length: int) -> Reader:
         """How it reads, inputs cut at `max_length` tokens."""
         return Reader(self.family, self.tokenizer, max_length, self.feature_extractor)

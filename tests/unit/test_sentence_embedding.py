@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from tests import tiny
@@ -18,12 +19,14 @@ from tests.samples import reviews, texts
 from tests.watching import Stopper, Watcher, of
 from weitiao import check, evaluate, load, registry, resume, train
 from weitiao.errors import Interrupted, RecipeError, WeitiaoError
+from weitiao.evaluation.baselines.vectors import TfidfVectors
 from weitiao.events import Evaluated, StepDone
 from weitiao.loading import load_for_training
 from weitiao.metrics import vectors as module
 from weitiao.metrics.vectors import VectorScorer
 from weitiao.models.pooling import pooling_of, say_pooling
 from weitiao.preparation import as_recipe, prepare
+from weitiao.tasks.sentence_embedding import SentenceEmbedding
 from weitiao.tasks.vectors import thinned, view_losses
 
 Values = Callable[..., dict[str, Any]]
@@ -128,7 +131,9 @@ def test_half_of_the_tokens_is_deleted_alike_everywhere() -> None:
 
 def scorer(vectors: Any, copies: Any, names: list[str], temperature: float = 0.05) -> VectorScorer:
     made = VectorScorer(temperature, lambda example: example["text"])
-    predictions = [{"vector": one, "copy": other} for one, other in zip(vectors, copies, strict=True)]
+    numbers = [sorted(set(names)).index(name) for name in names]
+    predictions = [{"vector": one, "copy": other, "text": number}
+                   for one, other, number in zip(vectors, copies, numbers, strict=True)]  # fmt: skip
     made.add([{"text": name} for name in names], predictions)
     return made
 
@@ -156,7 +161,7 @@ def test_scores_are_those_of_their_papers(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_array_equal(found.outcomes(), right)
     some = np.array([0, 3, 3, 7])
     assert found.compute(some)["retrieval_accuracy"] == pytest.approx(right[some].mean())
-    monkeypatch.setattr(module, "CHUNK", 7)
+    monkeypatch.setattr(module, "ROOM", 200)
     assert scorer(vectors, copies, names).compute() == pytest.approx(scores)
     told = found.scores()
     assert told.primary == "retrieval_accuracy"
@@ -215,6 +220,64 @@ def test_texts_are_told_apart_better_and_what_was_before_stands_beside_it(texts_
     assert "retrieval accuracy" in report
     scores = evaluate(run.folder, str(texts_only()["data"]["test"])).scores
     assert scores.values["retrieval_accuracy"].value == pytest.approx(found["retrieval_accuracy"]["value"])
+
+
+def test_a_copy_is_what_the_encoder_makes_of_the_tokens_that_are_left(texts_only: Values) -> None:
+    run = train(texts_only(training={"epochs": 1}))
+    inference, task = load(run.folder).inference, load(run.folder).inference.task
+    assert isinstance(task, SentenceEmbedding)
+    rows = ["the room was great and the view was awful", "a cold bed"]
+    ids = task.encode({"text": rows}, inference.reader)["input_ids"]
+    features = [{"input_ids": each, "row": row, "length": len(each)} for row, each in enumerate(ids)]
+    with torch.no_grad():
+        found = task.measure(inference.model, task.collate(features, inference.reader), inference.reader)
+    special = {inference.reader.tokenizer.cls_token_id, inference.reader.tokenizer.sep_token_id}
+    for each, answer in zip(ids, found, strict=True):
+        left = [each[place] for place in thinned(each, special)]
+        assert len(left) < len(each)
+        for tokens, vector in ((each, answer["vector"]), (left, answer["copy"])):
+            one = [{"input_ids": tokens, "row": 0, "length": len(tokens)}]
+            with torch.no_grad():
+                made = inference.model(**task.collate(one, inference.reader).inputs).vectors[0]
+            np.testing.assert_allclose(vector, functional.normalize(made, dim=-1).numpy(), atol=1e-5)
+
+
+def test_tf_idf_is_that_of_scikit_learn(texts_only: Values) -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    ready = prepare(as_recipe(texts_only()))
+    task, on = ready.task, {name: ready.labelled(name) for name in ready.splits}
+    assert isinstance(task, SentenceEmbedding)
+    baseline = TfidfVectors(task)
+    baseline.fit(on, lambda: pytest.fail("not asked"))  # type: ignore[arg-type]
+    theirs = TfidfVectorizer(sublinear_tf=True, analyzer=lambda ids: ids)
+    theirs.fit([task.counted(ids) for ids in ready.features["train"]["input_ids"]])
+    tokens = ready.features["test"]["input_ids"]
+    known = theirs.vocabulary_
+    for which, read in (("vector", list), ("copy", task.copied)):
+        wanted = [task.counted(read(ids)) for ids in tokens]
+        for answer, ids, row in zip(
+            baseline.predict(on["test"]), wanted, theirs.transform(wanted).toarray(), strict=True
+        ):
+            ours = {known[token]: weight for token, weight in answer[which].items() if token in known}
+            length = math.sqrt(sum(weight**2 for weight in ours.values()))
+            assert set(answer[which]) == set(ids)
+            np.testing.assert_allclose([ours.get(n, 0.0) / length for n in range(len(row))], row, atol=1e-6)
+
+
+def test_texts_that_a_model_reads_alike_are_one(texts_only: Values, tmp_path: Path) -> None:
+    values, file = texts_only(), tmp_path / "alike.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("A room", "a room", "the bed", "a view")))
+    run = train({**values, "data": {**values["data"], "test": str(file)}})
+    assert json.loads((run.folder / "scores.json").read_text())["test"]["scores"]["details"]["among"] == 3
+
+
+def test_blocks_may_be_computed_again(texts_only: Values) -> None:
+    plain, again = (train({**texts_only(training={"checkpoint_activations": wanted}), "output": None})
+                    for wanted in ("never", "always"))  # fmt: skip
+    one, other = (load_file(run.artifact / "model.safetensors") for run in (plain, again))
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, other[name], rtol=1e-4, atol=1e-5)
 
 
 def test_the_artifact_is_an_encoder_that_says_its_pooling(texts_only: Values, recipe_values: Values) -> None:
@@ -342,6 +405,7 @@ def test_a_model_without_dropout_is_refused_unless_something_has_some(texts_only
         (["a room", "", "a bed"], "1 row with an empty text"),
         (["a room", "A bed", "  "], "1 row with an empty text"),
         (["a room", "a room", "a room"], "no two different texts"),
+        (["a room", "A Room", "a ROOM"], "no two different texts"),
     ],
 )
 def test_texts_with_nothing_to_compare_are_refused(

@@ -170,8 +170,11 @@ def _not_recomputed(ready: Preparation, limited: bool) -> Preparation:
 
 def _check_recomputed(ready: Preparation, training: Training) -> None:
     """Raise a `RecipeError` at the setting where the model does not give the same with its blocks computed again."""
+    import torch
+
     rows = np.argsort(training_lengths(ready), kind="stable")[:2]
-    batch = ready.task.collate(take_rows(ready.features["train"], rows), ready.reader)
+    with torch.random.fork_rng():  # what is masked there is none of the training's
+        batch = ready.task.collate(take_rows(ready.features["train"], rows), ready.reader, training=True)
     try:
         check_recomputed(training.model, batch.to(training.device), training.forward, training.loss, training.autocast)
     except RecipeError as error:

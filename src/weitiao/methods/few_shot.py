@@ -54,9 +54,9 @@ class FewShot:
 
     def presets(self, pretrained: Pretrained) -> Mapping[str, tuple[Any, str]]:
         """A vector a text, as the encoder was trained with, and as many epochs as few examples take."""
-        why = "what the encoder was trained with" if pretrained.pooling else "as most sentence encoders have it"
+        pooling, why = pretrained.usual_pooling
         return {
-            "task.pooling": (pretrained.pooling or "mean", f"few-shot: {why}"),
+            "task.pooling": (pooling, f"few-shot: {why}"),
             "training.epochs": (EPOCHS, "few-shot: an epoch of few examples has few steps"),
         }
 

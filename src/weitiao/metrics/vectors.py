@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Vector = Sequence[float] | Mapping[int, float]  # of length 1; a mapping holds what is not 0 of a long one
 
 PRIMARY = "retrieval_accuracy"
-CHUNK = 512  # rows of the matrix of cosines in memory at once
+ROOM = 1 << 19  # cosines of a matrix that is in memory at once
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class _Each:
 
 
 class VectorScorer:
-    """Scores of predictions with ``vector`` and ``copy``, the vectors of a text and of its changed copy, of length 1.
+    """Scores of predictions with ``vector`` and ``copy``, the vectors of a text and of its changed copy, of length 1,
+    and ``text``, a number for the text.
 
     `retrieval_accuracy` (primary): share of the copies that are nearer to their own text than to any other of all that
     are measured. `contrastive_loss`: the loss of SimCSE between copies and texts, over all of them. `alignment`: mean
@@ -44,7 +45,7 @@ class VectorScorer:
 
     def __init__(self, temperature: float, given: Callable[[Example], str]) -> None:
         self._temperature, self._given = temperature, given
-        self._texts: list[str] = []
+        self._texts: list[int] = []
         self._vectors: list[Any] = []
         self._copies: list[Any] = []
         self._found: _Each | None = None
@@ -52,8 +53,8 @@ class VectorScorer:
     def add(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
         """Take a batch."""
         self._found = None
-        for example, prediction in zip(examples, predictions, strict=True):
-            self._texts.append(str(example["text"]))
+        for prediction in predictions:
+            self._texts.append(prediction["text"])
             self._vectors.append(_kept(prediction["vector"]))
             self._copies.append(_kept(prediction["copy"]))
 
@@ -113,15 +114,15 @@ def _cosine(one: Vector, other: Vector) -> float:
     return float(np.dot(np.asarray(one), np.asarray(other)))
 
 
-def _measured(vectors: Any, copies: Any, texts: Sequence[str], temperature: float) -> _Each:
-    _, number = np.unique(np.array(texts, dtype=object), return_inverse=True)
+def _measured(vectors: Any, copies: Any, texts: Sequence[int], temperature: float) -> _Each:
+    number, step = np.array(texts, np.uint64), max(1, ROOM // len(texts))
     width = max(vectors.shape[1], copies.shape[1])
     if not isinstance(vectors, np.ndarray):  # sparse rows may end with different columns
         vectors.resize(vectors.shape[0], width)
         copies.resize(copies.shape[0], width)
     parts = []
-    for start in range(0, len(texts), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(texts)))
+    for start in range(0, len(texts), step):
+        rows = np.arange(start, min(start + step, len(texts)))
         others = number[rows][:, None] != number[None, :]
         parts.append(_of_rows(_products(copies[rows], vectors), _products(vectors[rows], vectors), rows, others,
                               temperature))  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weitiao.models.device import autocast, prediction_precision, resolve_device, resolve_precision
-from weitiao.models.dropout import dropouts, with_dropout
+from weitiao.models.dropout import dropouts, drops, with_dropout
 from weitiao.models.family import family_of
 from weitiao.models.load import check_head, has_head, load_model, load_saved, open_pretrained, open_reader
 from weitiao.models.memory import free_memory, memory_now, peak_memory, restart_peak, trim_memory
@@ -16,6 +16,7 @@ __all__ = [
     "autocast",
     "check_head",
     "dropouts",
+    "drops",
     "empty_model",
     "family_of",
     "free_memory",

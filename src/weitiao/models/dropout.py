@@ -26,6 +26,11 @@ def dropouts(config: Any) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
 
 
+def drops(config: Any, options: Any) -> bool:
+    """Whether training drops anything: the model, or a method of these options."""
+    return bool(getattr(options, "dropout", 0.0)) or any(dropouts(config).values())
+
+
 def with_dropout(config: Any, hidden: float | None, attention: float | None) -> Any:
     """Return the config with other probabilities, itself where both are None.
 

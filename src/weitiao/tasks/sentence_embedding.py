@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -28,7 +27,7 @@ from weitiao.records import (
 )
 from weitiao.tasks import base
 from weitiao.tasks.inputs import check_text, padded, texts_of, token_count, tokenized
-from weitiao.tasks.vectors import VECTORS, thinned, view_losses
+from weitiao.tasks.vectors import VECTORS, text_number, thinned, view_losses
 
 if TYPE_CHECKING:
     import torch
@@ -102,9 +101,8 @@ class SentenceEmbedding(base.Prepares[Tokens]):
 
     def presets(self, pretrained: Pretrained) -> Mapping[str, tuple[Any, str]]:
         """The vector that the encoder was trained with, and the paper's size of a step and one epoch."""
-        why = "what the encoder was trained with" if pretrained.pooling else "as most sentence encoders have it"
         return {
-            "task.pooling": (pretrained.pooling or "mean", why),
+            "task.pooling": pretrained.usual_pooling,
             "training.batch_size": (64, "sentence-embedding: a text is told from as many others"),
             "training.epochs": (1, "sentence-embedding: as in SimCSE's paper"),
         }
@@ -126,7 +124,7 @@ class SentenceEmbedding(base.Prepares[Tokens]):
         findings = [
             Finding("error", f"data.{name}", "holds no two different texts: there is nothing to tell a text from",
                     "Give it more texts.")
-            for name, split in splits.items() if not _differ(split)
+            for name, split in splits.items() if not _differ(split, pretrained.reader(pretrained.max_length))
         ]  # fmt: skip
         findings += _trained_already(pretrained)
         return SentenceEmbedding(self.options, Tokens(special=special)), findings
@@ -174,12 +172,13 @@ class SentenceEmbedding(base.Prepares[Tokens]):
     def measure(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True
     ) -> list[Prediction]:
-        """The same, and the vector of each text's copy: ``{vector, copy}``."""
+        """The same, the vector of each text's copy, and what text it is: ``{vector, copy, text}``."""
         copies = [_only(feature, thinned(feature["input_ids"], self._special)) for feature in batch.features]
         device = next(iter(batch.inputs.values())).device
         inputs = {name: value.to(device) for name, value in padded(copies, reader).items()}
-        found = zip(self._vectors(model, batch.inputs), self._vectors(model, inputs), strict=True)
-        return [{"vector": vector, "copy": copy} for vector, copy in found]
+        numbers = [text_number(feature["input_ids"]) for feature in batch.features]
+        found = zip(self._vectors(model, batch.inputs), self._vectors(model, inputs), numbers, strict=True)
+        return [{"vector": vector, "copy": copy, "text": number} for vector, copy, number in found]
 
     def _vectors(self, model: torch.nn.Module, inputs: Mapping[str, Any]) -> list[list[float]]:
         from torch.nn.functional import normalize
@@ -235,16 +234,12 @@ def _trained_already(pretrained: Pretrained) -> list[Finding]:
     ]
 
 
-def _differ(split: Dataset) -> bool:
-    """Whether there are two different texts."""
-    texts = (text for rows in split.select_columns(["text"]).iter(CHUNK) for text in rows["text"])
-    return len(set(islice(_changes(texts), 2))) > 1
-
-
-def _changes(texts: Iterable[str]) -> Iterable[str]:
-    """The first text, and the first one that is another."""
-    first: str | None = None
-    for text in texts:
-        if first is None or text != first:
-            yield text
-        first = text if first is None else first
+def _differ(split: Dataset, reader: Reader) -> bool:
+    """Whether there are two texts that the model does not read alike."""
+    first: list[int] | None = None
+    for rows in split.select_columns(["text"]).iter(CHUNK):
+        for ids in tokenized(texts_of(rows), reader)["input_ids"]:
+            if first is not None and ids != first:
+                return True
+            first = ids
+    return False

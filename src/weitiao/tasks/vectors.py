@@ -38,13 +38,18 @@ def view_losses(one: torch.Tensor, other: torch.Tensor, texts: torch.Tensor, tem
     return -near.masked_fill(again, -torch.inf).log_softmax(-1).diagonal()
 
 
+def text_number(ids: Sequence[int]) -> int:
+    """Return a number of 64 bits for a text's tokens: texts that a model reads alike have the same."""
+    digest = hashlib.blake2b(np.asarray(ids, np.int64).tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
 def thinned(ids: Sequence[int], special: Collection[int]) -> list[int]:
     """Return the places in `ids` that are left when half of the tokens is deleted, drawn by the tokens alone: a text is
     thinned alike everywhere. Tokens of `special` stay, and of the others one at least.
     """  # fmt: skip
     own = [place for place, number in enumerate(ids) if number not in special]
-    seed = hashlib.blake2b(np.asarray(ids, np.int64).tobytes(), digest_size=8).digest()
-    random = np.random.Generator(np.random.PCG64(int.from_bytes(seed, "little")))
+    random = np.random.Generator(np.random.PCG64(text_number(ids)))
     gone = random.choice(np.asarray(own, np.int64), len(own) // 2, replace=False)
     deleted = set(gone.tolist())
     return [place for place in range(len(ids)) if place not in deleted]

@@ -11,6 +11,7 @@ import numpy as np
 from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.evaluate import Inference, Labelled, take_rows
 from weitiao.records import Prediction, SplitName
+from weitiao.tasks.vectors import text_number
 
 CHUNK = 1000  # features in memory at once
 
@@ -40,8 +41,9 @@ class TfidfVectors:
         """Yield the vector of each text and of its copy, as token -> weight."""
         found = {feature["row"]: feature["input_ids"] for feature in _features(on)}
         for row in on.rows.tolist():
-            ids = self._task.counted(found[row])
-            yield {"vector": self._vector(ids), "copy": self._vector(self._task.counted(self._task.copied(found[row])))}
+            ids, copy = found[row], self._task.copied(found[row])
+            vectors = (self._vector(self._task.counted(each)) for each in (ids, copy))
+            yield {**dict(zip(("vector", "copy"), vectors, strict=True)), "text": text_number(ids)}
 
     def _vector(self, ids: list[int]) -> dict[int, float]:
         weights = {
