@@ -99,7 +99,7 @@ def test_likelihoods_are_those_of_a_pass_for_each(make, tmp_path):
     continuations = [ids(inference, word, special=False) for word in (" good", " good room", " a", " bad and good")]
     assert len({len(each) for each in continuations}) > 1
     expected = [[[plain(inference, p, c) for c in continuations] for p in each] for each in prompts]
-    assert reads_together(inference)
+    assert reads_together(inference, 20, 30)
     for together in (True, False):
         found = likelihoods(inference, prompts, continuations, together=together)
         np.testing.assert_allclose(np.stack(found), expected, atol=1e-3)
@@ -145,11 +145,69 @@ def test_a_model_that_reads_no_trees_gets_a_row_for_each(decoder):
 
     for kind in (Without, Causal):
         inference = replace(decoder, model=kind())
-        assert not reads_together(inference)
+        assert not reads_together(inference, 20, 30)
         baseline, usual = fitted(LabelWords, inference), fitted(LabelWords, decoder)
         assert "a pass of its own" in baseline.notes[0]
         assert not usual.notes
         np.testing.assert_allclose(asked(baseline, *texts(5)), asked(usual, *texts(5)), atol=1e-4)
+
+
+def windowed(folder, window):
+    """A GPT-Neo, each second layer of which sees the last `window` tokens only."""
+    from transformers import GPTNeoConfig, GPTNeoForCausalLM
+
+    tiny.tiny_gpt2(folder, texts())
+    words = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+    config = GPTNeoConfig(
+        vocab_size=words, hidden_size=32, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]],
+        window_size=window, max_position_embeddings=64, initializer_range=0.5, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    GPTNeoForCausalLM(config).save_pretrained(folder)
+    return opened(folder)
+
+
+def sliding(folder, window):
+    """A Mistral that sees the last `window` tokens only."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    tiny.tiny_gpt2(folder, texts())
+    words = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+    config = MistralConfig(
+        vocab_size=words, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        intermediate_size=64, sliding_window=window, max_position_embeddings=64, initializer_range=0.5,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    MistralForCausalLM(config).save_pretrained(folder)
+    return opened(folder)
+
+
+@pytest.mark.parametrize("make", [windowed, sliding])
+def test_a_model_that_sees_a_part_of_a_long_text_is_asked_by_that_part(make, tmp_path):
+    inference = make(tmp_path / "model", 24)
+    baseline = fitted(LabelWords, inference, calibrate=False, words={"bad_one_too": "slow"})
+    words = [ids(inference, f" {word}", special=False) for word in ("good one", "bad one", "slow")]
+    assert len(asked(baseline, "a")) == 1
+    assert not baseline.notes
+    for text in ("and so on " * 8, "a bed and " * 6):
+        prompt = ids(inference, f"{text}\nLabel:")
+        assert 24 < len(prompt) < 60
+        expected = softmax([plain(inference, prompt, tokens) for tokens in words])
+        np.testing.assert_allclose(asked(baseline, text)[0], expected, atol=1e-4)
+    assert baseline.notes == ["each label is read in a pass of its own: this model does not read several at once"]
+
+
+def test_many_labels_are_more_than_a_window_sees(tmp_path):
+    """No branch is as long as the window, and all of them together are longer."""
+    inference = windowed(tmp_path / "model", 24)
+    labels = [f"{first} {second}" for first in ("good", "bad", "slow", "room") for second in ("bed", "lift", "one")]
+    baseline = fitted(LabelWords, inference, [("a", "good bed")], labels, calibrate=False)
+    prompt, words = ids(inference, "a bed\nLabel:"), [ids(inference, f" {label}", special=False) for label in labels]
+    assert len(prompt) + max(map(len, words)) <= 24
+    expected = softmax([plain(inference, prompt, tokens) for tokens in words])
+    np.testing.assert_allclose(asked(baseline, "a bed")[0], expected, atol=1e-4)
+    assert "a pass of its own" in baseline.notes[0]
 
 
 # --- label words

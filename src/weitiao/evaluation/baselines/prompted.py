@@ -104,16 +104,12 @@ class LabelWords:
             self._empty = _without_content(self._scores([self._prompts.empty("")])[0])
 
     def _open(self, on: Mapping[SplitName, Labelled]) -> None:
-        from weitiao.evaluation.baselines.branches import reads_together
-
         self.notes = []  # it may be fitted again, for other data to measure on
         self._inference = self._load()
         pattern = pattern_for(on["train"]) if self.options.pattern == "auto" else self.options.pattern
         words = {label: self.options.words.get(label) or as_words(label) for label in self._labels}
         self._prompts = Prompts.of(pattern, words, self._inference)
-        self._together = reads_together(self._inference)
-        if not self._together:
-            self.notes.append("each label is read in a pass of its own: this model does not read several at once")
+        self._together, self._extent = True, (0, 0)
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
         """Yield one prediction an example."""
@@ -135,9 +131,22 @@ class LabelWords:
         """The labels' log-probabilities behind each prompt of each example, shape (prompts, labels)."""
         from weitiao.evaluation.baselines.branches import likelihoods
 
+        self._check_together(prompts)
         scores = likelihoods(self._inference, prompts, self._prompts.labels, together=self._together)
         lengths = np.array([len(tokens) for tokens in self._prompts.labels])
         return [each / lengths for each in scores] if self.options.length == "mean" else scores
+
+    def _check_together(self, prompts: list[list[list[int]]]) -> None:
+        """Find out whether the model reads several labels at once behind such prompts."""
+        from weitiao.evaluation.baselines.branches import extent, reads_together
+
+        if not self._together:
+            return
+        known, (longest, largest) = self._extent, extent(prompts, self._prompts.labels)
+        self._extent = max(known[0], longest), max(known[1], largest)
+        self._together = self._extent == known or reads_together(self._inference, *self._extent)
+        if not self._together:
+            self.notes.append("each label is read in a pass of its own: this model does not read several at once")
 
 
 class NearestExamples(LabelWords):
@@ -220,8 +229,7 @@ class Prompts:
                 same = f"reads as '{list(words)[labels.index(tokens)]}'" if tokens else "reads as nothing"
                 raise RecipeError(f"the label '{label}' {same}", where="evaluation.prompted",
                                   fix="Give them different `words`.")  # fmt: skip
-        window = getattr(inference.model.config.get_text_config(), "sliding_window", None)  # type: ignore[union-attr, operator]
-        room = min(reader.max_length, MOST_TOKENS, window or MOST_TOKENS) - max(map(len, labels))
+        room = min(reader.max_length, MOST_TOKENS) - max(map(len, labels))
         found = cls(pattern, words, labels, reader, room)
         if room < max(map(len, found.empty(""))):
             raise ModelError(f"it takes {reader.max_length} tokens, too few for the pattern and a text", where="model",
