@@ -13,7 +13,7 @@ import torch
 
 from tests import tiny
 from tests.samples import labelled, reviews, texts
-from weitiao import Recipe, check, measure_baselines, models, train
+from weitiao import Recipe, check, evaluate, measure_baselines, models, train
 from weitiao.errors import ModelError, RecipeError
 from weitiao.evaluation.baselines import branches, prompted
 from weitiao.evaluation.baselines.branches import grown, likelihoods, reads_together
@@ -58,6 +58,12 @@ def plain(inference, prompt, tokens):
 
 def ids(inference, text, special=True):
     return inference.reader.tokenizer(text, add_special_tokens=special)["input_ids"]
+
+
+def ended(inference, *words):
+    """The tokens of words and of the line break behind an answer."""
+    return [ids(inference, f" {word}\n\n", special=False)[: len(ids(inference, f" {word}", special=False)) + 1]
+            for word in words]  # fmt: skip
 
 
 def made(kind, inference, labels=LABELS, **options):
@@ -216,7 +222,7 @@ def test_many_labels_are_more_than_a_window_sees(tmp_path):
 def test_label_words_are_scored_behind_the_text(decoder):
     text = "the room was lovely"
     prompt = ids(decoder, f"{text}\nLabel:")
-    words = [ids(decoder, f" {as_words(label)}", special=False) for label in LABELS]
+    words = ended(decoder, *map(as_words, LABELS))
     scores = np.array([plain(decoder, prompt, tokens) for tokens in words])
     np.testing.assert_allclose(asked(fitted(LabelWords, decoder, calibrate=False), text)[0], softmax(scores), atol=1e-4)
     mean = scores / list(map(len, words))
@@ -261,6 +267,24 @@ def test_both_texts_of_a_pair_are_read_and_cut(decoder):
     assert len(list(baseline.predict(labelled([pair])))) == 1
 
 
+def test_a_label_whose_words_begin_with_anothers_can_be_the_likeliest(decoder):
+    labels = ["11", *(f"11 {number}" for number in range(30))]
+    baseline = fitted(LabelWords, decoder, [("so so", label) for label in labels], labels, calibrate=False)
+    found = [each["label"] for each in baseline.predict(labelled({"text": text} for text in texts(10)))]
+    assert sum(label != "11" for label in found) > 2
+
+
+def test_where_no_label_begins_another_only_their_words_are_scored(decoder):
+    prompts = fitted(LabelWords, decoder, labels=["good_one", "bad_one"])._prompts
+    assert prompts.labels == [ids(decoder, f" {word}", special=False) for word in ("good one", "bad one")]
+
+
+def test_an_answer_ends_by_the_end_of_text_where_line_breaks_are_no_tokens(decoder, monkeypatch):
+    monkeypatch.setattr(prompted, "BETWEEN", "")
+    labels = fitted(LabelWords, decoder)._prompts.labels
+    assert {tokens[-1] for tokens in labels} == {decoder.reader.tokenizer.eos_token_id}
+
+
 def test_labels_that_read_the_same_are_refused(decoder):
     with pytest.raises(RecipeError, match=r"the label 'so-so' reads as 'so_so'\nGive them different `words`"):
         fitted(LabelWords, decoder, labels=["so_so", "so-so"])
@@ -280,7 +304,7 @@ def test_the_nearest_examples_stand_in_front_the_nearest_last(decoder):
     text = "lovely was the room"
     baseline = fitted(NearestExamples, decoder, examples=2)
     before = "the room was warm\nLabel: good one\n\nthe room was lovely\nLabel: good one\n\n"
-    words = [ids(decoder, f" {as_words(label)}", special=False) for label in LABELS]
+    words = ended(decoder, *map(as_words, LABELS))
 
     def scores(given):
         prompt = ids(decoder, f"{before}{given}\nLabel:")
@@ -347,10 +371,10 @@ def test_training_is_sampled_where_it_is_large(decoder, monkeypatch):
 # --- in a recipe
 
 
-def write(folder, rows=60, labels=2):
-    with (folder / "reviews.csv").open("w", newline="") as file:
+def write(folder, rows=60, labels=2, name="reviews.csv"):
+    with (folder / name).open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *reviews(rows, labels=labels)])
-    return folder / "reviews.csv"
+    return folder / name
 
 
 @pytest.fixture
@@ -358,11 +382,11 @@ def recipe(tmp_path):
     """A recipe that asks a tiny decoder."""
     model = tiny.tiny_llama(tmp_path / "model", texts(), initializer_range=0.5, max_position_embeddings=128)
 
-    def make(*, task="text-classification", model=model, data=None, **evaluation):
+    def make(*, task="text-classification", model=model, data=None, max_length="auto", **evaluation):
         return Recipe(
-            task=task, model=str(model), data=data or {"train": str(write(tmp_path)), "test_size": 0.3},
-            training={"epochs": 1, "precision": "fp32"}, output=str(tmp_path / "run"),
-            evaluation={"bootstrap": 50, **evaluation},
+            task=task, model={"source": str(model), "max_length": max_length},
+            data=data or {"train": str(write(tmp_path)), "test_size": 0.3}, training={"epochs": 1, "precision": "fp32"},
+            output=str(tmp_path / "run"), evaluation={"bootstrap": 50, **evaluation},
         )  # fmt: skip
 
     return make
@@ -390,6 +414,18 @@ def test_what_they_note_is_told_once_for_each_split(recipe, tmp_path):
         notes = [note for note in stored[split]["notes"] if "no more fit into" in note]
         assert len(notes) == 1, stored[split]["notes"]
         assert "have fewer than 40 examples" in notes[0]
+
+
+def test_a_run_measured_again_asks_the_same(recipe, tmp_path):
+    """What the recipe cuts examples at is for the trained model, and not for prompts."""
+    made = recipe(prompted=[{"name": "nearest-examples", "examples": 4}], max_length=12,
+                  data={"train": str(write(tmp_path)), "test": str(write(tmp_path, 30, name="test.csv"))})  # fmt: skip
+    run = train(made)
+    stored = json.loads((run.folder / "scores.json").read_text())["test"]
+    again = evaluate(run.folder, str(tmp_path / "test.csv")).to_dict()
+    name = "nearest examples in the prompt"
+    assert again["baselines"][name]["values"] == stored["baselines"][name]["values"]
+    assert not any("no more fit" in note for note in [*stored["notes"], *again["notes"]])
 
 
 def test_none_where_no_baselines_are_wanted(recipe):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -44,7 +44,8 @@ class LabelWordsOptions(Settings):
     the model says whatever it reads (Zhao et al. 2021); words that are long or rare, too, are then no worse off."""
     length: Literal["sum", "mean"] = "sum"
     """Of the log-probabilities of a label's tokens their `sum`, or their `mean`, which without calibration puts long
-    words at less of a disadvantage."""
+    words at less of a disadvantage. Where one label's words begin another's, the line break behind them counts as a
+    token of each."""
 
 
 class NearestExamplesOptions(LabelWordsOptions):
@@ -108,7 +109,7 @@ class LabelWords:
         self._inference = self._load()
         pattern = pattern_for(on["train"]) if self.options.pattern == "auto" else self.options.pattern
         words = {label: self.options.words.get(label) or as_words(label) for label in self._labels}
-        self._prompts = Prompts.of(pattern, words, self._inference)
+        self._prompts = Prompts.of(pattern, words, self._inference.reader)
         self._together, self._extent = True, (0, 0)
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
@@ -216,19 +217,22 @@ class Prompts:
     room: int  # tokens of a prompt at most
 
     @classmethod
-    def of(cls, pattern: str, words: Mapping[str, str], inference: Inference) -> Prompts:
-        """Raises a `RecipeError` where two labels read the same, a `ModelError` where the model takes too little."""
-        reader, (asks, blank) = inference.reader, _cut(pattern)
-        stem, *wholes = token_ids([fill(asks, {}), *(fill(asks, {}) + blank + word for word in words.values())],
-                                  reader.tokenizer, special=False)  # fmt: skip
-        alone = token_ids([blank + word for word in words.values()], reader.tokenizer, special=False)
-        labels = [whole[len(stem) :] if whole[: len(stem)] == stem else one
-                  for whole, one in zip(wholes, alone, strict=True)]  # fmt: skip
+    def of(cls, pattern: str, words: Mapping[str, str], reader: Reader) -> Prompts:
+        """Raises a `RecipeError` where two labels read the same, a `ModelError` where the model takes too little.
+
+        Where one label's words begin another's, the longer one would never be the likelier: all are then scored with
+        the token that ends an answer in front of the next example.
+        """
+        asks, blank = _cut(pattern)
+        told = [blank + word for word in words.values()]
+        labels = _behind(fill(asks, {}), told, reader)
         for number, (label, tokens) in enumerate(zip(words, labels, strict=True)):
             if not tokens or tokens in labels[:number]:
                 same = f"reads as '{list(words)[labels.index(tokens)]}'" if tokens else "reads as nothing"
                 raise RecipeError(f"the label '{label}' {same}", where="evaluation.prompted",
                                   fix="Give them different `words`.")  # fmt: skip
+        if any(longer[: len(one)] == one for one, longer in pairwise(sorted(labels))):
+            labels = _ended(labels, _behind(fill(asks, {}), [words + BETWEEN for words in told], reader), reader)
         room = min(reader.max_length, MOST_TOKENS) - max(map(len, labels))
         found = cls(pattern, words, labels, reader, room)
         if room < max(map(len, found.empty(""))):
@@ -269,6 +273,22 @@ class Prompts:
                 return ids[-self.room :]
             texts[longer] = texts[longer][: min(len(texts[longer]) * self.room // len(ids), len(texts[longer]) - 1)]
         return ids
+
+
+def _behind(stem: str, texts: Sequence[str], reader: Reader) -> list[list[int]]:
+    """The tokens of texts as they are behind a stem; where these are not cut off, as they are alone."""
+    before, *wholes = token_ids([stem, *(stem + text for text in texts)], reader.tokenizer, special=False)
+    alone = token_ids(texts, reader.tokenizer, special=False)
+    return [whole[len(before) :] if whole[: len(before)] == before else one
+            for whole, one in zip(wholes, alone, strict=True)]  # fmt: skip
+
+
+def _ended(labels: list[list[int]], between: list[list[int]], reader: Reader) -> list[list[int]]:
+    """The labels with the first token of what stands `between` two examples, where that has none the end of text."""
+    end = reader.tokenizer.eos_token_id
+    last = [] if end is None else [int(end)]
+    return [ended[: len(label) + 1] if len(ended) > len(label) else label + last
+            for label, ended in zip(labels, between, strict=True)]  # fmt: skip
 
 
 def _without_content(scores: NDArray[np.float64]) -> NDArray[np.float64]:
