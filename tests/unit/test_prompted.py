@@ -285,6 +285,21 @@ def test_an_answer_ends_by_the_end_of_text_where_line_breaks_are_no_tokens(decod
     assert {tokens[-1] for tokens in labels} == {decoder.reader.tokenizer.eos_token_id}
 
 
+def test_a_text_that_the_pattern_does_not_name_is_not_cut(decoder):
+    prompts = Prompts.of("{text} It was {label}", {"a": "good", "b": "bad"}, decoder.reader)
+    alone = prompts.asked({"text": "the room " * 200}, "")
+    assert prompts.asked({"text": "the room " * 200, "text_pair": "so so " * 2000}, "") == alone
+    assert prompts.room - 20 < len(alone) <= prompts.room
+
+
+def test_a_prompt_asks_about_any_roles(decoder):
+    prompts = Prompts.of("{question} {answer} {label}", {"a": "good", "b": "bad"}, decoder.reader)
+    assert prompts.asked({"question": "so", "answer": "no"}, "") == ids(decoder, "so no")
+    long = prompts.asked({"question": "so", "answer": "the room " * 300}, "")
+    assert prompts.room - 20 < len(long) <= prompts.room
+    assert prompts.empty("")[0] == ids(decoder, "N/A N/A")
+
+
 def test_labels_that_read_the_same_are_refused(decoder):
     with pytest.raises(RecipeError, match=r"the label 'so-so' reads as 'so_so'\nGive them different `words`"):
         fitted(LabelWords, decoder, labels=["so_so", "so-so"])
@@ -443,6 +458,9 @@ def test_none_where_no_baselines_are_wanted(recipe):
         ({"pattern": "{text.upper} {label}"}, "is no name of a role"),
         ({"words": {"god": "great"}}, "words are given for 'god', which is no label"),
         ({"words": {"good": " "}}, "the label 'good' has no words"),
+        ({"words": {"good": "so-so", "bad": "so-so"}}, "the label 'good' reads as 'bad'"),
+        ({"pattern": "{text} " + "which was " * 99 + "{label}"}, "it takes 128 tokens, too few for the pattern"),
+        ({"words": {"good": "lovely " * 130}}, "it takes 128 tokens, too few for the pattern"),
     ],
 )
 def test_a_wrong_pattern_or_word_is_refused_before_training(recipe, options, said):

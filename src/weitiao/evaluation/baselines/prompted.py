@@ -18,7 +18,7 @@ from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.metrics.classification import label_names
 from weitiao.recipe import Settings
 from weitiao.records import Example, Family, Prediction, Reader, SplitName
-from weitiao.tasks.prompts import check_prompt, fill
+from weitiao.tasks.prompts import check_prompt, fill, prompt_roles
 from weitiao.tasks.sequences import prompt_ids, token_ids
 
 LABEL = "{label}"
@@ -46,6 +46,10 @@ class LabelWordsOptions(Settings):
     """Of the log-probabilities of a label's tokens their `sum`, or their `mean`, which without calibration puts long
     words at less of a disadvantage. Where one label's words begin another's, the line break behind them counts as a
     token of each."""
+
+    def words_of(self, labels: Sequence[str]) -> dict[str, str]:
+        """What stands for each label."""
+        return {label: self.words.get(label) or as_words(label) for label in labels}
 
 
 class NearestExamplesOptions(LabelWordsOptions):
@@ -81,8 +85,10 @@ class LabelWords:
         return min(text + LONG * (1 + labels), MOST_TOKENS)
 
     @staticmethod
-    def check(options: LabelWordsOptions, labels: Sequence[str], roles: Sequence[str]) -> None:
-        """Raise a `RecipeError` where pattern or words are not about these labels, or these roles of what is read."""
+    def check(options: LabelWordsOptions, labels: Sequence[str], roles: Sequence[str], reader: Reader) -> None:
+        """Raise a `RecipeError` where pattern or words are not about these labels, or these roles of what is read; as
+        `Prompts.of` does where `reader` cannot be asked by them.
+        """  # fmt: skip
         if options.pattern != "auto":
             check_prompt(options.pattern, [*roles, "label"], where="pattern")
             asks = options.pattern.removesuffix(LABEL)
@@ -97,6 +103,8 @@ class LabelWords:
             if not word.strip():
                 raise RecipeError(f"the label '{label}' has no words", where="words",
                                   fix="Write what the model shall say for it.")  # fmt: skip
+        pattern = usual_pattern() if options.pattern == "auto" else options.pattern
+        Prompts.of(pattern, options.words_of(labels), reader)
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
         """Load the model and ask it about texts without content; of training only the language is looked at."""
@@ -108,8 +116,7 @@ class LabelWords:
         self.notes = []  # it may be fitted again, for other data to measure on
         self._inference = self._load()
         pattern = pattern_for(on["train"]) if self.options.pattern == "auto" else self.options.pattern
-        words = {label: self.options.words.get(label) or as_words(label) for label in self._labels}
-        self._prompts = Prompts.of(pattern, words, self._inference.reader)
+        self._prompts = Prompts.of(pattern, self.options.words_of(self._labels), self._inference.reader)
         self._together, self._extent = True, (0, 0)
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
@@ -229,7 +236,7 @@ class Prompts:
         for number, (label, tokens) in enumerate(zip(words, labels, strict=True)):
             if not tokens or tokens in labels[:number]:
                 same = f"reads as '{list(words)[labels.index(tokens)]}'" if tokens else "reads as nothing"
-                raise RecipeError(f"the label '{label}' {same}", where="evaluation.prompted",
+                raise RecipeError(f"the label '{label}' {same}", where="words",
                                   fix="Give them different `words`.")  # fmt: skip
         if any(longer[: len(one)] == one for one, longer in pairwise(sorted(labels))):
             labels = _ended(labels, _behind(fill(asks, {}), [words + BETWEEN for words in told], reader), reader)
@@ -249,7 +256,8 @@ class Prompts:
         return prompt_ids([before + asks for asks in self._empty()], self.reader)
 
     def _empty(self) -> list[str]:
-        return [fill(_cut(self.pattern)[0], {"text": text, "text_pair": text}) for text in EMPTY]
+        asks, _ = _cut(self.pattern)
+        return [fill(asks, dict.fromkeys(prompt_roles(asks), text)) for text in EMPTY]
 
     def fitting(self, example: Example, shown: Sequence[str], *, empty: bool) -> list[str]:
         """The first of the examples in front, the nearest first, that fit together with the whole text; with `empty`
@@ -264,13 +272,14 @@ class Prompts:
         return kept
 
     def asked(self, example: Example, before: str) -> list[int]:
-        """The prompt of an example; the end of a text that is too long is cut, of a pair that of the longer one."""
-        texts = {role: str(example[role]) for role in ("text", "text_pair") if example.get(role) is not None}
+        """The prompt of an example; the end of a text that is too long is cut, of a pair that of the longer one.
+
+        Behind examples it fits, see `fitting`; without them it does where nothing is left of the text, see `of`.
+        """
         asks, _ = _cut(self.pattern)
+        texts = {role: str(example[role]) for role in prompt_roles(asks) if example.get(role) is not None}
         while len(ids := prompt_ids([before + fill(asks, texts)], self.reader)[0]) > self.room:
             longer = max(texts, key=lambda role: len(texts[role]))
-            if not texts[longer]:
-                return ids[-self.room :]
             texts[longer] = texts[longer][: min(len(texts[longer]) * self.room // len(ids), len(texts[longer]) - 1)]
         return ids
 
@@ -322,4 +331,9 @@ def pattern_for(train: Labelled) -> str:
     letters = [letter for text in texts for side in ([text] if isinstance(text, str) else text)
                for letter in side[:200] if letter.isalpha()]  # fmt: skip
     chinese = 2 * sum("\u4e00" <= letter <= "\u9fff" for letter in letters) > len(letters)
+    return usual_pattern(pair=pair, chinese=chinese)
+
+
+def usual_pattern(*, pair: bool = False, chinese: bool = False) -> str:
+    """Return the pattern of texts, or of pairs of texts."""
     return "{text}\n" + ("{text_pair}\n" if pair else "") + ("标签：" if chinese else "Label: ") + LABEL
