@@ -15,7 +15,7 @@ from tests import tiny
 from tests.samples import labelled, reviews, texts
 from weitiao import Recipe, check, evaluate, measure_baselines, models, train
 from weitiao.errors import ModelError, RecipeError
-from weitiao.evaluation.baselines import branches, prompted
+from weitiao.evaluation.baselines import branches, prompted, similar
 from weitiao.evaluation.baselines.branches import grown, likelihoods, reads_together
 from weitiao.evaluation.baselines.prompted import (
     EMPTY,
@@ -162,30 +162,26 @@ def windowed(folder, window):
     """A GPT-Neo, each second layer of which sees the last `window` tokens only."""
     from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
-    tiny.tiny_gpt2(folder, texts())
-    words = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
-    config = GPTNeoConfig(
-        vocab_size=words, hidden_size=32, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]],
-        window_size=window, max_position_embeddings=64, initializer_range=0.5, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    GPTNeoForCausalLM(config).save_pretrained(folder)
-    return opened(folder)
+    shape = {"num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]], "window_size": window}
+    return near_sighted(folder, lambda **common: GPTNeoForCausalLM(GPTNeoConfig(**shape, **common)))
 
 
 def sliding(folder, window):
     """A Mistral that sees the last `window` tokens only."""
     from transformers import MistralConfig, MistralForCausalLM
 
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "sliding_window": window}
+    return near_sighted(folder, lambda **common: MistralForCausalLM(MistralConfig(**shape, **common)))
+
+
+def near_sighted(folder, build):
     tiny.tiny_gpt2(folder, texts())
-    words = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
-    config = MistralConfig(
-        vocab_size=words, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
-        intermediate_size=64, sliding_window=window, max_position_embeddings=64, initializer_range=0.5,
-        bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
+    words = json.loads((folder / "config.json").read_text())["vocab_size"]
     torch.manual_seed(0)
-    MistralForCausalLM(config).save_pretrained(folder)
+    build(
+        vocab_size=words, hidden_size=32, intermediate_size=64, max_position_embeddings=64, initializer_range=0.5,
+        bos_token_id=0, eos_token_id=0,
+    ).save_pretrained(folder)  # fmt: skip
     return opened(folder)
 
 
@@ -332,6 +328,15 @@ def test_the_nearest_examples_stand_in_front_the_nearest_last(decoder):
     assert calibrated.notes == []
 
 
+def test_of_texts_that_are_equally_near_the_first_is_taken():
+    known = similar.Similar(["a b", "c", "a b", "d", "a"], str.split)
+    places, near = known.nearest(["a b", "x", ""], 4)
+    assert places.tolist() == [[0, 2, 4, 1], [0, 1, 2, 3], [0, 1, 2, 3]]
+    assert near[0, 1] == pytest.approx(1)
+    assert (near[0, 3], near[1].max()) == (0, 0)
+    assert known.nearest(["d"], 9)[0].tolist() == [[3, 0, 1, 2, 4]]
+
+
 def test_white_space_around_a_label_does_not_count(decoder):
     padded = [(text, f" {label} ") for text, label in SHOWN]
     usual = asked(fitted(NearestExamples, decoder), "so so")
@@ -376,7 +381,7 @@ def test_a_model_that_takes_no_text_without_content_is_refused(tmp_path):
 
 
 def test_training_is_sampled_where_it_is_large(decoder, monkeypatch):
-    monkeypatch.setattr(prompted, "MOST_TEXTS", 3)
+    monkeypatch.setattr(similar, "MOST_TEXTS", 3)
     baseline = fitted(NearestExamples, decoder)
     assert baseline.notes == ["knows a random 3 of the 4 training examples"]
     assert len(baseline._texts) == 3
@@ -441,6 +446,33 @@ def test_a_run_measured_again_asks_the_same(recipe, tmp_path):
     name = "nearest examples in the prompt"
     assert again["baselines"][name]["values"] == stored["baselines"][name]["values"]
     assert not any("no more fit" in note for note in [*stored["notes"], *again["notes"]])
+
+
+def test_one_that_fails_when_it_is_asked_is_left_out_with_a_note(recipe, monkeypatch):
+    def refuse(self, on):
+        raise ModelError("cannot be asked", where="model", fix="Take another.")
+        yield
+
+    monkeypatch.setattr(LabelWords, "predict", refuse)
+    asked = recipe(prompted=["label-words"])
+    alone = measure_baselines(asked)
+    stored = json.loads((train(asked).folder / "scores.json").read_text())["test"]
+    assert alone.notes[-1] == stored["notes"][-1] == "label words: not measured, cannot be asked"
+    assert [each.name for each in alone.measured] == list(stored["baselines"])
+    assert len(alone.measured) == 2
+
+
+def test_what_was_said_before_training_is_of_the_first_one_asked(recipe, monkeypatch):
+    said = iter(["good", "bad"])
+
+    def always(self, on):
+        label = next(said)
+        yield from ({"label": label, "score": 1.0, "probabilities": {"good": 0.5, "bad": 0.5}} for _ in on.rows)
+
+    monkeypatch.setattr(LabelWords, "predict", always)
+    run = train(recipe(prompted=["label-words", "label-words"]))
+    stored = json.loads((run.folder / "scores.json").read_text())["test"]
+    assert [answer["before"] for answer in stored["samples"]] == [["good"]] * 8
 
 
 def test_none_where_no_baselines_are_wanted(recipe):
@@ -542,7 +574,3 @@ def test_more_is_read_with_examples_in_front_and_many_labels():
     read = [LabelWords.reads(plain, **few), LabelWords.reads(plain, **many), NearestExamples.reads(shown, **many)]
     assert read == sorted(read)
     assert NearestExamples.reads(shown, **many) > NearestExamples.reads(NearestExamplesOptions(examples=1), **many)
-
-
-def test_options_have_the_common_ones():
-    assert set(LabelWordsOptions.model_fields) < set(NearestExamplesOptions.model_fields)

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from weitiao.errors import ModelError, RecipeError, nearest
 from weitiao.evaluation.baselines.base import Knows
-from weitiao.evaluation.baselines.labels import MOST_TEXTS, features, prediction, text_of
+from weitiao.evaluation.baselines.labels import features, prediction, text_of
+from weitiao.evaluation.baselines.similar import Similar, drawn
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.metrics.classification import label_names
 from weitiao.recipe import Settings
@@ -180,17 +181,10 @@ class NearestExamples(LabelWords):
         self.name = "nearest examples in the prompt" + (", calibrated" if options.calibrate else "")
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
-        """Load the model and index at most `MOST_TEXTS` training examples, a seeded sample; a note says so."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
+        """Load the model and index the training examples, a sample where there are many; a note says so."""
         self._open(on)
-        train = on["train"].sample(MOST_TEXTS, self.seed)
-        if len(train.rows) < len(on["train"].rows):
-            self.notes.append(f"knows a random {len(train.rows):,} of the {len(on['train'].rows):,} training examples")
-        known = list(chain.from_iterable(train.chunks()))
-        self._vectorizer = TfidfVectorizer(analyzer=features, sublinear_tf=True, dtype=np.float32)
-        self._vectorizer.fit([*map(text_of, known), "0"])
-        self._known = self._vectorizer.transform(list(map(text_of, known))).T.tocsr()
+        known = list(chain.from_iterable(drawn(on["train"], self.seed, self.notes).chunks()))
+        self._known = Similar(list(map(text_of, known)), features)
         self._texts = [self._prompts.shown(example) for example in known]
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
@@ -203,11 +197,9 @@ class NearestExamples(LabelWords):
                               f"examples, as no more fit into {self._prompts.room:,} tokens")  # fmt: skip
 
     def _shown(self, examples: Sequence[Example]) -> Iterator[tuple[Example, str]]:
-        near = (self._vectorizer.transform(list(map(text_of, examples))) @ self._known).toarray()
-        most = min(self.options.examples, len(self._texts))
-        for example, row in zip(examples, near, strict=True):
-            nearest_first = np.argsort(-row, kind="stable")[:most]
-            texts = [self._texts[place] for place in nearest_first.tolist()]
+        places, _ = self._known.nearest(list(map(text_of, examples)), self.options.examples)
+        for example, nearest_first in zip(examples, places.tolist(), strict=True):
+            texts = [self._texts[place] for place in nearest_first]
             shown = self._prompts.fitting(example, texts, empty=self.options.calibrate)
             self._counts.append(len(shown))
             yield example, "".join(shown[::-1])
