@@ -29,7 +29,7 @@ def test_what_asks_by_prompts_says_what_it_needs(name: str, tmp_path: Path) -> N
     options = kind.Options()
     opened = models.open_pretrained(ModelSettings(source=str(tiny.tiny_llama(tmp_path / "model"))), base=tmp_path)
     kind.check(options, ["a", "b"], ["text"], opened.reader(opened.own_length))
-    few, many = (kind.reads(options, text=10.0, shown=10.0, labels=labels) for labels in (2, 20))
+    few, many = (kind.reads(options, text=10.0, shown=10.0, labels=labels, most=512) for labels in (2, 20))
     assert 0 < few < many
 
 

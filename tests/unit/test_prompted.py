@@ -569,8 +569,14 @@ def test_a_forecast_counts_them(recipe):
 
 
 def test_more_is_read_with_examples_in_front_and_many_labels():
-    few, many = ({"text": 20, "shown": 20, "labels": labels} for labels in (2, 77))
+    few, many = ({"text": 20, "shown": 20, "labels": labels, "most": 512} for labels in (2, 77))
     plain, shown = LabelWordsOptions(), NearestExamplesOptions()
     read = [LabelWords.reads(plain, **few), LabelWords.reads(plain, **many), NearestExamples.reads(shown, **many)]
     assert read == sorted(read)
     assert NearestExamples.reads(shown, **many) > NearestExamples.reads(NearestExamplesOptions(examples=1), **many)
+
+
+def test_no_more_is_read_than_the_model_takes_and_the_labels():
+    much = {"text": 900, "shown": 900, "labels": 2, "most": 128}
+    for kind in (LabelWords, NearestExamples):
+        assert 128 < kind.reads(kind.Options(), **much) < 140

@@ -81,9 +81,11 @@ class LabelWords:
         self._empty: NDArray[np.float64] | None = None  # log-probabilities of the labels for no text
 
     @staticmethod
-    def reads(options: Any, *, text: float, shown: float, labels: int) -> float:  # noqa: ARG004 - nothing is shown
-        """About how many tokens are read for a text of `text` tokens; `shown` has a training example on average."""
-        return min(text + LONG * (1 + labels), MOST_TOKENS)
+    def reads(options: Any, *, text: float, shown: float, labels: int, most: int) -> float:  # noqa: ARG004
+        """About how many tokens are read for a text of `text` tokens by a model that takes `most`; `shown` has a
+        training example on average. All labels are taken to be read in one pass, as a tree.
+        """  # fmt: skip
+        return min(text + LONG, most, MOST_TOKENS) + LONG * labels
 
     @staticmethod
     def check(options: LabelWordsOptions, labels: Sequence[str], roles: Sequence[str], reader: Reader) -> None:
@@ -169,10 +171,10 @@ class NearestExamples(LabelWords):
     options: NearestExamplesOptions
 
     @staticmethod
-    def reads(options: Any, *, text: float, shown: float, labels: int) -> float:
+    def reads(options: Any, *, text: float, shown: float, labels: int, most: int) -> float:
         """Also the examples in front; and with calibration the labels behind texts without content."""
-        asked = LONG * (1 + labels) * (1 + len(EMPTY) * options.calibrate)
-        return float(min(options.examples * (shown + 2 * LONG) + text + asked, MOST_TOKENS))
+        prompt = min(options.examples * (shown + 2 * LONG) + text + LONG, most, MOST_TOKENS)
+        return float(prompt + LONG * labels + LONG * (1 + labels) * len(EMPTY) * options.calibrate)
 
     def __init__(
         self, options: NearestExamplesOptions, task: Any, language_model: Callable[[], Inference], *, seed: int = 0
