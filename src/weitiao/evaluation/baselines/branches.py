@@ -109,10 +109,8 @@ def reads_together(inference: Inference, longest: int, largest: int) -> bool:
 
     words = int(inference.model.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
     random = np.random.default_rng(0)
-    one, (two, three) = (
-        random.integers(0, words, max(longest - 2, 3)).tolist(),
-        random.integers(0, words, (2, 3)).tolist(),
-    )
+    one = random.integers(0, words, max(longest - 2, 3)).tolist()
+    two, three = random.integers(0, words, (2, 3)).tolist()
     fork = len(one) - 1 - len(one) // 8
     prompts = [[one, one[:fork] + random.integers(0, words, len(one) - fork).tolist()]]
     continuations = [three, three[:1] + two[:2], two[:1]]

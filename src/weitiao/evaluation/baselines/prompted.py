@@ -233,7 +233,7 @@ class Prompts:
                 raise RecipeError(f"the label '{label}' {same}", where="words",
                                   fix="Give them different `words`.")  # fmt: skip
         if any(longer[: len(one)] == one for one, longer in pairwise(sorted(labels))):
-            labels = _ended(labels, _behind(fill(asks, {}), [words + BETWEEN for words in told], reader), reader)
+            labels = _ended(labels, _behind(fill(asks, {}), [each + BETWEEN for each in told], reader), reader)
         room = min(reader.max_length, MOST_TOKENS) - max(map(len, labels))
         found = cls(pattern, words, labels, reader, room)
         if room < max(map(len, found.empty(""))):
