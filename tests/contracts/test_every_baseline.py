@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from weitiao import registry
+from tests import tiny
+from weitiao import models, registry
 from weitiao.evaluation.baselines.base import Knows
+from weitiao.recipe import ModelSettings
 from weitiao.records import FAMILIES
 
 
@@ -18,14 +21,15 @@ def test_it_says_what_it_knows(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", registry.names("prompted"))
-def test_what_asks_by_prompts_says_what_it_needs(name: str) -> None:
+def test_what_asks_by_prompts_says_what_it_needs(name: str, tmp_path: Path) -> None:
     """A recipe is checked, and a forecast made, before it is."""
     kind = registry.get("prompted", name)
     assert kind.knows in {"before training", "examples"}
     assert kind.families <= set(FAMILIES)
     options = kind.Options()
-    kind.check(options, ["a", "b"], ["text"])
-    few, many = (kind.reads(options, text=10.0, shown=10.0, labels=labels) for labels in (2, 20))
+    opened = models.open_pretrained(ModelSettings(source=str(tiny.tiny_llama(tmp_path / "model"))), base=tmp_path)
+    kind.check(options, ["a", "b"], ["text"], opened.reader(opened.own_length))
+    few, many = (kind.reads(options, text=10.0, shown=10.0, labels=labels, most=512) for labels in (2, 20))
     assert 0 < few < many
 
 

@@ -13,9 +13,9 @@ import torch
 
 from tests import tiny
 from tests.samples import labelled, reviews, texts
-from weitiao import Recipe, check, measure_baselines, models, train
+from weitiao import Recipe, check, evaluate, measure_baselines, models, train
 from weitiao.errors import ModelError, RecipeError
-from weitiao.evaluation.baselines import branches, prompted
+from weitiao.evaluation.baselines import branches, prompted, similar
 from weitiao.evaluation.baselines.branches import grown, likelihoods, reads_together
 from weitiao.evaluation.baselines.prompted import (
     EMPTY,
@@ -60,6 +60,12 @@ def ids(inference, text, special=True):
     return inference.reader.tokenizer(text, add_special_tokens=special)["input_ids"]
 
 
+def ended(inference, *words):
+    """The tokens of words and of the line break behind an answer."""
+    return [ids(inference, f" {word}\n\n", special=False)[: len(ids(inference, f" {word}", special=False)) + 1]
+            for word in words]  # fmt: skip
+
+
 def made(kind, inference, labels=LABELS, **options):
     task = SimpleNamespace(prepared=SimpleNamespace(labels=list(labels)))
     return kind(kind.Options(**options), task, lambda: inference)
@@ -99,7 +105,7 @@ def test_likelihoods_are_those_of_a_pass_for_each(make, tmp_path):
     continuations = [ids(inference, word, special=False) for word in (" good", " good room", " a", " bad and good")]
     assert len({len(each) for each in continuations}) > 1
     expected = [[[plain(inference, p, c) for c in continuations] for p in each] for each in prompts]
-    assert reads_together(inference)
+    assert reads_together(inference, 20, 30)
     for together in (True, False):
         found = likelihoods(inference, prompts, continuations, together=together)
         np.testing.assert_allclose(np.stack(found), expected, atol=1e-3)
@@ -145,11 +151,65 @@ def test_a_model_that_reads_no_trees_gets_a_row_for_each(decoder):
 
     for kind in (Without, Causal):
         inference = replace(decoder, model=kind())
-        assert not reads_together(inference)
+        assert not reads_together(inference, 20, 30)
         baseline, usual = fitted(LabelWords, inference), fitted(LabelWords, decoder)
         assert "a pass of its own" in baseline.notes[0]
         assert not usual.notes
         np.testing.assert_allclose(asked(baseline, *texts(5)), asked(usual, *texts(5)), atol=1e-4)
+
+
+def windowed(folder, window):
+    """A GPT-Neo, each second layer of which sees the last `window` tokens only."""
+    from transformers import GPTNeoConfig, GPTNeoForCausalLM
+
+    shape = {"num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]], "window_size": window}
+    return near_sighted(folder, lambda **common: GPTNeoForCausalLM(GPTNeoConfig(**shape, **common)))
+
+
+def sliding(folder, window):
+    """A Mistral that sees the last `window` tokens only."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "sliding_window": window}
+    return near_sighted(folder, lambda **common: MistralForCausalLM(MistralConfig(**shape, **common)))
+
+
+def near_sighted(folder, build):
+    tiny.tiny_gpt2(folder, texts())
+    words = json.loads((folder / "config.json").read_text())["vocab_size"]
+    torch.manual_seed(0)
+    build(
+        vocab_size=words, hidden_size=32, intermediate_size=64, max_position_embeddings=64, initializer_range=0.5,
+        bos_token_id=0, eos_token_id=0,
+    ).save_pretrained(folder)  # fmt: skip
+    return opened(folder)
+
+
+@pytest.mark.parametrize("make", [windowed, sliding])
+def test_a_model_that_sees_a_part_of_a_long_text_is_asked_by_that_part(make, tmp_path):
+    inference = make(tmp_path / "model", 24)
+    baseline = fitted(LabelWords, inference, calibrate=False, words={"bad_one_too": "slow"})
+    words = [ids(inference, f" {word}", special=False) for word in ("good one", "bad one", "slow")]
+    assert len(asked(baseline, "a")) == 1
+    assert not baseline.notes
+    for text in ("and so on " * 8, "a bed and " * 6):
+        prompt = ids(inference, f"{text}\nLabel:")
+        assert 24 < len(prompt) < 60
+        expected = softmax([plain(inference, prompt, tokens) for tokens in words])
+        np.testing.assert_allclose(asked(baseline, text)[0], expected, atol=1e-4)
+    assert baseline.notes == ["each label is read in a pass of its own: this model does not read several at once"]
+
+
+def test_many_labels_are_more_than_a_window_sees(tmp_path):
+    """No branch is as long as the window, and all of them together are longer."""
+    inference = windowed(tmp_path / "model", 24)
+    labels = [f"{first} {second}" for first in ("good", "bad", "slow", "room") for second in ("bed", "lift", "one")]
+    baseline = fitted(LabelWords, inference, [("a", "good bed")], labels, calibrate=False)
+    prompt, words = ids(inference, "a bed\nLabel:"), [ids(inference, f" {label}", special=False) for label in labels]
+    assert len(prompt) + max(map(len, words)) <= 24
+    expected = softmax([plain(inference, prompt, tokens) for tokens in words])
+    np.testing.assert_allclose(asked(baseline, "a bed")[0], expected, atol=1e-4)
+    assert "a pass of its own" in baseline.notes[0]
 
 
 # --- label words
@@ -158,7 +218,7 @@ def test_a_model_that_reads_no_trees_gets_a_row_for_each(decoder):
 def test_label_words_are_scored_behind_the_text(decoder):
     text = "the room was lovely"
     prompt = ids(decoder, f"{text}\nLabel:")
-    words = [ids(decoder, f" {as_words(label)}", special=False) for label in LABELS]
+    words = ended(decoder, *map(as_words, LABELS))
     scores = np.array([plain(decoder, prompt, tokens) for tokens in words])
     np.testing.assert_allclose(asked(fitted(LabelWords, decoder, calibrate=False), text)[0], softmax(scores), atol=1e-4)
     mean = scores / list(map(len, words))
@@ -203,6 +263,39 @@ def test_both_texts_of_a_pair_are_read_and_cut(decoder):
     assert len(list(baseline.predict(labelled([pair])))) == 1
 
 
+def test_a_label_whose_words_begin_with_anothers_can_be_the_likeliest(decoder):
+    labels = ["11", *(f"11 {number}" for number in range(30))]
+    baseline = fitted(LabelWords, decoder, [("so so", label) for label in labels], labels, calibrate=False)
+    found = [each["label"] for each in baseline.predict(labelled({"text": text} for text in texts(10)))]
+    assert sum(label != "11" for label in found) > 2
+
+
+def test_where_no_label_begins_another_only_their_words_are_scored(decoder):
+    prompts = fitted(LabelWords, decoder, labels=["good_one", "bad_one"])._prompts
+    assert prompts.labels == [ids(decoder, f" {word}", special=False) for word in ("good one", "bad one")]
+
+
+def test_an_answer_ends_by_the_end_of_text_where_line_breaks_are_no_tokens(decoder, monkeypatch):
+    monkeypatch.setattr(prompted, "BETWEEN", "")
+    labels = fitted(LabelWords, decoder)._prompts.labels
+    assert {tokens[-1] for tokens in labels} == {decoder.reader.tokenizer.eos_token_id}
+
+
+def test_a_text_that_the_pattern_does_not_name_is_not_cut(decoder):
+    prompts = Prompts.of("{text} It was {label}", {"a": "good", "b": "bad"}, decoder.reader)
+    alone = prompts.asked({"text": "the room " * 200}, "")
+    assert prompts.asked({"text": "the room " * 200, "text_pair": "so so " * 2000}, "") == alone
+    assert prompts.room - 20 < len(alone) <= prompts.room
+
+
+def test_a_prompt_asks_about_any_roles(decoder):
+    prompts = Prompts.of("{question} {answer} {label}", {"a": "good", "b": "bad"}, decoder.reader)
+    assert prompts.asked({"question": "so", "answer": "no"}, "") == ids(decoder, "so no")
+    long = prompts.asked({"question": "so", "answer": "the room " * 300}, "")
+    assert prompts.room - 20 < len(long) <= prompts.room
+    assert prompts.empty("")[0] == ids(decoder, "N/A N/A")
+
+
 def test_labels_that_read_the_same_are_refused(decoder):
     with pytest.raises(RecipeError, match=r"the label 'so-so' reads as 'so_so'\nGive them different `words`"):
         fitted(LabelWords, decoder, labels=["so_so", "so-so"])
@@ -222,7 +315,7 @@ def test_the_nearest_examples_stand_in_front_the_nearest_last(decoder):
     text = "lovely was the room"
     baseline = fitted(NearestExamples, decoder, examples=2)
     before = "the room was warm\nLabel: good one\n\nthe room was lovely\nLabel: good one\n\n"
-    words = [ids(decoder, f" {as_words(label)}", special=False) for label in LABELS]
+    words = ended(decoder, *map(as_words, LABELS))
 
     def scores(given):
         prompt = ids(decoder, f"{before}{given}\nLabel:")
@@ -233,6 +326,15 @@ def test_the_nearest_examples_stand_in_front_the_nearest_last(decoder):
     calibrated = fitted(NearestExamples, decoder, examples=2, calibrate=True)
     np.testing.assert_allclose(asked(calibrated, text)[0], expected / expected.sum(), atol=1e-4)
     assert calibrated.notes == []
+
+
+def test_of_texts_that_are_equally_near_the_first_is_taken():
+    known = similar.Similar(["a b", "c", "a b", "d", "a"], str.split)
+    places, near = known.nearest(["a b", "x", ""], 4)
+    assert places.tolist() == [[0, 2, 4, 1], [0, 1, 2, 3], [0, 1, 2, 3]]
+    assert near[0, 1] == pytest.approx(1)
+    assert (near[0, 3], near[1].max()) == (0, 0)
+    assert known.nearest(["d"], 9)[0].tolist() == [[3, 0, 1, 2, 4]]
 
 
 def test_white_space_around_a_label_does_not_count(decoder):
@@ -279,7 +381,7 @@ def test_a_model_that_takes_no_text_without_content_is_refused(tmp_path):
 
 
 def test_training_is_sampled_where_it_is_large(decoder, monkeypatch):
-    monkeypatch.setattr(prompted, "MOST_TEXTS", 3)
+    monkeypatch.setattr(similar, "MOST_TEXTS", 3)
     baseline = fitted(NearestExamples, decoder)
     assert baseline.notes == ["knows a random 3 of the 4 training examples"]
     assert len(baseline._texts) == 3
@@ -289,10 +391,10 @@ def test_training_is_sampled_where_it_is_large(decoder, monkeypatch):
 # --- in a recipe
 
 
-def write(folder, rows=60, labels=2):
-    with (folder / "reviews.csv").open("w", newline="") as file:
+def write(folder, rows=60, labels=2, name="reviews.csv"):
+    with (folder / name).open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *reviews(rows, labels=labels)])
-    return folder / "reviews.csv"
+    return folder / name
 
 
 @pytest.fixture
@@ -300,11 +402,11 @@ def recipe(tmp_path):
     """A recipe that asks a tiny decoder."""
     model = tiny.tiny_llama(tmp_path / "model", texts(), initializer_range=0.5, max_position_embeddings=128)
 
-    def make(*, task="text-classification", model=model, data=None, **evaluation):
+    def make(*, task="text-classification", model=model, data=None, max_length="auto", **evaluation):
         return Recipe(
-            task=task, model=str(model), data=data or {"train": str(write(tmp_path)), "test_size": 0.3},
-            training={"epochs": 1, "precision": "fp32"}, output=str(tmp_path / "run"),
-            evaluation={"bootstrap": 50, **evaluation},
+            task=task, model={"source": str(model), "max_length": max_length},
+            data=data or {"train": str(write(tmp_path)), "test_size": 0.3}, training={"epochs": 1, "precision": "fp32"},
+            output=str(tmp_path / "run"), evaluation={"bootstrap": 50, **evaluation},
         )  # fmt: skip
 
     return make
@@ -334,6 +436,45 @@ def test_what_they_note_is_told_once_for_each_split(recipe, tmp_path):
         assert "have fewer than 40 examples" in notes[0]
 
 
+def test_a_run_measured_again_asks_the_same(recipe, tmp_path):
+    """What the recipe cuts examples at is for the trained model, and not for prompts."""
+    made = recipe(prompted=[{"name": "nearest-examples", "examples": 4}], max_length=12,
+                  data={"train": str(write(tmp_path)), "test": str(write(tmp_path, 30, name="test.csv"))})  # fmt: skip
+    run = train(made)
+    stored = json.loads((run.folder / "scores.json").read_text())["test"]
+    again = evaluate(run.folder, str(tmp_path / "test.csv")).to_dict()
+    name = "nearest examples in the prompt"
+    assert again["baselines"][name]["values"] == stored["baselines"][name]["values"]
+    assert not any("no more fit" in note for note in [*stored["notes"], *again["notes"]])
+
+
+def test_one_that_fails_when_it_is_asked_is_left_out_with_a_note(recipe, monkeypatch):
+    def refuse(self, on):
+        raise ModelError("cannot be asked", where="model", fix="Take another.")
+        yield
+
+    monkeypatch.setattr(LabelWords, "predict", refuse)
+    asked = recipe(prompted=["label-words"])
+    alone = measure_baselines(asked)
+    stored = json.loads((train(asked).folder / "scores.json").read_text())["test"]
+    assert alone.notes[-1] == stored["notes"][-1] == "label words: not measured, cannot be asked"
+    assert [each.name for each in alone.measured] == list(stored["baselines"])
+    assert len(alone.measured) == 2
+
+
+def test_what_was_said_before_training_is_of_the_first_one_asked(recipe, monkeypatch):
+    said = iter(["good", "bad"])
+
+    def always(self, on):
+        label = next(said)
+        yield from ({"label": label, "score": 1.0, "probabilities": {"good": 0.5, "bad": 0.5}} for _ in on.rows)
+
+    monkeypatch.setattr(LabelWords, "predict", always)
+    run = train(recipe(prompted=["label-words", "label-words"]))
+    stored = json.loads((run.folder / "scores.json").read_text())["test"]
+    assert [answer["before"] for answer in stored["samples"]] == [["good"]] * 8
+
+
 def test_none_where_no_baselines_are_wanted(recipe):
     run = train(recipe(prompted=["label-words"], baselines=False))
     assert json.loads((run.folder / "scores.json").read_text())["test"]["baselines"] == {}
@@ -349,6 +490,9 @@ def test_none_where_no_baselines_are_wanted(recipe):
         ({"pattern": "{text.upper} {label}"}, "is no name of a role"),
         ({"words": {"god": "great"}}, "words are given for 'god', which is no label"),
         ({"words": {"good": " "}}, "the label 'good' has no words"),
+        ({"words": {"good": "so-so", "bad": "so-so"}}, "the label 'good' reads as 'bad'"),
+        ({"pattern": "{text} " + "which was " * 99 + "{label}"}, "it takes 128 tokens, too few for the pattern"),
+        ({"words": {"good": "lovely " * 130}}, "it takes 128 tokens, too few for the pattern"),
     ],
 )
 def test_a_wrong_pattern_or_word_is_refused_before_training(recipe, options, said):
@@ -425,12 +569,14 @@ def test_a_forecast_counts_them(recipe):
 
 
 def test_more_is_read_with_examples_in_front_and_many_labels():
-    few, many = ({"text": 20, "shown": 20, "labels": labels} for labels in (2, 77))
+    few, many = ({"text": 20, "shown": 20, "labels": labels, "most": 512} for labels in (2, 77))
     plain, shown = LabelWordsOptions(), NearestExamplesOptions()
     read = [LabelWords.reads(plain, **few), LabelWords.reads(plain, **many), NearestExamples.reads(shown, **many)]
     assert read == sorted(read)
     assert NearestExamples.reads(shown, **many) > NearestExamples.reads(NearestExamplesOptions(examples=1), **many)
 
 
-def test_options_have_the_common_ones():
-    assert set(LabelWordsOptions.model_fields) < set(NearestExamplesOptions.model_fields)
+def test_no_more_is_read_than_the_model_takes_and_the_labels():
+    much = {"text": 900, "shown": 900, "labels": 2, "most": 128}
+    for kind in (LabelWords, NearestExamples):
+        assert 128 < kind.reads(kind.Options(), **much) < 140

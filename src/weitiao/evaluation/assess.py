@@ -138,17 +138,11 @@ def assess_baselines(
     there, on = on, on.sample(settings.most, seed)
     found, notes = [], _sampled(there, on)
     for baseline in _beside_it(task.baselines, task, rivals, seed):
-        record(Measuring(split=on.name, examples=len(on.rows), baseline=baseline.name))
         began = time.perf_counter()
-        try:
-            baseline.fit(rivals.fit_on, rivals.untouched)
-        except WeitiaoError as error:
-            notes.append(f"{baseline.name}: not measured, {error.problem}")
-            continue
-        scorer = _predicted(baseline, task, on)
-        took = time.perf_counter() - began
-        scores, _ = _with_intervals(scorer, settings, seed, on.rows.tolist())
-        found.append(Simple(baseline.name, baseline.knows, scores, took, baseline.notes))
+        if (scorer := _predicted(baseline, task, on, rivals, notes, record)) is not None:
+            took = time.perf_counter() - began
+            scores, _ = _with_intervals(scorer, settings, seed, on.rows.tolist())
+            found.append(Simple(baseline.name, baseline.knows, scores, took, baseline.notes))
     return found, notes
 
 
@@ -162,15 +156,11 @@ def _beside(
     settings: EvaluationSettings, seed: int, record: Callable[[Event], None],
 ) -> None:  # fmt: skip
     """Put a baseline's scores and how the model compares into `measured`; `on` is in the model's order, for pairs."""
-    record(Measuring(split=on.name, examples=len(on.rows), baseline=baseline.name))
-    try:
-        baseline.fit(rivals.fit_on, rivals.untouched)
-    except WeitiaoError as error:
-        measured.notes.append(f"{baseline.name}: not measured, {error.problem}")
-        return
     shown = Chosen(inference.task.scorer(), [answer.row for answer in measured.samples])
-    other = _predicted(baseline, inference.task, on, shown.add)
-    if baseline.knows == "before training":
+    other = _predicted(baseline, inference.task, on, rivals, measured.notes, record, shown.add)
+    if other is None:
+        return
+    if baseline.knows == "before training" and "before training" not in measured.knows.values():
         before = {answer.row: answer.said for answer in shown.all()}
         measured.samples[:] = [replace(answer, before=before[answer.row]) for answer in measured.samples]
     measured.knows[baseline.name] = baseline.knows
@@ -192,7 +182,21 @@ def _sampled(there: Labelled, on: Labelled) -> list[str]:
     return [f"measured on {measured:,} of {whole:,} {on.name} examples: {'; '.join(why)}"] if why else []
 
 
-def _predicted(baseline: Baseline, task: Task, on: Labelled, *each: See) -> Scorer:
+def _predicted(
+    baseline: Baseline, task: Task, on: Labelled, rivals: Rivals, notes: list[str], record: Callable[[Event], None],
+    *each: See,
+) -> Scorer | None:  # fmt: skip
+    """Fit a baseline and have it predict; None and a note of why where it cannot."""
+    record(Measuring(split=on.name, examples=len(on.rows), baseline=baseline.name))
+    try:
+        baseline.fit(rivals.fit_on, rivals.untouched)
+        return _scored(baseline, task, on, *each)
+    except WeitiaoError as error:
+        notes.append(f"{baseline.name}: not measured, {error.problem}")
+        return None
+
+
+def _scored(baseline: Baseline, task: Task, on: Labelled, *each: See) -> Scorer:
     scorer, rows, answers = task.scorer(), iter(on.rows.tolist()), baseline.predict(on)
     for examples in on.chunks(CHUNK):
         predictions = list(islice(answers, len(examples)))

@@ -156,9 +156,11 @@ def untouched(pretrained: Pretrained, like: Inference, seed: int) -> Inference:
 
 
 def language_model(pretrained: Pretrained, like: Inference) -> Inference:
-    """Load the model as it was before training with its language-model head, which reads as much as it takes."""
+    """Load the model as it was before training with its language-model head. It reads as much as it takes, however
+    little of a text the recipe has the trained one read.
+    """  # fmt: skip
     model = models.load_model(pretrained, LANGUAGE_MODEL, seed=0)
-    return replace(like, model=model.to(like.device), reader=pretrained.reader(pretrained.max_length))
+    return replace(like, model=model.to(like.device), reader=pretrained.reader(pretrained.own_length))
 
 
 def take_rows(features: Dataset, rows: np.ndarray) -> list[dict[str, Any]]:

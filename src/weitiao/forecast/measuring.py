@@ -113,7 +113,8 @@ def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measur
         for chosen in settings.prompted if settings.baselines else ():
             kind, labels = registry.get("prompted", chosen.name), len(ready.facts["labels"])
             text, shown = _mean_length(on), _mean_length(ready.labelled("train"))
-            tokens = round(kind.reads(chosen.options, text=text, shown=shown, labels=labels))
+            most = ready.pretrained.own_length
+            tokens = round(kind.reads(chosen.options, text=text, shown=shown, labels=labels, most=most))
             final += len(on.rows) * (reads.of(np.array([(1, tokens)])) + scores.add) + scores.compared(len(on.rows))
             besides = 4 * int(ready.facts["parameters"])
     return Measuring(evaluation, final, added, kept, besides)

@@ -57,6 +57,7 @@ def open_pretrained(settings: ModelSettings, *, base: Path, progress: Progress |
         config=config,
         tokenizer=tokenizer,
         max_length=max_length_of(config, tokenizer),
+        own_length=max_length_of(config, tokenizer),
         fingerprint=fingerprint(folder, [*extra, *settings.new_tokens]),
         trust_remote_code=settings.trust_remote_code,
         new_tokens=added,

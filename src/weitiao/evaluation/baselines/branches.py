@@ -95,17 +95,30 @@ def likelihoods(
     return found
 
 
-def reads_together(inference: Inference) -> bool:
-    """Whether the model gives the same for a tree as for its branches alone; some know no such mask."""
+def extent(prompts: Sequence[Sequence[Sequence[int]]], continuations: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """Return the tokens of the longest branch, and those of the largest tree."""
+    longest = max(len(prompt) for each in prompts for prompt in each) + max(map(len, continuations)) - 1
+    return longest, max(len(grown(each, continuations).ids) for each in prompts)
+
+
+def reads_together(inference: Inference, longest: int, largest: int) -> bool:
+    """Whether the model gives the same for a tree as for its branches alone, `longest` and `largest` as `extent` tells:
+    some know no such mask, others see the last part of a text only.
+    """  # fmt: skip
     import torch
 
     words = int(inference.model.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
-    one, two, three = np.random.default_rng(0).integers(0, words, (3, 3)).tolist()
-    prompts, continuations = [[one, one[:2] + two[:1]]], [three, three[:1] + two, two[:1]]
+    random = np.random.default_rng(0)
+    one = random.integers(0, words, max(longest - 2, 3)).tolist()
+    two, three = random.integers(0, words, (2, 3)).tolist()
+    fork = len(one) - 1 - len(one) // 8
+    prompts = [[one, one[:fork] + random.integers(0, words, len(one) - fork).tolist()]]
+    continuations = [three, three[:1] + two[:2], two[:1]]
+    beside = random.integers(0, words, (max(largest - longest, 0) // 4, 3)).tolist()  # two tokens behind each prompt
     inference = replace(inference, precision="fp32")
     alone = likelihoods(inference, prompts, continuations, together=False)[0]
     try:
-        both = likelihoods(inference, prompts, continuations)[0]
+        both = likelihoods(inference, prompts, [*beside, *continuations])[0][:, len(beside) :]
     except torch.OutOfMemoryError:
         raise
     except (TypeError, ValueError, RuntimeError, IndexError):  # each class complains in its own way

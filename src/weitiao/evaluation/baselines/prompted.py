@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,12 +13,13 @@ from pydantic import Field
 
 from weitiao.errors import ModelError, RecipeError, nearest
 from weitiao.evaluation.baselines.base import Knows
-from weitiao.evaluation.baselines.labels import MOST_TEXTS, features, prediction, text_of
+from weitiao.evaluation.baselines.labels import features, prediction, text_of
+from weitiao.evaluation.baselines.similar import Similar, drawn
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.metrics.classification import label_names
 from weitiao.recipe import Settings
 from weitiao.records import Example, Family, Prediction, Reader, SplitName
-from weitiao.tasks.prompts import check_prompt, fill
+from weitiao.tasks.prompts import check_prompt, fill, prompt_roles
 from weitiao.tasks.sequences import prompt_ids, token_ids
 
 LABEL = "{label}"
@@ -44,7 +45,12 @@ class LabelWordsOptions(Settings):
     the model says whatever it reads (Zhao et al. 2021); words that are long or rare, too, are then no worse off."""
     length: Literal["sum", "mean"] = "sum"
     """Of the log-probabilities of a label's tokens their `sum`, or their `mean`, which without calibration puts long
-    words at less of a disadvantage."""
+    words at less of a disadvantage. Where one label's words begin another's, the line break behind them counts as a
+    token of each."""
+
+    def words_of(self, labels: Sequence[str]) -> dict[str, str]:
+        """What stands for each label."""
+        return {label: self.words.get(label) or as_words(label) for label in labels}
 
 
 class NearestExamplesOptions(LabelWordsOptions):
@@ -75,13 +81,17 @@ class LabelWords:
         self._empty: NDArray[np.float64] | None = None  # log-probabilities of the labels for no text
 
     @staticmethod
-    def reads(options: Any, *, text: float, shown: float, labels: int) -> float:  # noqa: ARG004 - nothing is shown
-        """About how many tokens are read for a text of `text` tokens; `shown` has a training example on average."""
-        return min(text + LONG * (1 + labels), MOST_TOKENS)
+    def reads(options: Any, *, text: float, shown: float, labels: int, most: int) -> float:  # noqa: ARG004
+        """About how many tokens are read for a text of `text` tokens by a model that takes `most`; `shown` has a
+        training example on average. All labels are taken to be read in one pass, as a tree.
+        """  # fmt: skip
+        return min(text + LONG, most, MOST_TOKENS) + LONG * labels
 
     @staticmethod
-    def check(options: LabelWordsOptions, labels: Sequence[str], roles: Sequence[str]) -> None:
-        """Raise a `RecipeError` where pattern or words are not about these labels, or these roles of what is read."""
+    def check(options: LabelWordsOptions, labels: Sequence[str], roles: Sequence[str], reader: Reader) -> None:
+        """Raise a `RecipeError` where pattern or words are not about these labels, or these roles of what is read; as
+        `Prompts.of` does where `reader` cannot be asked by them.
+        """  # fmt: skip
         if options.pattern != "auto":
             check_prompt(options.pattern, [*roles, "label"], where="pattern")
             asks = options.pattern.removesuffix(LABEL)
@@ -96,6 +106,8 @@ class LabelWords:
             if not word.strip():
                 raise RecipeError(f"the label '{label}' has no words", where="words",
                                   fix="Write what the model shall say for it.")  # fmt: skip
+        pattern = usual_pattern() if options.pattern == "auto" else options.pattern
+        Prompts.of(pattern, options.words_of(labels), reader)
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
         """Load the model and ask it about texts without content; of training only the language is looked at."""
@@ -104,16 +116,11 @@ class LabelWords:
             self._empty = _without_content(self._scores([self._prompts.empty("")])[0])
 
     def _open(self, on: Mapping[SplitName, Labelled]) -> None:
-        from weitiao.evaluation.baselines.branches import reads_together
-
         self.notes = []  # it may be fitted again, for other data to measure on
         self._inference = self._load()
         pattern = pattern_for(on["train"]) if self.options.pattern == "auto" else self.options.pattern
-        words = {label: self.options.words.get(label) or as_words(label) for label in self._labels}
-        self._prompts = Prompts.of(pattern, words, self._inference)
-        self._together = reads_together(self._inference)
-        if not self._together:
-            self.notes.append("each label is read in a pass of its own: this model does not read several at once")
+        self._prompts = Prompts.of(pattern, self.options.words_of(self._labels), self._inference.reader)
+        self._together, self._extent = True, (0, 0)
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
         """Yield one prediction an example."""
@@ -135,9 +142,22 @@ class LabelWords:
         """The labels' log-probabilities behind each prompt of each example, shape (prompts, labels)."""
         from weitiao.evaluation.baselines.branches import likelihoods
 
+        self._check_together(prompts)
         scores = likelihoods(self._inference, prompts, self._prompts.labels, together=self._together)
         lengths = np.array([len(tokens) for tokens in self._prompts.labels])
         return [each / lengths for each in scores] if self.options.length == "mean" else scores
+
+    def _check_together(self, prompts: list[list[list[int]]]) -> None:
+        """Find out whether the model reads several labels at once behind such prompts."""
+        from weitiao.evaluation.baselines.branches import extent, reads_together
+
+        if not self._together:
+            return
+        known, (longest, largest) = self._extent, extent(prompts, self._prompts.labels)
+        self._extent = max(known[0], longest), max(known[1], largest)
+        self._together = self._extent == known or reads_together(self._inference, *self._extent)
+        if not self._together:
+            self.notes.append("each label is read in a pass of its own: this model does not read several at once")
 
 
 class NearestExamples(LabelWords):
@@ -151,10 +171,10 @@ class NearestExamples(LabelWords):
     options: NearestExamplesOptions
 
     @staticmethod
-    def reads(options: Any, *, text: float, shown: float, labels: int) -> float:
+    def reads(options: Any, *, text: float, shown: float, labels: int, most: int) -> float:
         """Also the examples in front; and with calibration the labels behind texts without content."""
-        asked = LONG * (1 + labels) * (1 + len(EMPTY) * options.calibrate)
-        return float(min(options.examples * (shown + 2 * LONG) + text + asked, MOST_TOKENS))
+        prompt = min(options.examples * (shown + 2 * LONG) + text + LONG, most, MOST_TOKENS)
+        return float(prompt + LONG * labels + LONG * (1 + labels) * len(EMPTY) * options.calibrate)
 
     def __init__(
         self, options: NearestExamplesOptions, task: Any, language_model: Callable[[], Inference], *, seed: int = 0
@@ -163,17 +183,10 @@ class NearestExamples(LabelWords):
         self.name = "nearest examples in the prompt" + (", calibrated" if options.calibrate else "")
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
-        """Load the model and index at most `MOST_TEXTS` training examples, a seeded sample; a note says so."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
+        """Load the model and index the training examples, a sample where there are many; a note says so."""
         self._open(on)
-        train = on["train"].sample(MOST_TEXTS, self.seed)
-        if len(train.rows) < len(on["train"].rows):
-            self.notes.append(f"knows a random {len(train.rows):,} of the {len(on['train'].rows):,} training examples")
-        known = list(chain.from_iterable(train.chunks()))
-        self._vectorizer = TfidfVectorizer(analyzer=features, sublinear_tf=True, dtype=np.float32)
-        self._vectorizer.fit([*map(text_of, known), "0"])
-        self._known = self._vectorizer.transform(list(map(text_of, known))).T.tocsr()
+        known = list(chain.from_iterable(drawn(on["train"], self.seed, self.notes).chunks()))
+        self._known = Similar(list(map(text_of, known)), features)
         self._texts = [self._prompts.shown(example) for example in known]
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
@@ -186,11 +199,9 @@ class NearestExamples(LabelWords):
                               f"examples, as no more fit into {self._prompts.room:,} tokens")  # fmt: skip
 
     def _shown(self, examples: Sequence[Example]) -> Iterator[tuple[Example, str]]:
-        near = (self._vectorizer.transform(list(map(text_of, examples))) @ self._known).toarray()
-        most = min(self.options.examples, len(self._texts))
-        for example, row in zip(examples, near, strict=True):
-            nearest_first = np.argsort(-row, kind="stable")[:most]
-            texts = [self._texts[place] for place in nearest_first.tolist()]
+        places, _ = self._known.nearest(list(map(text_of, examples)), self.options.examples)
+        for example, nearest_first in zip(examples, places.tolist(), strict=True):
+            texts = [self._texts[place] for place in nearest_first]
             shown = self._prompts.fitting(example, texts, empty=self.options.calibrate)
             self._counts.append(len(shown))
             yield example, "".join(shown[::-1])
@@ -207,21 +218,23 @@ class Prompts:
     room: int  # tokens of a prompt at most
 
     @classmethod
-    def of(cls, pattern: str, words: Mapping[str, str], inference: Inference) -> Prompts:
-        """Raises a `RecipeError` where two labels read the same, a `ModelError` where the model takes too little."""
-        reader, (asks, blank) = inference.reader, _cut(pattern)
-        stem, *wholes = token_ids([fill(asks, {}), *(fill(asks, {}) + blank + word for word in words.values())],
-                                  reader.tokenizer, special=False)  # fmt: skip
-        alone = token_ids([blank + word for word in words.values()], reader.tokenizer, special=False)
-        labels = [whole[len(stem) :] if whole[: len(stem)] == stem else one
-                  for whole, one in zip(wholes, alone, strict=True)]  # fmt: skip
+    def of(cls, pattern: str, words: Mapping[str, str], reader: Reader) -> Prompts:
+        """Raises a `RecipeError` where two labels read the same, a `ModelError` where the model takes too little.
+
+        Where one label's words begin another's, the longer one would never be the likelier: all are then scored with
+        the token that ends an answer in front of the next example.
+        """
+        asks, blank = _cut(pattern)
+        told = [blank + word for word in words.values()]
+        labels = _behind(fill(asks, {}), told, reader)
         for number, (label, tokens) in enumerate(zip(words, labels, strict=True)):
             if not tokens or tokens in labels[:number]:
                 same = f"reads as '{list(words)[labels.index(tokens)]}'" if tokens else "reads as nothing"
-                raise RecipeError(f"the label '{label}' {same}", where="evaluation.prompted",
+                raise RecipeError(f"the label '{label}' {same}", where="words",
                                   fix="Give them different `words`.")  # fmt: skip
-        window = getattr(inference.model.config.get_text_config(), "sliding_window", None)  # type: ignore[union-attr, operator]
-        room = min(reader.max_length, MOST_TOKENS, window or MOST_TOKENS) - max(map(len, labels))
+        if any(longer[: len(one)] == one for one, longer in pairwise(sorted(labels))):
+            labels = _ended(labels, _behind(fill(asks, {}), [each + BETWEEN for each in told], reader), reader)
+        room = min(reader.max_length, MOST_TOKENS) - max(map(len, labels))
         found = cls(pattern, words, labels, reader, room)
         if room < max(map(len, found.empty(""))):
             raise ModelError(f"it takes {reader.max_length} tokens, too few for the pattern and a text", where="model",
@@ -237,7 +250,8 @@ class Prompts:
         return prompt_ids([before + asks for asks in self._empty()], self.reader)
 
     def _empty(self) -> list[str]:
-        return [fill(_cut(self.pattern)[0], {"text": text, "text_pair": text}) for text in EMPTY]
+        asks, _ = _cut(self.pattern)
+        return [fill(asks, dict.fromkeys(prompt_roles(asks), text)) for text in EMPTY]
 
     def fitting(self, example: Example, shown: Sequence[str], *, empty: bool) -> list[str]:
         """The first of the examples in front, the nearest first, that fit together with the whole text; with `empty`
@@ -252,15 +266,32 @@ class Prompts:
         return kept
 
     def asked(self, example: Example, before: str) -> list[int]:
-        """The prompt of an example; the end of a text that is too long is cut, of a pair that of the longer one."""
-        texts = {role: str(example[role]) for role in ("text", "text_pair") if example.get(role) is not None}
+        """The prompt of an example; the end of a text that is too long is cut, of a pair that of the longer one.
+
+        Behind examples it fits, see `fitting`; without them it does where nothing is left of the text, see `of`.
+        """
         asks, _ = _cut(self.pattern)
+        texts = {role: str(example[role]) for role in prompt_roles(asks) if example.get(role) is not None}
         while len(ids := prompt_ids([before + fill(asks, texts)], self.reader)[0]) > self.room:
             longer = max(texts, key=lambda role: len(texts[role]))
-            if not texts[longer]:
-                return ids[-self.room :]
             texts[longer] = texts[longer][: min(len(texts[longer]) * self.room // len(ids), len(texts[longer]) - 1)]
         return ids
+
+
+def _behind(stem: str, texts: Sequence[str], reader: Reader) -> list[list[int]]:
+    """The tokens of texts as they are behind a stem; where these are not cut off, as they are alone."""
+    before, *wholes = token_ids([stem, *(stem + text for text in texts)], reader.tokenizer, special=False)
+    alone = token_ids(texts, reader.tokenizer, special=False)
+    return [whole[len(before) :] if whole[: len(before)] == before else one
+            for whole, one in zip(wholes, alone, strict=True)]  # fmt: skip
+
+
+def _ended(labels: list[list[int]], between: list[list[int]], reader: Reader) -> list[list[int]]:
+    """The labels with the first token of what stands `between` two examples, where that has none the end of text."""
+    end = reader.tokenizer.eos_token_id
+    last = [] if end is None else [int(end)]
+    return [ended[: len(label) + 1] if len(ended) > len(label) else label + last
+            for label, ended in zip(labels, between, strict=True)]  # fmt: skip
 
 
 def _without_content(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -294,4 +325,9 @@ def pattern_for(train: Labelled) -> str:
     letters = [letter for text in texts for side in ([text] if isinstance(text, str) else text)
                for letter in side[:200] if letter.isalpha()]  # fmt: skip
     chinese = 2 * sum("\u4e00" <= letter <= "\u9fff" for letter in letters) > len(letters)
+    return usual_pattern(pair=pair, chinese=chinese)
+
+
+def usual_pattern(*, pair: bool = False, chinese: bool = False) -> str:
+    """Return the pattern of texts, or of pairs of texts."""
     return "{text}\n" + ("{text_pair}\n" if pair else "") + ("标签：" if chinese else "Label: ") + LABEL

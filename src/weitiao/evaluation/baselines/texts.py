@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from weitiao.evaluation.baselines.base import Knows
-from weitiao.evaluation.baselines.labels import LONGEST_TEXT, MOST_TEXTS, grams
+from weitiao.evaluation.baselines.labels import LONGEST_TEXT, grams
+from weitiao.evaluation.baselines.similar import Similar, drawn
 from weitiao.evaluation.baselines.spans import sentences
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.records import Prediction, SplitName
@@ -77,31 +76,22 @@ class Nearest:
         self._task, self._seed = task, seed
         self._answers: list[str] = []
         self._usual = ""
-        self._vectorizer: Any = None
-        self._matrix: Any = None
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
-        """Index at most `MOST_TEXTS` training sources, a seeded sample; a note says so."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        train = on["train"].sample(MOST_TEXTS, self._seed)
-        if len(train.rows) < len(on["train"].rows):
-            self.notes.append(f"knows a random {len(train.rows):,} of the {len(on['train'].rows):,} training examples")
+        """Index training sources, a sample where there are many; a note says so."""
         texts = []
-        for example in chain.from_iterable(train.chunks()):
+        for example in chain.from_iterable(drawn(on["train"], self._seed, self.notes).chunks()):
             texts.append(self._text(example))
             self._answers.append(self._task.references(example)[0])
         self._usual = Counter(self._answers).most_common(1)[0][0]
-        self._vectorizer = TfidfVectorizer(analyzer=grams, sublinear_tf=True, dtype=np.float32).fit([*texts, "0"])
-        self._matrix = self._vectorizer.transform(texts).T.tocsr()
+        self._known = Similar(texts, grams)
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
         """Yield one answer an example."""
         for examples in on.chunks(CHUNK):
-            near = self._vectorizer.transform(map(self._text, examples)) @ self._matrix
-            best, some = np.asarray(near.argmax(axis=1)).ravel(), np.diff(near.indptr) > 0
-            for place, found in zip(best.tolist(), some.tolist(), strict=True):
-                yield {"text": self._answers[place] if found else self._usual}
+            places, near = self._known.nearest(list(map(self._text, examples)), 1)
+            for place, likeness in zip(places[:, 0].tolist(), near[:, 0].tolist(), strict=True):
+                yield {"text": self._answers[place] if likeness > 0 else self._usual}
 
     def _text(self, example: Mapping[str, Any]) -> str:
         return str(self._task.source(example))[:LONGEST_TEXT]
