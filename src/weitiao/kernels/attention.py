@@ -1,4 +1,5 @@
-"""Attention on a CPU. In training: PyTorch's fused kernel forward, matrix products backward.
+"""Attention on a CPU. In training: PyTorch's fused kernel forward, matrix products backward; both by products where
+that is quicker.
 
 PyTorch's fused kernel (2.13) is quick forward and four to ten times slower backward than matrix products on rows of up
 to a thousand tokens. So backward computes the probabilities again and multiplies; nothing of size (rows, heads, tokens,
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,8 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(query, key, value, bias, filled)
         ctx.scale, ctx.causal, ctx.chance = scale, causal, chance
         ctx.kept = keep_mask((*query.shape[:3], _padded(key.shape[2])), chance) if chance else None
+        if ctx.kept is None and _products_are_quicker(query):
+            return _multiplied(query, key, value, filled, scale, causal)
         if ctx.kept is None:
             return functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=bias, is_causal=causal, scale=scale, enable_gqa=True
@@ -115,12 +119,17 @@ def read(
 ) -> torch.Tensor:
     """Return the same as `attention`, without a gradient and without dropout."""
     rows, heads, queries, width = query.shape
-    if queries == 1 and heads > key.shape[1] and (bias is None or bias.shape[1] == 1):
-        grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], width)
-        found = functional.scaled_dot_product_attention(grouped, key, value, attn_mask=bias, scale=scale)
-        return found.reshape(query.shape)
+    scale = 1 / math.sqrt(width) if scale is None else scale
+    quick, whole = _products_are_quicker(query), bias is None or bias.shape[-1] == key.shape[2]
+    shared = heads // key.shape[1]
+    if queries == 1 and (quick or shared > 1) and (bias is None or shared == 1 or bias.shape[1] == 1):
+        grouped = query.reshape(rows, key.shape[1], shared, width)
+        read_by = _of_a_token if quick else functional.scaled_dot_product_attention
+        return read_by(grouped, key, value, attn_mask=bias, scale=scale).reshape(query.shape)
+    if queries > 1 and quick and whole and (not causal or queries == key.shape[2]):
+        return _multiplied(query, key, value, None if bias is None else _filled(bias), scale, causal)
     over = -key.shape[2] % VECTOR
-    if queries > 1 and 0 < over <= VECTOR - LEFT_OVER and (bias is None or bias.shape[-1] == key.shape[2]):
+    if queries > 1 and 0 < over <= VECTOR - LEFT_OVER and whole:
         if bias is None and not causal:  # a causal query never sees what comes after the last one
             bias = query.new_zeros(1, 1, 1, key.shape[2])
         key, value = (functional.pad(each, (0, 0, 0, over)) for each in (key, value))
@@ -128,6 +137,38 @@ def read(
     return functional.scaled_dot_product_attention(
         query, key, value, attn_mask=bias, is_causal=causal, scale=scale, enable_gqa=heads > key.shape[1]
     )
+
+
+def _products_are_quicker(query: torch.Tensor) -> bool:
+    """Whether matrix products beat PyTorch's fused kernel forward, too: for bf16 on a CPU without AMX, whose units that
+    kernel is made for.
+    """  # fmt: skip
+    return query.dtype == torch.bfloat16 and not _has_amx()
+
+
+@cache
+def _has_amx() -> bool:
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def _multiplied(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, filled: torch.Tensor | None, scale: float, causal: bool
+) -> torch.Tensor:
+    """Attention without dropout by matrix products, some rows at a time."""
+    out = torch.empty_like(query)
+    for rows in _parts(query, key):
+        likely = _probabilities(query[rows], key[rows], _of(filled, rows), scale, causal)
+        out[rows] = torch.bmm(likely, _keys(value[rows])).view(out[rows].shape)
+    return out
+
+
+def _of_a_token(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, attn_mask: torch.Tensor | None, scale: float
+) -> torch.Tensor:
+    """Attention of one query a head by matrix products; (rows, key heads, heads that share one, width)."""
+    scores = _product(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), scale).view(*query.shape[:3], -1)
+    likely = torch.softmax(scores if attn_mask is None else scores + attn_mask, -1)
+    return torch.bmm(likely.flatten(0, 1), value.flatten(0, 1)).view(query.shape)
 
 
 def _parts(query: torch.Tensor, key: torch.Tensor) -> list[slice]:
