@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,6 @@ def test_the_loss_of_a_step_is_the_cross_entropy_of_its_tokens(values: Values) -
     wanted = functional.cross_entropy(outputs.logits.flatten(0, 1), batch.labels.flatten(), ignore_index=UNTRAINED)
     one, _ = load_for_training(prepare(as_recipe(values())))
     still(one.model)
-    from dataclasses import replace
-
     step = next(event for event in train_steps(replace(one, collate=lambda _: [batch])) if isinstance(event, StepDone))
     assert step.loss == pytest.approx(float(wanted.detach()), rel=1e-5)
 
