@@ -25,7 +25,8 @@ from weitiao.tasks.tsdae import TSDAE
 from weitiao.tasks.vocabulary import forward
 
 TEXTS = ["the room was great", "the staff was rude and the bed broken and the lift slow", "a fine view"]
-LEFT_OUT = {"big_bird", "reformer", "xlm"}  # random attention, or blocks without cross-attention
+LEFT_OUT = {"big_bird", "megatron-bert", "reformer", "xlm"}  # other attention, or cross-attention that takes as many
+# states as tokens, or none
 WIDTH, WORDS = 32, 90
 
 

@@ -276,7 +276,7 @@ def test_an_encoder_that_cannot_be_a_decoder_is_refused_before_weights_are_read(
             command(values(model=str(folder)))
         assert "task.objective" in caught.value.where
         assert "simcse" in caught.value.fix
-    check(values(model=str(folder), task={"objective": "simcse"}, training={"batch_size": 16}))
+    prepare(as_recipe(values(model=str(folder), task={"objective": "simcse"}, training={"batch_size": 16})))
 
 
 def test_what_does_not_go_together_is_refused(values: Values, tmp_path: Path) -> None:

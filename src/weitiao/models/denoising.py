@@ -18,8 +18,8 @@ from weitiao.records import Head
 
 ADDED = ".crossattention"  # what a block of these architectures calls it
 DECODERS = frozenset({  # whose blocks may have cross-attention, and are else those of the encoder (tests/parity)
-    "bert", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert", "roberta",
-    "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
+    "bert", "camembert", "data2vec-text", "electra", "ernie", "rembert", "roberta", "roberta-prelayernorm",
+    "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl", "xmod",
 })  # fmt: skip
 
 
