@@ -25,9 +25,17 @@ from weitiao.tasks.tsdae import TSDAE
 from weitiao.tasks.vocabulary import forward
 
 TEXTS = ["the room was great", "the staff was rude and the bed broken and the lift slow", "a fine view"]
-LEFT_OUT = {"big_bird", "megatron-bert", "reformer", "xlm"}  # other attention, or cross-attention that takes as many
-# states as tokens, or none
+LEFT_OUT = {"big_bird", "megatron-bert", "reformer", "xlm"}  # no cross-attention, or none that takes a single vector
 WIDTH, WORDS = 32, 90
+OWN: dict[str, dict[str, Any]] = {  # values of an architecture's config that must be small, too
+    "xmod": {"languages": ("en_XX",), "default_language": "en_XX"},
+    "roc_bert": {
+        "pronunciation_embed_dim": 8,
+        "pronunciation_vocab_size": 9,
+        "shape_embed_dim": 8,
+        "shape_vocab_size": 9,
+    },
+}
 
 
 def head(pooling: Pooling = "mean") -> Head:
@@ -70,7 +78,7 @@ def test_loss_and_gradients_are_those_of_two_models_with_the_same_weights(
 ) -> None:
     pretrained, model, batch = case(getattr(tiny, f"tiny_{kind}")(tmp_path / kind, TEXTS), pooling)
     loss = TSDAE(0.6).loss(forward(model, batch), batch) / batch.targets
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     wanted, decoder = plainly(pretrained, model, batch, pooling)
     torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=1e-5)
     wanted.backward()  # type: ignore[no-untyped-call]
@@ -110,10 +118,9 @@ def config_of(kind: str) -> Any:
              "output_embedding_size": WIDTH, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": WORDS,
              "max_position_embeddings": 40, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}  # fmt: skip
     known = AutoConfig.for_model(kind).to_dict()
-    own = {"xmod": {"languages": ("en_XX",), "default_language": "en_XX"},
-           "roc_bert": {"pronunciation_embed_dim": 8, "pronunciation_vocab_size": 9, "shape_embed_dim": 8,
-                        "shape_vocab_size": 9}}.get(kind, {})  # fmt: skip
-    config = AutoConfig.for_model(kind, **{name: value for name, value in sizes.items() if name in known}, **own)
+    config = AutoConfig.for_model(
+        kind, **{name: value for name, value in sizes.items() if name in known}, **OWN.get(kind, {})
+    )
     config.update({"num_labels": 0, "sentence_pooling": "mean"})
     return config
 
