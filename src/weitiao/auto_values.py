@@ -12,6 +12,7 @@ from weitiao.errors import RecipeError
 from weitiao.methods.base import Presets
 from weitiao.recipe import Recipe
 from weitiao.records import Pretrained, SplitName
+from weitiao.tasks.base import ScalesRate
 from weitiao.training.order import times_of
 
 if TYPE_CHECKING:
@@ -69,10 +70,13 @@ def reading_at_most(pretrained: Pretrained, wanted: int | str) -> Pretrained:
     return pretrained if wanted == "auto" else replace(pretrained, max_length=int(wanted))
 
 
-def rate(method: Method, pretrained: Pretrained) -> dict[str, tuple[Any, str]]:
+def rate(task: Task, method: Method, pretrained: Pretrained) -> tuple[float, str]:
     """What `training.learning_rate: auto` becomes."""
     width = int(pretrained.config.get_text_config().hidden_size)
-    return {"training.learning_rate": method.learning_rate(pretrained.family, width)}
+    usual, why = method.learning_rate(pretrained.family, width)
+    if not isinstance(task, ScalesRate):
+        return usual, why
+    return float(f"{task.rate_scale * usual:.2g}"), f"{task.name}: {task.rate_scale:g} of the rate for {why}"
 
 
 def columns(chosen: data.ChosenColumns) -> dict[str, tuple[Any, str]]:

@@ -191,12 +191,12 @@ def comparing(task: Task, method: Method) -> str:
     """  # fmt: skip
     if isinstance(method, Contrasts):
         return method.name
-    return task.name if isinstance(task, ComparesExamples) else ""
+    return task.name if isinstance(task, ComparesExamples) and task.compared else ""
 
 
 def check_compared(recipe: Recipe, task: Task) -> None:
     """Raise a `RecipeError` where a task that compares the examples of a step does not get them together."""
-    if not isinstance(task, ComparesExamples):
+    if not isinstance(task, ComparesExamples) or not task.compared:
         return
     told = f"'{task.name}' compares {task.compared}"
     alone = recipe.training.batch_size < 2
@@ -209,7 +209,9 @@ def check_compared(recipe: Recipe, task: Task) -> None:
 
 def check_dropout(recipe: Recipe, task: Task, method: Method, pretrained: Pretrained) -> None:
     """Raise a `RecipeError` where a task learns by dropout, and neither model nor method has any."""
-    if not isinstance(task, LearnsByDropout) or models.drops(pretrained.config, method.options):
+    if not isinstance(task, LearnsByDropout) or not task.by_dropout:
+        return
+    if models.drops(pretrained.config, method.options):
         return
     known = models.dropouts(pretrained.config)
     key = "training.regularization.dropout"

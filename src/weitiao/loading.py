@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from weitiao import data, models
+from weitiao import auto_values, data, models
 from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, take_rows
 from weitiao.kernels import quickly
 from weitiao.methods.base import Contrasts, Paced, StartsFromData, TakesPart
@@ -81,11 +81,11 @@ def with_rate(ready: Preparation, loaded: Loaded, asked: object) -> tuple[Prepar
 
 
 def with_usual_rate(ready: Preparation) -> Preparation:
-    """Return the preparation with the method's usual rate, where the recipe asks for a range test."""
+    """Return the preparation with the usual rate, where the recipe asks for a range test."""
     if ready.recipe.training.learning_rate != "range-test":
         return ready
-    width = int(ready.pretrained.config.get_text_config().hidden_size)
-    return _with_rate(ready, ready.method.learning_rate(ready.pretrained.family, width)[0], "before the range test")
+    usual, _ = auto_values.rate(ready.task, ready.method, ready.pretrained)
+    return _with_rate(ready, usual, "before the range test")
 
 
 def _with_rate(ready: Preparation, rate: float, why: str) -> Preparation:

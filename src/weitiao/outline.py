@@ -87,4 +87,5 @@ def _key(pretrained: Pretrained, task: Task, method: Method) -> str:
 def _shapes(head: Head) -> list[Any]:
     """What of a head decides shapes and findings: not the names of labels."""
     config = {key: value for key, value in head.config.items() if not isinstance(value, Mapping)}
-    return [head.auto_class, head.pooling, config, {name: _shapes(part) for name, part in head.parts.items()}]
+    parts = {name: _shapes(part) for name, part in head.parts.items()}
+    return [head.auto_class, head.pooling, head.decoder, config, parts]

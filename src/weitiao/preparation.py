@@ -125,11 +125,11 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         **counts, models=max(1, len(task.head(pretrained.family).parts)),
         averaged=settings.averaged, soup=settings.soup.best if settings.soup else 0,
     )  # fmt: skip
-    rate = auto_values.rate(method, pretrained)
+    rate = auto_values.rate(task, method, pretrained)
     values: dict[str, tuple[Any, str]] = {
         "training.device": (device.type if device.index is None else str(device), device_why),
         "training.precision": (precision, precision_why),
-        **length, **rate, **auto_values.columns(splits.columns),
+        "training.learning_rate": rate, **length, **auto_values.columns(splits.columns),
         **auto_values.scored(task),
     }  # fmt: skip
     recipe = auto_values.filled(recipe, values).resolved(auto_values.options(recipe, task))
@@ -150,7 +150,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     ]  # fmt: skip
     facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts
     facts |= {"head": shape.head, "disk_needed": needed}
-    facts["usual_learning_rate"] = rate["training.learning_rate"][0]
+    facts["usual_learning_rate"] = rate[0]
     return Preparation(
         recipe, pretrained, reader, task, method, splits, features, device, precision, findings, facts, also,
         digest=hashlib.sha256(f"{splits.digest} {pretrained.fingerprint}".encode()).hexdigest(),

@@ -109,6 +109,7 @@ class Head:
     config: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, Head] = field(default_factory=dict)  # several heads on one body; `auto_class` is then empty
     pooling: Pooling | None = None  # a linear layer on this vector of a text, in place of the class's own head
+    decoder: bool = False  # beside that, in training alone: a decoder that sees the vector and nothing else of the text
 
     @property
     def logits(self) -> Literal["example", "token"]:

@@ -56,6 +56,17 @@ def test_losses_of_every_task_are_the_golden_ones(
     compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / f"{task}-{family}.txt")
 
 
+def test_losses_of_tsdae_are_the_golden_ones(
+    tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = recipe_of(("sentence-embedding", "full", "encoder"), tmp_path, tiny_model).to_dict()
+    values["task"] |= {"objective": "tsdae"}
+    values["training"] |= {"epochs": 8, "evaluate_every": 100, "batch_size": 4, "warmup": 0.1}
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(values))
+    compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / "tsdae-encoder.txt")
+
+
 def compare(found: list[float], golden: Path) -> None:
     if os.environ.get("WEITIAO_WRITE_GOLDEN"):
         golden.write_text("".join(f"{loss:.6f}\n" for loss in found))

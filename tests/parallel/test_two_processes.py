@@ -332,6 +332,18 @@ def written(tmp_path: Path, values: dict[str, Any]) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_a_decoder_of_the_encoders_blocks_is_trained_by_two_processes(
+    kind: str, recipe: Callable[..., dict[str, Any]], together: Callable[..., None], tmp_path: Path
+) -> None:
+    """Each draws what it deletes, so the losses are not those of one process; only the encoder is kept."""
+    values = recipe("two", epochs=6, learning_rate=3e-3, parallel=kind)
+    together({"recipe": {**values, "task": {"name": "sentence-embedding", "objective": "tsdae"}}})
+    found = [loss for _, loss in sorted(losses(tmp_path / "two").items())]
+    assert sum(found[-4:]) < 0.9 * sum(found[:4])
+    assert not [name for name in weights(tmp_path / "two") if "crossattention" in name]
+
+
 def test_bad_input_is_told_once(recipe: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """By the process that ends with exit code 2, which torchrun reports."""
     values = recipe("bad")

@@ -45,6 +45,9 @@ class HeadOnly(MovedWeights):
         if not heads:
             raise RecipeError(f"{type(model).__name__} has no new head: nothing would be trained", where="method",
                               fix="Take lora or full.")  # fmt: skip
+        if not getattr(model, "keeps_head", True):
+            raise RecipeError("the head is there in training alone: nothing of what is kept would be trained",
+                              where="method", fix="Take lora or full.")  # fmt: skip
         model.requires_grad_(False)
         for head in heads:
             head.requires_grad_(True)

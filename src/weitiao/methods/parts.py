@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
-    """Names of the modules with weights outside the pretrained body, and the body's pooler.
+    """Names of the modules with weights outside the pretrained body, the body's pooler, and what a model's class has
+    `added` inside of the body.
 
     The pooler belongs to the head: models that were not pretrained with one get it newly drawn. The matrix of a
     language model that gives logits over the vocabulary does not: it was pretrained, and is mostly the embeddings' own.
@@ -26,7 +27,7 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     names = [found for name, module in outside for found in _without(name, module, left_out)]
     if getattr(body, "pooler", None) is not None:
         names.append(f"{model.base_model_prefix}.pooler")
-    return names
+    return [*names, *getattr(model, "added", ())]
 
 
 def head_prefixes(model: PreTrainedModel) -> tuple[str, ...]:

@@ -189,9 +189,9 @@ def _auto_class(pretrained: Pretrained, head: Head) -> Any:
     import transformers
 
     if head.pooling is not None:
-        from weitiao.models.pooled import pooled_class
+        from weitiao.models.denoising import vector_class
 
-        return pooled_class(pretrained.config)
+        return vector_class(pretrained.config, head)
     auto_class: Any = getattr(transformers, head.auto_class)
     own_code = getattr(pretrained.config, "auto_map", None) or {}
     if type(pretrained.config) in auto_class._model_mapping or head.auto_class in own_code:
@@ -239,8 +239,9 @@ def _loaded(pretrained: Pretrained, head: Head, **options: Any) -> tuple[PreTrai
 
 
 def _is_head(name: str, model: PreTrainedModel) -> bool:
-    prefix = model.base_model_prefix
-    return bool(POOLER.search(name)) or (hasattr(model, prefix) and not name.startswith(f"{prefix}."))
+    prefix, added = model.base_model_prefix, tuple(f"{each}." for each in getattr(model, "added", ()))
+    outside = hasattr(model, prefix) and not name.startswith(f"{prefix}.")
+    return bool(POOLER.search(name)) or outside or name.startswith(added)
 
 
 def _check_body(model: PreTrainedModel, missing: set[str], mismatched: set[str], pretrained: Pretrained) -> None:

@@ -28,9 +28,9 @@ def empty_model(pretrained: Pretrained, head: Head) -> torch.nn.Module:
     text.vocab_size = max(text.vocab_size, len(pretrained.tokenizer))
     with quiet(), torch.device("meta"):
         if head.pooling is not None:
-            from weitiao.models.pooled import pooled_class
+            from weitiao.models.denoising import vector_class
 
-            pooled: torch.nn.Module = pooled_class(config)(config)
+            pooled: torch.nn.Module = vector_class(config, head)(config)
             return pooled
         auto_class: Any = getattr(transformers, head.auto_class)
         model: torch.nn.Module = auto_class.from_config(config, trust_remote_code=pretrained.trust_remote_code)

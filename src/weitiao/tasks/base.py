@@ -174,14 +174,36 @@ class Settles(Protocol):
 class ComparesExamples(Protocol):
     """A task whose loss compares the examples of a step with one another: they go through the model together."""
 
-    compared: ClassVar[str]  # what with what, as it follows "compares"
+    @property
+    def compared(self) -> str:
+        """What with what, as it follows "compares"; "" where its options have it compare nothing."""
 
 
 @runtime_checkable
 class LearnsByDropout(Protocol):
     """A task whose training needs a model that has dropout, or a method that has."""
 
-    by_dropout: ClassVar[str]  # what would be without it
+    @property
+    def by_dropout(self) -> str:
+        """What would be without it; "" where its options have it need none."""
+
+
+@runtime_checkable
+class ScalesRate(Protocol):
+    """A task for which another learning rate does than a method has for labels."""
+
+    @property
+    def rate_scale(self) -> float:
+        """Factor on the method's usual rate."""
+
+
+@runtime_checkable
+class LearnedAlone(Protocol):
+    """A task that several tasks on one model cannot be learned beside."""
+
+    @property
+    def alone(self) -> str:
+        """Why, as it follows its name."""
 
 
 @runtime_checkable

@@ -159,8 +159,8 @@ class MultiTask(base.Prepares[Together]):
         return MultiTask(self.options.model_copy(update={"tasks": settled}), prepared), findings
 
     def _check_family(self, name: str, task: base.Task, pretrained: Pretrained) -> None:
-        if isinstance(task, base.ComparesExamples):
-            raise RecipeError(f"'{task.name}' compares {task.compared}, and is learned by itself",
+        if isinstance(task, base.LearnedAlone):
+            raise RecipeError(f"'{task.name}' {task.alone}, and is learned by itself",
                               where=f"task.tasks.{name}", fix="Take it out, and train it first.")  # fmt: skip
         if pretrained.family not in task.families or task.reads != pretrained.reads:
             raise RecipeError(f"'{task.name}' cannot be learned by {pretrained.source} beside other tasks",

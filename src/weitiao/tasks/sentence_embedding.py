@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from weitiao.data.formats.base import Layout
 from weitiao.metrics.vectors import VectorScorer
@@ -27,7 +27,9 @@ from weitiao.records import (
 )
 from weitiao.tasks import base
 from weitiao.tasks.inputs import check_text, padded, texts_of, token_count, tokenized
-from weitiao.tasks.vectors import VECTORS, text_number, thinned, view_losses
+from weitiao.tasks.simcse import SimCSE
+from weitiao.tasks.tsdae import SHARE, TSDAE
+from weitiao.tasks.vectors import VECTORS, only, text_number, thinned
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 SHOWN = 300  # characters of a text that people are shown
 DIGITS = 6  # of a number in a vector
 CHUNK = 1000  # examples in memory at once
+RATE = 0.3  # of that for labels: of full fine-tuning near the papers' 3e-5
 USAGE = """\
 import torch
 from torch.nn.functional import normalize
@@ -53,15 +56,56 @@ print(vectors @ vectors.T)  # cosines
 class SentenceEmbeddingOptions(Settings):
     """Options of the task `sentence-embedding`."""
 
-    objective: Literal["simcse"] = "simcse"
+    objective: Literal["simcse", "tsdae"] = "simcse"
     """What is learned. `simcse`: a text goes through the encoder twice, each time with other dropout, and both vectors
-    are told from those of the other texts in the step (Gao et al. 2021)."""
+    are told from those of the other texts in the step (Gao et al. 2021). `tsdae`: most tokens of a text are deleted,
+    and a decoder writes the whole text from the vector of what is left (Wang et al. 2021); for BERT, RoBERTa, XLM-R,
+    ELECTRA and kin."""
     temperature: float = Field(0.05, gt=0)
-    """What cosines are divided by in the loss: less of it heeds the nearest other texts more."""
+    """What cosines are divided by in the loss of `simcse` and in the score `contrastive_loss`: less of it heeds the
+    nearest other texts more."""
+    delete_share: float | None = Field(None, gt=0, lt=1)
+    """Share of a text's tokens that `tsdae` deletes, rounded down; special tokens stay. Left out, it is 0.6."""
     pooling: Pooling = "mean"
     """Which vector of a text it is. `mean`: the mean of the last hidden states, as most sentence encoders were trained
     (Reimers & Gurevych 2019); `first`, `last`: that of the first or last token. Where it is left out and the encoder's
     folder says how it was trained (`1_Pooling`), it is that."""
+
+    @model_validator(mode="after")
+    def _of_one_objective(self) -> Self:
+        if self.delete_share is not None and self.objective != "tsdae":
+            raise ValueError(f"`delete_share` has no meaning for the objective `{self.objective}`: leave it out")
+        return self
+
+
+class Objective(Protocol):
+    """What is learned of texts. What it is called with in training, and the loss of what comes out."""
+
+    @property
+    def decoder(self) -> bool:
+        """Whether a decoder that sees the vector is trained with the encoder."""
+
+    @property
+    def compared(self) -> str:
+        """What it compares with what, as it follows "compares"; "" where it compares nothing."""
+
+    @property
+    def by_dropout(self) -> str:
+        """What would be without dropout; "" where it needs none."""
+
+    @property
+    def alone(self) -> str:
+        """Why it is not learned beside other tasks, as it follows the task's name."""
+
+    @property
+    def presets(self) -> Mapping[str, tuple[Any, str]]:
+        """Dotted key -> value and why; taken where the recipe says nothing."""
+
+    def collate(self, features: list[dict[str, Any]], reader: Reader, special: Collection[int]) -> Batch:
+        """Put texts together for training; `special` are ids of tokens that are no word."""
+
+    def loss(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """Return the loss of such a batch, summed over its targets, a scalar."""
 
 
 class Tokens(base.Prepared):
@@ -71,7 +115,8 @@ class Tokens(base.Prepared):
 
 
 class SentenceEmbedding(base.Prepares[Tokens]):
-    """What vector a text has. Loss: that of SimCSE, each text's two vectors told from the others of the step.
+    """What vector a text has. Loss: that of SimCSE, each text's two vectors told from the others of the step; or that
+    of TSDAE, cross-entropy of the text's tokens, which a decoder writes from the vector of some of them.
 
     It is measured on copies of texts of which half of the tokens is deleted: a copy's vector should be nearest to that
     of its own text. The artifact holds the encoder, without a head, and says which vector is a text's.
@@ -90,8 +135,6 @@ class SentenceEmbedding(base.Prepares[Tokens]):
     examples_scored: ClassVar[int | None] = 1000  # each is looked for among all
     too_long: ClassVar[str] = "their end is cut"
     loses: ClassVar[bool] = True
-    compared: ClassVar[str] = "each text with the others of its step"
-    by_dropout: ClassVar[str] = "both vectors of a text would be the same, and nothing would be learned"
     Options: ClassVar[type[Settings]] = SentenceEmbeddingOptions
     Prepared: ClassVar[type[base.Prepared]] = Tokens
 
@@ -99,18 +142,41 @@ class SentenceEmbedding(base.Prepares[Tokens]):
         self.options = options
         self.prepared = prepared
 
+    @property
+    def objective(self) -> Objective:
+        """The way it learns, with its options."""
+        if self.options.objective == "tsdae":
+            return TSDAE(SHARE if self.options.delete_share is None else self.options.delete_share)
+        return SimCSE(self.options.temperature)
+
+    @property
+    def compared(self) -> str:
+        """What is compared with what in a step, if anything is."""
+        return self.objective.compared
+
+    @property
+    def by_dropout(self) -> str:
+        """What would be without dropout, where it takes some."""
+        return self.objective.by_dropout
+
+    @property
+    def alone(self) -> str:
+        """Why it is not learned beside other tasks."""
+        return self.objective.alone
+
+    @property
+    def rate_scale(self) -> float:
+        """Without labels a high rate spoils what vectors are for (docs/results.md)."""
+        return RATE
+
     def presets(self, pretrained: Pretrained) -> Mapping[str, tuple[Any, str]]:
-        """The vector that the encoder was trained with, and the paper's size of a step and one epoch."""
-        return {
-            "task.pooling": pretrained.usual_pooling,
-            "training.batch_size": (64, "sentence-embedding: a text is told from as many others"),
-            "training.epochs": (1, "sentence-embedding: as in SimCSE's paper"),
-        }
+        """The vector that the encoder was trained with, and what goes with the objective."""
+        return {"task.pooling": pretrained.usual_pooling, **self.objective.presets}
 
     def head(self, family: Family) -> Head:
-        """No head: vectors are pooled."""
-        pooling = self.options.pooling
-        return Head("AutoModel", {"num_labels": 0, "sentence_pooling": pooling}, pooling=pooling)
+        """No head: vectors are pooled. In training there may be a decoder."""
+        pooling, decoder = self.options.pooling, self.objective.decoder
+        return Head("AutoModel", {"num_labels": 0, "sentence_pooling": pooling}, pooling=pooling, decoder=decoder)
 
     # --- preparing
 
@@ -140,28 +206,19 @@ class SentenceEmbedding(base.Prepares[Tokens]):
         return tokenized(texts_of(examples), reader)
 
     def collate(self, features: list[dict[str, Any]], reader: Reader, *, training: bool = False) -> Batch:
-        """Pad to the longest. In training each text stands there twice, all of them and then all again: rows of a batch
-        have dropout each of their own. Labels, (texts,), are numbers of the texts: the same for the same tokens.
-        """  # fmt: skip
-        import torch
-
+        """Pad to the longest; in training as the objective has it."""
+        if training:
+            return self.objective.collate(features, reader, self._special)
         rows, tokens = [feature["row"] for feature in features], token_count(features)
-        if not training:
-            return Batch(padded(features, reader), None, float(len(features)), tokens, rows, features)
-        numbers: dict[tuple[int, ...], int] = {}
-        texts = [numbers.setdefault(tuple(feature["input_ids"]), len(numbers)) for feature in features]
-        twice = [*features, *features]
-        inputs = padded(twice, reader)
-        return Batch(inputs, torch.tensor(texts), float(len(features)), tokens, [*rows, *rows], twice)
+        return Batch(padded(features, reader), None, float(len(features)), tokens, rows, features)
 
     # --- batches to loss and vectors
 
     def loss(self, outputs: Any, batch: Batch) -> torch.Tensor:
-        """The loss of each text's first vector among all second ones, summed, in fp32."""
+        """The objective's, summed over what it learns, in fp32."""
         if batch.labels is None:
-            raise ValueError("a batch of texts that stand there once has no loss")
-        one, other = outputs.vectors.chunk(2)
-        return view_losses(one, other, batch.labels, self.options.temperature).sum()
+            raise ValueError("a batch that was not made for training has no loss")
+        return self.objective.loss(outputs, batch)
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True
@@ -173,7 +230,7 @@ class SentenceEmbedding(base.Prepares[Tokens]):
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True
     ) -> list[Prediction]:
         """The same, the vector of each text's copy, and what text it is: ``{vector, copy, text}``."""
-        copies = [_only(feature, thinned(feature["input_ids"], self._special)) for feature in batch.features]
+        copies = [only(feature, thinned(feature["input_ids"], self._special)) for feature in batch.features]
         device = next(iter(batch.inputs.values())).device
         inputs = {name: value.to(device) for name, value in padded(copies, reader).items()}
         numbers = [text_number(feature["input_ids"]) for feature in batch.features]
@@ -206,15 +263,6 @@ class SentenceEmbedding(base.Prepares[Tokens]):
     def usage(self, family: Family) -> str:
         """Lines for the model card."""
         return USAGE.format(vectors=VECTORS[self.options.pooling])
-
-
-def _only(feature: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
-    """A feature with some of its tokens."""
-    size = len(feature["input_ids"])
-    return {
-        name: [value[place] for place in places] if isinstance(value, list) and len(value) == size else value
-        for name, value in feature.items()
-    }
 
 
 def _shown(example: Example) -> str:

@@ -5,8 +5,8 @@ of a text is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,12 +44,24 @@ def text_number(ids: Sequence[int]) -> int:
     return int.from_bytes(digest, "little")
 
 
-def thinned(ids: Sequence[int], special: Collection[int]) -> list[int]:
-    """Return the places in `ids` that are left when half of the tokens is deleted, drawn by the tokens alone: a text is
-    thinned alike everywhere. Tokens of `special` stay, and of the others one at least.
+def thinned(
+    ids: Sequence[int], special: Collection[int], share: float = 0.5, *, seed: int | None = None
+) -> list[int]:  # fmt: skip
+    """Return the places in `ids` that are left when a `share` of the tokens, less than 1, is deleted. Tokens of
+    `special` stay, and of the others one at least. Drawn by the `seed`, or by the tokens alone: then a text is thinned
+    alike everywhere.
     """  # fmt: skip
     own = [place for place, number in enumerate(ids) if number not in special]
-    random = np.random.Generator(np.random.PCG64(text_number(ids)))
-    gone = random.choice(np.asarray(own, np.int64), len(own) // 2, replace=False)
+    random = np.random.Generator(np.random.PCG64(text_number(ids) if seed is None else seed))
+    gone = random.choice(np.asarray(own, np.int64), int(share * len(own)), replace=False)
     deleted = set(gone.tolist())
     return [place for place in range(len(ids)) if place not in deleted]
+
+
+def only(feature: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+    """Return a feature with some of its tokens."""
+    size = len(feature["input_ids"])
+    return {
+        name: [value[place] for place in places] if isinstance(value, list) and len(value) == size else value
+        for name, value in feature.items()
+    }
