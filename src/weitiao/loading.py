@@ -39,6 +39,7 @@ from weitiao.training.consistency import (
     Annealing,
     BesideUnchanged,
     Consistent,
+    Difference,
     HeldBack,
     LatestAnswers,
     PseudoLabelled,
@@ -159,14 +160,13 @@ def _shuffled(ready: Preparation) -> Shuffled:
 def _order(ready: Preparation, shuffled: Shuffled, parts: Mapping[str, TakesPart]) -> Order:
     """Which rows each step takes, with and without a label."""
     labelled, answers = _labelled_order(ready, shuffled, parts), parts.get("answers")
-    if ready.unlabelled is None or ready.recipe.consistency is None:
+    wanted, beside = ready.recipe.consistency, ready.unlabelled
+    if wanted is None or beside is None or not isinstance(answers, LatestAnswers):
         return labelled
-    if isinstance(answers, LatestAnswers):
-        answers.begin()
-    settings, lengths = ready.recipe.training, data.column_array(ready.unlabelled.texts, "length")
+    settings, lengths = ready.recipe.training, data.column_array(beside.texts, "length")
     return WithUnlabelled(
-        labelled, sum(map(len, shuffled(0))), settings.batch_size, lengths, ready.unlabelled.variants,
-        ready.recipe.consistency.ratio, first=len(shuffled.lengths), seed=settings.seed,
+        labelled, sum(map(len, shuffled(0))), settings.batch_size, lengths, beside.variants, wanted.ratio,
+        first=len(shuffled.lengths), seed=settings.seed, begin=answers.begin,
     )  # fmt: skip
 
 
@@ -329,9 +329,8 @@ def _beside_unlabelled(
         return run, loss
     if isinstance(annealing, Annealing) and isinstance(ready.task, LossByExample):
         loss = HeldBack(ready.task.losses, annealing)
-    difference = {"uda": Sharpened(wanted.temperature), "fixmatch": PseudoLabelled()}[wanted.kind]
-    assert wanted.threshold != "auto"
-    return BesideUnchanged(run), Consistent(loss, difference, wanted.weight, wanted.threshold, answers)
+    kinds: dict[str, Difference] = {"uda": Sharpened(wanted.temperature), "fixmatch": PseudoLabelled()}
+    return BesideUnchanged(run), Consistent(loss, kinds[wanted.kind], wanted.weight, float(wanted.threshold), answers)
 
 
 def _teacher(ready: Preparation, name: str) -> Callable[[Batch], Any]:

@@ -27,6 +27,8 @@ ANNEALING: Mapping[str, Callable[[float], float]] = {
 }
 NOBODY = -1  # stands for no text, and for no label
 
+Difference = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]  # logits of texts, of copies -> (rows,)
+
 
 # --- texts without labels
 
@@ -85,7 +87,7 @@ class Consistent:
     """  # fmt: skip
 
     labelled: Callable[[Any, Batch], torch.Tensor]
-    difference: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits of texts, of copies -> (rows,)
+    difference: Difference
     weight: float
     threshold: float
     answers: LatestAnswers

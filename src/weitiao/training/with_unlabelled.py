@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from weitiao import data
 from weitiao.training.order import Order
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +33,11 @@ class WithUnlabelled:
     ratio: int
     first: int
     seed: int
+    begin: Callable[[], None] = nothing  # called when an epoch begins, after steps that were only tried out
 
     def __call__(self, epoch: int) -> list[np.ndarray]:
         """Return the rows of each step of an epoch."""
+        self.begin()
         steps = self.labelled(epoch)
         ends = self.ratio * np.cumsum([len(rows) for rows in steps])
         drawn = np.split(self._drawn(epoch * self.ratio * self.an_epoch, int(ends[-1])), ends[:-1])
