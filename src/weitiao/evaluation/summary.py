@@ -69,7 +69,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Unlabelled:
+class Answered:
     """What the model answered to texts without labels up to a step, from the time before on; shares."""
 
     step: int
@@ -88,7 +88,7 @@ class Curves:
     best_step: int | None = None
     ended: str = ""  # why training stopped
     soup: list[int] = field(default_factory=list)  # the steps whose checkpoints were averaged
-    unlabelled: list[Unlabelled] = field(default_factory=list)
+    unlabelled: list[Answered] = field(default_factory=list)
 
     @classmethod
     def of(cls, events: Iterable[Mapping[str, Any]]) -> Curves:
@@ -98,7 +98,7 @@ class Curves:
         """
         steps: dict[int, tuple[float, float]] = {}
         evaluations: dict[int, Evaluation] = {}
-        unlabelled: dict[int, Unlabelled] = {}
+        unlabelled: dict[int, Answered] = {}
         best, ended, soup = None, "", list[int]()
         for event in events:
             if event["event"] == "StepDone" and np.isfinite(event["loss"]):
@@ -108,7 +108,7 @@ class Curves:
                 evaluations[event["step"]] = Evaluation(event["step"], dict(event["scores"]), event["best"], seen)
             elif event["event"] == "UnlabelledSeen":
                 changed = event["changed"] if event["again"] else None
-                unlabelled[event["step"]] = Unlabelled(event["step"], event["sure"], changed)
+                unlabelled[event["step"]] = Answered(event["step"], event["sure"], changed)
             elif event["event"] == "SoupMade":
                 soup = event["taken"]
             elif event["event"] == "Stopped":
