@@ -138,13 +138,15 @@ def _contents(chosen: list[Chosen]) -> Iterator[str]:
 
 
 def _resolved(ready: Preparation, *, settled: bool) -> Recipe:
-    """The recipe with its threshold, and with micro-batches for the longest text of all that come by."""
+    """The recipe with its threshold, and micro-batches for as many texts as a step takes and the longest of all."""
     assert ready.recipe.consistency is not None
     recipe = auto_values.filled(ready.recipe, {"consistency.threshold": USUAL[ready.recipe.consistency.kind]})
     if settled or not recipe.origin(MICRO).startswith("auto:"):
         return recipe
     longest = max(ready.learned.values(), key=lambda split: int(data.column_array(split, "length").max()))
-    auto = auto_values.steps(recipe, ready.task, ready.method, {"train": longest}, ready.pretrained, ready.device, 1)
+    rows = ready.recipe.consistency.ratio * recipe.training.batch_size  # of the larger part of a step
+    larger = recipe.resolved({"training.batch_size": (rows, "the texts without labels of a step")})
+    auto = auto_values.steps(larger, ready.task, ready.method, {"train": longest}, ready.pretrained, ready.device, 1)
     return recipe.resolved({MICRO: auto[MICRO]})
 
 

@@ -94,7 +94,8 @@ def test_only_copies_of_texts_that_it_is_sure_of_are_learned(difference: Any) ->
     found = loss((SimpleNamespace(logits=copied), own), batch)
     learned = [row for row, each in enumerate(plain(own)) if max(each) >= 0.8]
     assert 5 < len(learned) < 35
-    assert float(found) == pytest.approx(2 * sum(difference(own, copied)[row].item() for row in learned), rel=1e-5)
+    each = difference(own, copied)
+    assert found.item() == pytest.approx(2 * sum(each[row].item() for row in learned), rel=1e-5)
     found.backward()
     assert copied.grad is not None
     assert copied.grad.abs().sum(-1).nonzero().flatten().tolist() == learned
@@ -564,7 +565,7 @@ def test_what_is_frozen_is_computed_once_for_them_too(values: Callable[..., dict
     {"training": {"regularization": {"mixout": 0.5}}},
     {"training": {"ema": 0.9}},
     {"training": {"selection": {"curriculum": "length"}, "epochs": 3}},
-    {"training": {"selection": {"resample": "balanced"}}},
+    {"training": {"selection": {"resample": "oversample"}}},
     {"training": {"checkpoint_activations": "always"}},
     {"training": {"precision": "bf16"}},
 ])  # fmt: skip
@@ -582,7 +583,7 @@ def test_it_goes_with(values: Callable[..., dict[str, Any]], more: dict[str, Any
     ({"training": {"regularization": {"mixup": 0.2}}}, r"mixup\): answers to texts without labels"),
     ({"training": {"selection": {"prune": 0.3}}}, r"prune\): it leaves out labelled examples"),
     ({"method": {"name": "few-shot"}}, "'few-shot' learns from pairs"),
-    ({"task": {"name": "text-classification", "multi_label": True}}, "any number of labels"),
+    ({"data": {"label_separator": "|"}}, "any number of labels"),
     ({"distillation": {"teacher": "nowhere"}}, "a teacher says what is learned"),
 ])  # fmt: skip
 def test_what_does_not_go_together_is_refused(

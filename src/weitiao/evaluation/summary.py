@@ -118,8 +118,8 @@ class Curves:
         numbers = sorted(steps)
         losses, rates = [steps[n][0] for n in numbers], [steps[n][1] for n in numbers]
         told = [evaluations[n] for n in sorted(evaluations)]
-        seen = [unlabelled[n] for n in sorted(unlabelled)]
-        return cls(_thinned_steps(numbers), _thinned(losses), _thinned(rates), told, best, ended, soup, seen)
+        answered = [unlabelled[n] for n in sorted(unlabelled)]
+        return cls(_thinned_steps(numbers), _thinned(losses), _thinned(rates), told, best, ended, soup, answered)
 
 
 @dataclass(frozen=True)

@@ -218,4 +218,5 @@ class HeldBack:
         """Return the loss summed over a batch, a scalar."""
         assert batch.labels is not None
         right = outputs.logits.detach().float().softmax(-1).gather(-1, batch.labels[:, None]).squeeze(-1)
-        return (self.losses(outputs, batch) * (right <= self.annealing.bound)).sum()
+        held: torch.Tensor = right > self.annealing.bound
+        return self.losses(outputs, batch).masked_fill(held, 0.0).sum()
