@@ -137,8 +137,8 @@ class LatestAnswers:
             for place, values in enumerate((torch.tensor(rows), *found)):
                 own[place, at : at + len(rows)] = values.to("cpu", torch.int64)
             at += len(rows)
-        for told in self.parallel.each(own):
-            self._take(told.numpy()[:, told[0].numpy() != NOBODY])
+        told = torch.cat(self.parallel.each(own), 1).numpy()
+        self._take(told[:, told[0] != NOBODY])
 
     def _take(self, told: np.ndarray) -> None:
         rows, labels, learned = told
