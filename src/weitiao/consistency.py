@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 OPERATORS = "consistency.operators"
 MICRO = "training.micro_batch_tokens"
-USUAL = {"uda": (0.8, "what UDA takes"), "fixmatch": (0.95, "what FixMatch takes")}  # thresholds
+USUAL = {"uda": (0.8, "what UDA takes for images"), "fixmatch": (0.95, "what FixMatch takes")}  # thresholds
 PATHS = ("synonyms", "model", "there", "back")  # options of operators that may name a file or a folder
 
 
@@ -159,4 +159,5 @@ def _course(ready: Preparation, wanted: ConsistencySettings, where: str) -> Find
                        "times in it, as other copies",
                        "Give more texts, or lower consistency.ratio or training.batch_size.")  # fmt: skip
     times = wanted.ratio * len(ready.features["train"]) * ready.recipe.training.epochs / there
-    return Finding("note", where, f"each text comes by about {times:.2g} times, {a_step:,} a step")
+    more = "More training.epochs would let all of them come by." if times < 1 else ""
+    return Finding("note", where, f"each text comes by about {times:.2g} times, {a_step:,} a step", more)

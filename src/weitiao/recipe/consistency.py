@@ -31,7 +31,7 @@ class ConsistencySettings(Settings):
     """Unlabelled texts a step for each labelled example in it."""
     threshold: Annotated[float, Field(ge=0, lt=1)] | Auto = Field("auto", union_mode="left_to_right")
     """Texts are learned whose likeliest label has this probability at least; the others count 0 in the mean. `auto`:
-    0.8 for `uda`, 0.95 for `fixmatch`, as in the papers."""
+    0.8 for `uda`, 0.95 for `fixmatch`, as the papers have it for images."""
     temperature: float = Field(0.4, gt=0)
     """Of `uda`: the logits of the text itself are divided by it; below 1 its answer gets sharper."""
     operators: Annotated[
