@@ -185,6 +185,38 @@ def check_contrast(recipe: Recipe, task: Task, method: Method) -> None:
             raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
 
 
+def check_consistency(recipe: Recipe, task: Task, method: Method) -> None:
+    """Raise a `RecipeError` where texts without labels cannot be learned beside the examples as the recipe asks."""
+    if recipe.consistency is None:
+        return
+    settings, section = recipe.training, "Take the section consistency out, or"
+    wanted, selection = settings.regularization, settings.selection
+    if not isinstance(task, LossByExample) or not isinstance(task, GivesProbabilities):
+        problem = f"'{task.name}' does not give each text one of a few labels, whose probabilities are compared"
+    elif task.chooses() != "label":
+        problem = "a text may have any number of labels: there is no likeliest one to be sure of"
+    else:
+        problem = ""
+    fsdp = world_size() > 1 and settings.parallel == "fsdp"
+    refused = [("task.name", bool(problem), problem, f"{section} take text-classification with one label a text."),
+               ("method.name", isinstance(method, Contrasts), f"'{method.name}' learns from pairs of labelled examples",
+                f"{section} another method."),
+               ("distillation.teacher", recipe.distillation, "a teacher says what is learned of texts without labels",
+                "Take out either distillation or consistency; distillation.unlabelled names texts for a teacher."),
+               ("training.regularization.r_drop", wanted.r_drop,
+                "both compare two passes, of which R-Drop would make four", f"{section} r_drop."),
+               ("training.regularization.mixup", wanted.mixup,
+                "answers to texts without labels are learned as they are, and mixup mixes them", f"{section} mixup."),
+               ("training.selection.prune", selection.prune,
+                "it leaves out labelled examples that are learned, and there are few beside the texts without labels",
+                f"{section} prune."),
+               ("training.parallel", fsdp, "a text without a label goes through the model twice, the others once, and "
+                "all processes must do as many passes", "Set training.parallel: ddp, or leave it out.")]  # fmt: skip
+    for key, asked, said, fix in refused:
+        if asked:
+            raise RecipeError(said, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
 def comparing(task: Task, method: Method) -> str:
     """Return the name of what compares the examples of a step with one another, which is then never cut; "" where
     nothing does.

@@ -146,6 +146,18 @@ class Evaluated(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnlabelledSeen(Event):
+    """What the model answered to texts without labels since it was told last, see `consistency`; comes at each time to
+    evaluate."""
+
+    step: int
+    rows: int  # texts that came by, one that came twice counted twice
+    sure: float  # share of them that was learned: the likeliest label was over the threshold
+    again: int  # of them that had come by before
+    changed: float  # share of these whose likeliest label is another than it was the last time
+
+
+@dataclass(frozen=True, kw_only=True)
 class SoupMade(Event):
     """The weights of several checkpoints were averaged, see `training.soup`; scores are primary ones on validation."""
 

@@ -91,7 +91,8 @@ def _collated(ready: Preparation, features: Dataset, training: bool, rows: np.nd
 def _kept_features(ready: Preparation) -> dict[str, Dataset]:
     """The splits that come by again and again: validation does where it is not only read to write a text."""
     once = ready.task.head(ready.pretrained.family).logits == "example"
-    return {name: split for name, split in ready.features.items() if name == "train" or (name == "validation" and once)}
+    validation = {"validation": ready.features["validation"]} if once and "validation" in ready.features else {}
+    return ready.learned | validation
 
 
 def keeps_validation(ready: Preparation) -> bool:
@@ -167,7 +168,7 @@ def all_batches(ready: Preparation) -> Iterator[Batch]:
     """All rows that come by again, always in the same batches: so is what is kept, after a stop as before it."""
     for name, features in _kept_features(ready).items():
         for rows in data.in_length_order(data.column_array(features, "length"), BATCH, tokens=TOKENS):
-            yield _collated(ready, features, name == "train", rows)
+            yield _collated(ready, features, name != "validation", rows)
 
 
 def kept_batches(ready: Preparation) -> np.ndarray:

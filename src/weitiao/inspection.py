@@ -14,6 +14,7 @@ import numpy as np
 from weitiao import data, models, predictor
 from weitiao.artifacts.artifact import Artifact
 from weitiao.artifacts.run_folder import artifact_folder, check_output, find_run
+from weitiao.consistency import with_unlabelled
 from weitiao.errors import DataError, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.assess import Measured, Rivals, Simple, asked_for, assess, assess_baselines
 from weitiao.evaluation.diagnosis import Diagnosis
@@ -97,7 +98,7 @@ def check(recipe: Recipe | Path | str | Mapping[str, Any], *, forecast: bool = T
     recipe = as_recipe(recipe)
     check_output(recipe)
     with models.quiet():
-        ready = prepare(recipe)
+        ready = with_unlabelled(prepare(recipe), silent=True)
         if forecast and not any(finding.level == "error" for finding in ready.findings):
             ready = _forecast(ready, began)
     return Checked(ready.recipe, ready.findings, ready.facts)

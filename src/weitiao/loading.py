@@ -8,6 +8,8 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from weitiao import auto_values, data, models
 from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, take_rows
 from weitiao.kernels import quickly
@@ -15,7 +17,7 @@ from weitiao.methods.base import Contrasts, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
 from weitiao.parallel import SINGLE, Parallel
 from weitiao.predictor import Predictor
-from weitiao.preparation import Preparation
+from weitiao.preparation import Preparation, Unlabelled
 from weitiao.recipe import TrainingSettings
 from weitiao.records import Batch
 from weitiao.tasks.base import (
@@ -32,11 +34,23 @@ from weitiao.teachers import open_teacher
 from weitiao.training.average import Average, Even, Moving
 from weitiao.training.by_label import ByLabel
 from weitiao.training.checkpoint import restart
+from weitiao.training.consistency import (
+    ANNEALING,
+    Annealing,
+    BesideUnchanged,
+    Consistent,
+    Difference,
+    HeldBack,
+    LatestAnswers,
+    PseudoLabelled,
+    Sharpened,
+)
 from weitiao.training.contrast import FittedHead, PairLoss
 from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.distil import Distilled
 from weitiao.training.distil_tokens import DistilledTokens, WithTeacher
 from weitiao.training.loop import Training, planned_steps
+from weitiao.training.micro_batches import MicroBatches, Rows
 from weitiao.training.mixout import Mixout
 from weitiao.training.mixup import MixedLoss, Mixup
 from weitiao.training.order import Order, Shuffled, label_role, times_of
@@ -46,10 +60,11 @@ from weitiao.training.r_drop import Agreement, TwoPasses
 from weitiao.training.range_test import range_test, suggested
 from weitiao.training.recompute import recomputed
 from weitiao.training.seeds import seed_everything, seed_process
+from weitiao.training.with_unlabelled import WithUnlabelled
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
+    from datasets import Dataset
 
 
 Loaded = tuple[Training, Inference]
@@ -102,7 +117,7 @@ def load_for_training(ready: Preparation, *, fresh: bool = True, parallel: Paral
     model, pretrained = _model(ready)
     if isinstance(ready.task, Examines):
         ready.task.examine(model)
-    shuffled, collate = _shuffled(ready), _collate(ready)
+    shuffled, collate = _shuffled(ready), micro_batches(ready)
 
     def begun(model: torch.nn.Module) -> torch.nn.Module:
         _begin(ready, model, _endless(shuffled, collate, ready.device))
@@ -143,7 +158,20 @@ def _shuffled(ready: Preparation) -> Shuffled:
 
 
 def _order(ready: Preparation, shuffled: Shuffled, parts: Mapping[str, TakesPart]) -> Order:
-    """Which rows each step takes, as the recipe selects them."""
+    """Which rows each step takes, with and without a label."""
+    labelled, answers = _labelled_order(ready, shuffled, parts), parts.get("answers")
+    wanted, beside = ready.recipe.consistency, ready.unlabelled
+    if wanted is None or beside is None or not isinstance(answers, LatestAnswers):
+        return labelled
+    settings, lengths = ready.recipe.training, data.column_array(beside.texts, "length")
+    return WithUnlabelled(
+        labelled, sum(map(len, shuffled(0))), settings.batch_size, lengths, beside.variants, wanted.ratio,
+        first=len(shuffled.lengths), seed=settings.seed, begin=answers.begin,
+    )  # fmt: skip
+
+
+def _labelled_order(ready: Preparation, shuffled: Shuffled, parts: Mapping[str, TakesPart]) -> Order:
+    """Which labelled rows each step takes, as the recipe selects them."""
     settings, wanted = ready.recipe.training, ready.recipe.training.selection
     remembered, after = parts.get("newest-losses"), parts.get("losses-after")
     if isinstance(ready.method, Contrasts):
@@ -167,11 +195,6 @@ def _label_codes(ready: Preparation) -> np.ndarray:
     codes, _ = data.label_codes(ready.splits["train"], role)
     of_rows: np.ndarray = codes[data.column_array(ready.features["train"], "row")]
     return of_rows
-
-
-def _collate(ready: Preparation) -> Callable[[np.ndarray], list[Batch]]:
-    """Rows of a step -> its micro-batches."""
-    return partial(_micro_batches, ready, training_lengths(ready))
 
 
 def _model(ready: Preparation) -> tuple[torch.nn.Module, set[str]]:
@@ -203,6 +226,12 @@ def _parts(
         parts["newest-losses"] = NewestLosses(len(ready.splits["train"]), parallel)
     if selection.curriculum == "loss":
         parts["losses-after"] = LossesAfter(len(_shuffled(ready)(0)), partial(_losses, ready, parallel))
+    if ready.unlabelled is not None and (consistency := ready.recipe.consistency) is not None:
+        texts = len(ready.unlabelled.texts)
+        parts["answers"] = LatestAnswers(texts, consistency.ratio * settings.batch_size, parallel)
+        if consistency.annealing != "none":
+            labels = len(ready.task.head(ready.pretrained.family).config["id2label"])
+            parts["annealing"] = Annealing(ANNEALING[consistency.annealing], labels)
     if isinstance(ready.method, Contrasts):
         parts["head"] = FittedHead(ready.method, partial(_vectors, ready))  # of the average, where there is one
     return parts
@@ -210,7 +239,6 @@ def _parts(
 
 def _vectors(ready: Preparation, model: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
     """The vector of each training example without dropout, fp32 of shape (rows, width), and the labels of a batch."""
-    import numpy as np
     import torch
 
     train, batches = ready.features["train"], list[tuple[np.ndarray, np.ndarray]]()
@@ -229,7 +257,6 @@ def _vectors(ready: Preparation, model: torch.nn.Module) -> tuple[np.ndarray, np
 
 def _losses(ready: Preparation, parallel: Parallel, model: torch.nn.Module) -> np.ndarray:
     """The loss of each training example, without dropout, shape (rows,), fp32."""
-    import numpy as np
     import torch
 
     task, train = ready.task, ready.features["train"]
@@ -287,7 +314,23 @@ def _passes(
         run, loss = Mixup(wanted.mixup, run), MixedLoss(task.losses)
     if isinstance(remembered, NewestLosses) and isinstance(task, LossByExample):
         loss = Reweighted(remembered, task.losses)
-    return run, loss
+    return _beside_unlabelled(ready, run, loss, parts)
+
+
+def _beside_unlabelled(
+    ready: Preparation, run: Run, loss: Loss, parts: Mapping[str, TakesPart]
+) -> tuple[Run, Loss]:  # fmt: skip
+    """The same where there are texts without labels to be answered as their copies are."""
+    wanted, answers, annealing = ready.recipe.consistency, parts.get("answers"), parts.get("annealing")
+    assert wanted is None or ready.unlabelled is not None, (
+        "texts without labels were forgotten: `consistency.with_unlabelled`"
+    )
+    if wanted is None or not isinstance(answers, LatestAnswers):
+        return run, loss
+    if isinstance(annealing, Annealing) and isinstance(ready.task, LossByExample):
+        loss = HeldBack(ready.task.losses, annealing)
+    kinds: dict[str, Difference] = {"uda": Sharpened(wanted.temperature), "fixmatch": PseudoLabelled()}
+    return BesideUnchanged(run), Consistent(loss, kinds[wanted.kind], wanted.weight, float(wanted.threshold), answers)
 
 
 def _teacher(ready: Preparation, name: str) -> Callable[[Batch], Any]:
@@ -322,10 +365,37 @@ def _run(ready: Preparation, model: torch.nn.Module, batch: Batch) -> Any:
         return forward(model, batch)
 
 
+def micro_batches(ready: Preparation) -> MicroBatches:
+    """Rows of a step -> its micro-batches: the training examples, then copies of texts without labels."""
+    kinds = [Rows(_lengths(ready, ready.features["train"]), partial(_padded, ready, ready.features["train"]))]
+    if ready.unlabelled is not None:
+        texts, copies, variants = ready.unlabelled.texts, ready.unlabelled.copies, ready.unlabelled.variants
+        lengths = np.maximum(_lengths(ready, texts).repeat(variants), _lengths(ready, copies))
+        kinds.append(Rows(lengths, partial(_copies, ready, ready.unlabelled)))
+    return MicroBatches(kinds, int(ready.recipe.training.micro_batch_tokens))
+
+
 def training_lengths(ready: Preparation) -> np.ndarray:
-    """What each training example counts in a micro-batch: its tokens and the positions of what is heard."""
-    lengths: np.ndarray = data.column_array(ready.features["train"], "length") + models.heard(ready.pretrained)
+    """What each row of the training counts in a micro-batch, by its number in `micro_batches`."""
+    return micro_batches(ready).lengths
+
+
+def _lengths(ready: Preparation, features: Dataset) -> np.ndarray:
+    """What each row counts in a micro-batch: its tokens and the positions of what is heard."""
+    lengths: np.ndarray = data.column_array(features, "length") + models.heard(ready.pretrained)
     return lengths
+
+
+def _padded(ready: Preparation, features: Dataset, rows: np.ndarray) -> Batch:
+    return ready.task.collate(take_rows(features, rows), ready.reader, training=True)
+
+
+def _copies(ready: Preparation, unlabelled: Unlabelled, rows: np.ndarray) -> Batch:
+    """Copies with the texts that they were made of; its `rows` are the numbers of these."""
+    texts = rows // unlabelled.variants
+    copies, own = _padded(ready, unlabelled.copies, rows), _padded(ready, unlabelled.texts, texts)
+    return replace(copies, targets=float(len(rows)), tokens=copies.tokens + own.tokens, rows=texts.tolist(),
+                   unchanged=own)  # fmt: skip
 
 
 def settled(ready: Preparation, training: Training, **limits: Any) -> Training:
@@ -333,13 +403,4 @@ def settled(ready: Preparation, training: Training, **limits: Any) -> Training:
     `room`.
     """  # fmt: skip
     order = _order(ready, _shuffled(ready), training.parts)
-    return replace(training, settings=ready.recipe.training, order=order, collate=_collate(ready), **limits)
-
-
-def _micro_batches(ready: Preparation, lengths: np.ndarray, rows: np.ndarray) -> list[Batch]:
-    """The rows of one step as padded micro-batches."""
-    most, train = int(ready.recipe.training.micro_batch_tokens), ready.features["train"]
-    return [
-        ready.task.collate(take_rows(train, part), ready.reader, training=True)
-        for part in data.micro_batches(rows, lengths[rows], most)
-    ]
+    return replace(training, settings=ready.recipe.training, order=order, collate=micro_batches(ready), **limits)

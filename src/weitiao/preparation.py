@@ -16,6 +16,7 @@ from weitiao import auto_values, data, models, registry, trackers
 from weitiao.combinations import (
     check_averages,
     check_compared,
+    check_consistency,
     check_contrast,
     check_dropout,
     check_family,
@@ -46,6 +47,15 @@ KEPT_CHECKPOINTS = 4  # the newest two, the best, and the one being written
 
 
 @dataclass(frozen=True)
+class Unlabelled:
+    """Texts without labels that are learned beside the labelled examples, and copies of them, as features."""
+
+    texts: Dataset
+    copies: Dataset  # those of text t are ``t * variants`` and the `variants - 1` behind it
+    variants: int
+
+
+@dataclass(frozen=True)
 class Preparation:
     """A resolved recipe with its data tokenized: all that training needs but the weights."""
 
@@ -64,6 +74,15 @@ class Preparation:
     digest: str  # of examples and base model, so that a run is never resumed on others
     taught: np.ndarray | None = None  # a teacher's logits of each training example, see `teaching`
     own: Labelled | None = None  # the training examples that were given, where others are learned: a teacher's
+    unlabelled: Unlabelled | None = None  # see `consistency.py`
+
+    @property
+    def learned(self) -> dict[str, Dataset]:
+        """The features that come by in training, by what they are of."""
+        found = {"train": self.features["train"]}
+        if self.unlabelled is not None:
+            found |= {"texts": self.unlabelled.texts, "copies": self.unlabelled.copies}
+        return found
 
     def labelled(self, name: SplitName) -> Labelled:
         """A split with its features, its targets those that were given."""
@@ -117,6 +136,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     check_regularization(recipe, task, method, shape)
     check_averages(recipe, method, validated="validation" in splits)
     check_selection(recipe, task)
+    check_consistency(recipe, task, method)
     check_prompted(recipe, task, pretrained)
     check_distillation(recipe, task, pretrained)
     counts = {"parameters": shape.parameters, "trainable": shape.trainable}

@@ -129,13 +129,15 @@ class Batch:
     rows: list[int]  # the example's number in the split, of each of the features in batch order
     features: list[dict[str, Any]] = field(default_factory=list)  # as they came: offsets, prompts, unpadded ids
     read: torch.Tensor | None = None  # (examples, tokens): those whose logits the loss reads; None: it reads them all
+    unchanged: Batch | None = None  # of copies of texts without labels: the texts themselves, whose answers are learned
 
     def to(self, device: Any) -> Batch:
         """Return the batch with its tensors on `device`."""
         inputs = {name: value.to(device) if hasattr(value, "to") else value for name, value in self.inputs.items()}
         labels = None if self.labels is None else self.labels.to(device)
         read = None if self.read is None else self.read.to(device)
-        return replace(self, inputs=inputs, labels=labels, read=read)
+        unchanged = None if self.unchanged is None else self.unchanged.to(device)
+        return replace(self, inputs=inputs, labels=labels, read=read, unchanged=unchanged)
 
 
 @dataclass(frozen=True)

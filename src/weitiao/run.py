@@ -10,6 +10,7 @@ from typing import Any
 
 from weitiao import models
 from weitiao.artifacts.run_folder import Run, check_output, create_run, find_run, list_runs
+from weitiao.consistency import with_unlabelled
 from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import Inference
 from weitiao.evaluation.on_the_way import OnTheWay
@@ -70,7 +71,7 @@ def train(recipe: Recipe | Path | str | Mapping[str, Any], *, trackers: Iterable
         recipe = as_recipe(recipe)
         parallel = _joined(recipe)
         parallel.once(lambda: check_output(recipe))
-        ready = first_then_all(parallel, lambda: with_teacher(_checked(recipe)))
+        ready = first_then_all(parallel, lambda: with_unlabelled(with_teacher(_checked(recipe))))
         ready = with_usual_rate(_alike(ready, parallel))
         loaded = load_for_training(ready, parallel=parallel)  # whatever is wrong shows before the run has a folder
         ready, plan = with_frozen_part(ready, loaded[0])
@@ -88,7 +89,7 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
         raise RunError("is finished: there is nothing to resume", where=f"run {found.id}")
     with models.quiet(), watched():
         parallel = _joined(found.recipe)
-        ready = _alike(first_then_all(parallel, lambda: with_teacher(prepare(found.recipe), settled=True)), parallel)
+        ready = _alike(first_then_all(parallel, lambda: _as_before(found.recipe)), parallel)
         if ready.digest != found.digest:
             raise RunError("its data, model or recipe is not what it was", where=f"run {found.id}",
                            fix="Put the files back as they were, or train anew.")  # fmt: skip
@@ -102,6 +103,11 @@ def _joined(recipe: Recipe) -> Parallel:
     """This process among those that torchrun started."""
     device, _ = models.resolve_device(recipe.training.device)
     return join(recipe.training.parallel, device)
+
+
+def _as_before(recipe: Recipe) -> Preparation:
+    """The preparation of a run that has begun: what was open in its recipe is settled."""
+    return with_unlabelled(with_teacher(prepare(recipe), settled=True), settled=True)
 
 
 def _checked(recipe: Recipe) -> Preparation:

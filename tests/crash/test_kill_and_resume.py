@@ -138,6 +138,20 @@ def test_so_is_a_method_with_a_state_or_a_start_of_its_own(
     assert lowest_rank(tmp_path / "whole") < 4
 
 
+def test_so_is_a_run_beside_texts_without_labels(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    pool = tmp_path / "pool.csv"
+    pool.write_text("review\n" + "".join(f"the room was kind and fine at last {number}\n" for number in range(50)))
+    operators = [{"name": "drop-words", "rate": 0.3, "chinese": "characters"}]
+    wanted = {"unlabelled": str(pool), "operators": operators, "threshold": 0.5, "annealing": "log"}
+    whole = drive(recipe("whole", consistency=wanted))
+    assert whole.returncode == 0, whole.stderr
+    path = recipe("killed", consistency=wanted)
+    assert drive(path, "step", "13").returncode == -signal.SIGKILL
+    resumed = command("train", "--resume", str(tmp_path / "killed"), "--quiet")
+    assert resumed.returncode == 0, resumed.stderr
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
 def adapter(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = {file.name: file.read_bytes() for file in (run / "artifact" / "adapter").iterdir()}
     config = json.loads(found["adapter_config.json"])

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.samples import reviews
 from tests.task_samples import recipe_of
 from weitiao import registry
 from weitiao.cli.main import main
@@ -65,6 +66,19 @@ def test_losses_of_tsdae_are_the_golden_ones(
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps(values))
     compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / "tsdae-encoder.txt")
+
+
+def test_losses_beside_texts_without_labels_are_the_golden_ones(
+    recipe_values: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = tmp_path / "pool.csv"
+    pool.write_text("review\n" + "".join(f"{text} once more\n" for text, _ in reviews(60, seed=5)).replace(",", ""))
+    values = recipe_values(evaluation={"bootstrap": 0, "baselines": False})
+    operators = [{"name": name, "chinese": "characters"} for name in ("drop-words", "swap-words")]
+    values["consistency"] = {"unlabelled": str(pool), "operators": operators, "threshold": 0.5, "annealing": "linear"}
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(values))
+    compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / "consistency-encoder.txt")
 
 
 def compare(found: list[float], golden: Path) -> None:

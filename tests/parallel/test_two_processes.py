@@ -187,6 +187,44 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert_same(alone(recipe("whole-rows")), tmp_path / "rows")
 
 
+def test_texts_without_labels_are_dealt_out_too(
+    recipe: Callable[..., dict[str, Any]], together: Callable[..., None], tmp_path: Path
+) -> None:
+    """Also stopped in two and gone on in one; what is told of them is of all processes."""
+    from weitiao import resume
+
+    pool = tmp_path / "pool.csv"
+    pool.write_text("review\n" + "".join(f"the room was kind and fine at last {number}\n" for number in range(50)))
+    operators = [{"name": "drop-words", "rate": 0.3, "chinese": "characters"}]
+    wanted = {"unlabelled": str(pool), "operators": operators, "threshold": 0.0, "annealing": "exp", "variants": 2}
+
+    def of(name: str) -> dict[str, Any]:
+        return recipe(name) | {"consistency": wanted}
+
+    together({"recipe": of("two")}, {"recipe": of("cut"), "stop": 3})
+    one = alone(of("one"))
+    assert_same(one, tmp_path / "two")
+    resume(tmp_path / "cut")
+    assert_same(one, tmp_path / "cut")
+    [seen] = events(one, "UnlabelledSeen")
+    assert seen["rows"] == 3 * 96
+    for name in ("two", "cut"):
+        [other] = events(tmp_path / name, "UnlabelledSeen")
+        assert (other["rows"], other["sure"], other["again"]) == (seen["rows"], 1.0, seen["again"])
+
+
+def test_texts_without_labels_are_refused_where_weights_are_shared_out(
+    recipe: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from weitiao import Recipe, check
+    from weitiao.errors import RecipeError
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    values = recipe("fsdp", parallel="fsdp") | {"consistency": {"unlabelled": "pool.csv"}}
+    with pytest.raises(RecipeError, match="goes through the model twice"):
+        check(Recipe(**values), forecast=False)
+
+
 OTHERS: dict[str, dict[str, Any]] = {
     "head": {"name": "head"}, "layers": {"name": "layers", "top": 1}, "gradual": {"name": "gradual"},
     "bitfit": {"name": "bitfit"}, "vera": {"name": "vera", "rank": 4}, "loha": {"name": "loha", "rank": 2},

@@ -14,7 +14,7 @@ from weitiao.data.labels import label_codes, label_counts, lines_where, places, 
 from weitiao.data.resampling import times_by_label
 from weitiao.data.splits import Splits, fingerprint, open_splits
 from weitiao.data.table import Table, open_table
-from weitiao.data.unlabelled import open_unlabelled, with_targets
+from weitiao.data.unlabelled import copies_of, open_unlabelled, with_targets
 
 __all__ = [
     "ChosenColumns",
@@ -23,6 +23,7 @@ __all__ = [
     "check_examples",
     "choose_columns",
     "column_array",
+    "copies_of",
     "empty_rows",
     "encode_split",
     "fingerprint",

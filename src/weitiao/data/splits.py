@@ -39,7 +39,7 @@ class Splits(Mapping[SplitName, "Dataset"]):
     columns: ChosenColumns
     origin: dict[SplitName, str]  # such as ``reviews.csv`` or ``10% of reviews.csv, stratified``
     findings: list[Finding]
-    text_keys: dict[SplitName, np.ndarray]  # `input_keys` of each split's rows
+    text_keys: dict[SplitName, np.ndarray]  # `input_keys` of each split's rows, of one that is held back, too
     parts: dict[str, Splits] = field(default_factory=dict)  # of each task, where several are learned together
     given: str = ""  # digest of what was given, where what is learned is not that
 
@@ -63,12 +63,13 @@ class Splits(Mapping[SplitName, "Dataset"]):
         return replace(self, datasets={**self.datasets, "train": train}, text_keys=keys, given=self.digest)
 
     def without_test(self) -> Splits:
-        """Return the others alone: train and validation are what they are beside the test split."""
+        """Return the others alone: train and validation are what they are beside the test split. Which texts it holds
+        stays known, so that they are not learned without their labels either.
+        """  # fmt: skip
         kept: list[SplitName] = [name for name in self.datasets if name != "test"]
         return replace(
             self, datasets={name: self.datasets[name] for name in kept},
             origin={name: self.origin[name] for name in kept},
-            text_keys={name: self.text_keys[name] for name in kept},
             parts={name: part.without_test() for name, part in self.parts.items()},
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,13 @@ from weitiao.data.splits import Splits, fingerprint, input_keys
 from weitiao.data.table import open_table
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.recipe import DataSettings
-from weitiao.records import FILE, LINE, Column, Finding
+from weitiao.records import FILE, LINE, Column, Example, Finding
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 VERSION = "1"  # raise when what is written into the cache changes
+SOME = 2000  # rows whose copies are kept at once
 
 
 def open_unlabelled(
@@ -80,6 +81,49 @@ def open_unlabelled(
     return rows, [*table.notes, Finding("note", where, said)]
 
 
+def copies_of(
+    rows: Dataset, roles: Sequence[str], make: Callable[[int, list[Example]], Sequence[Sequence[Mapping[str, Any]]]], *,
+    key: str,
+) -> Dataset:  # fmt: skip
+    """Return copies of rows: what stands under `roles`, `LINE` and `FILE`, and `of`, the number of the row it is of.
+
+    ``make(start, part)`` gives role -> new cell for each copy of each row of a part that begins at `start`; what it
+    does not name is as in the row. Kept in the cache by content, a part at a time, so that what was stopped goes on;
+    `key` stands for all that `make` hangs on but the rows.
+    """
+    fields: list[pa.Field] = [rows.data.schema.field(name).remove_metadata() for name in (*roles, LINE, FILE)]
+    schema = pa.schema([*fields, pa.field("of", pa.int64())])
+    names = schema.names[:-1]
+
+    def part(start: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+        found = batch.to_pylist()
+        made = [
+            {**row, **new, "of": start + number}
+            for number, (row, copies) in enumerate(zip(found, make(start, found), strict=True))
+            for new in copies
+        ]
+        return pa.RecordBatch.from_pylist(made, schema)  # fmt: skip
+
+    def parts() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in arrow_batches(rows, names, SOME):
+            kept = _place(digest(VERSION, fingerprint(rows), key, *names, start, len(batch)))
+            if not is_whole(kept):
+                write_arrow(kept, [part(start, batch)], schema)
+            yield from open_arrow(kept, fingerprint="").data.table.to_batches()
+            start += len(batch)
+
+    name = digest(VERSION, fingerprint(rows), key, *names)
+    cached = _place(name)
+    if not is_whole(cached):
+        write_arrow(cached, parts(), schema)
+    return open_arrow(cached, fingerprint=digest(rows_digest(open_arrow(cached, fingerprint=name))))
+
+
+def _place(key: str) -> Path:
+    return sources.cache_folder() / "tables" / f"{key}.arrow"
+
+
 def with_targets(
     train: Dataset, more: Dataset | None, read: Sequence[str], role: str, values: Sequence[Any]
 ) -> Dataset:  # fmt: skip
@@ -92,7 +136,7 @@ def with_targets(
     schema = pa.schema([*fields, pa.field(role, kind)])
     parts = [train] if more is None else [train, more]
     key = digest(VERSION, *map(fingerprint, parts), *schema.names, str(kind), *map(repr, values))
-    cached = sources.cache_folder() / "tables" / f"{key}.arrow"
+    cached = _place(key)
     if not is_whole(cached):
         write_arrow(cached, _batches(parts, schema, values), schema)
     return open_arrow(cached, fingerprint=digest(rows_digest(open_arrow(cached, fingerprint=key))))

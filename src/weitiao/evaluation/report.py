@@ -29,6 +29,10 @@ FOLDED = 320  # characters from which on a text is folded
 CHIP = 60  # characters up to which an answer is shown as a label is
 MOST_TOKENS = 2000  # of an example
 OURS = "this model"
+SURE = Markup(
+    '<span class="key ours"></span>sure enough to be learned <span class="key other"></span>another label '
+    "than the last time"
+)
 BOTH = Markup('<span class="key ours"></span>validation <span class="key other"></span>training examples')
 CONFUSED = 12  # pairs listed
 FEW_LABELS = 24  # up to so many labels all are drawn in the data section
@@ -182,6 +186,7 @@ def _panels(facts: Facts) -> list[tuple[str, str, Markup]]:
     primary = facts.scores.primary if facts.scores else None
     for name in dict.fromkeys(name for name in (primary, "log_loss", "loss") if name):
         panels += _evaluation_panel(curves, name, marked=name == primary)
+    panels += _unlabelled_panel(curves)
     panels += _layer_panels(facts.course) if facts.course else []
     if curves.steps:
         rate = charts.Line("learning rate", list(zip(curves.steps, curves.learning_rate, strict=True)), "other")
@@ -227,6 +232,16 @@ def _evaluation_panel(curves: Curves, name: str, *, marked: bool) -> list[tuple[
     if not seen:
         return [(f"Validation {spoken(name)}", "", chart)]
     return [(f"{spoken(name)[:1].upper()}{spoken(name)[1:]}", BOTH, chart)]
+
+
+def _unlabelled_panel(curves: Curves) -> list[tuple[str, str, Markup]]:
+    """How sure the model was of texts without labels, where there were any."""
+    if not curves.unlabelled:
+        return []
+    lines = [charts.Line("sure", [(each.step, each.sure) for each in curves.unlabelled], "ours", dots=True)]
+    changed = [(each.step, each.changed) for each in curves.unlabelled if each.changed is not None]
+    lines += [charts.Line("another label", changed, "other", dots=True)] if changed else []
+    return [("Texts without labels", SURE, charts.line_chart(lines, x_label="step", y_form=form_of("accuracy")))]
 
 
 def _per_class(details: Mapping[str, Any]) -> list[dict[str, Any]]:

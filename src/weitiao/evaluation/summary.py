@@ -69,6 +69,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What the model answered to texts without labels up to a step, from the time before on; shares."""
+
+    step: int
+    sure: float  # of those that came by: learned
+    changed: float | None = None  # of those that had come by before: another label than then
+
+
+@dataclass(frozen=True)
 class Curves:
     """What training looked like, step by step."""
 
@@ -79,6 +88,7 @@ class Curves:
     best_step: int | None = None
     ended: str = ""  # why training stopped
     soup: list[int] = field(default_factory=list)  # the steps whose checkpoints were averaged
+    unlabelled: list[Answered] = field(default_factory=list)
 
     @classmethod
     def of(cls, events: Iterable[Mapping[str, Any]]) -> Curves:
@@ -88,6 +98,7 @@ class Curves:
         """
         steps: dict[int, tuple[float, float]] = {}
         evaluations: dict[int, Evaluation] = {}
+        unlabelled: dict[int, Answered] = {}
         best, ended, soup = None, "", list[int]()
         for event in events:
             if event["event"] == "StepDone" and np.isfinite(event["loss"]):
@@ -95,6 +106,9 @@ class Curves:
             elif event["event"] == "Evaluated" and event["split"] == "validation":
                 seen = dict(event.get("train", {}))
                 evaluations[event["step"]] = Evaluation(event["step"], dict(event["scores"]), event["best"], seen)
+            elif event["event"] == "UnlabelledSeen":
+                changed = event["changed"] if event["again"] else None
+                unlabelled[event["step"]] = Answered(event["step"], event["sure"], changed)
             elif event["event"] == "SoupMade":
                 soup = event["taken"]
             elif event["event"] == "Stopped":
@@ -104,7 +118,8 @@ class Curves:
         numbers = sorted(steps)
         losses, rates = [steps[n][0] for n in numbers], [steps[n][1] for n in numbers]
         told = [evaluations[n] for n in sorted(evaluations)]
-        return cls(_thinned_steps(numbers), _thinned(losses), _thinned(rates), told, best, ended, soup)
+        answered = [unlabelled[n] for n in sorted(unlabelled)]
+        return cls(_thinned_steps(numbers), _thinned(losses), _thinned(rates), told, best, ended, soup, answered)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from weitiao import models
+from weitiao import data, models
 from weitiao.auto_values import CPU_TOKENS
 from weitiao.combinations import comparing
 from weitiao.errors import RecipeError
@@ -172,7 +172,7 @@ def _check_recomputed(ready: Preparation, training: Training) -> None:
     """Raise a `RecipeError` at the setting where the model does not give the same with its blocks computed again."""
     import torch
 
-    rows = np.argsort(training_lengths(ready), kind="stable")[:2]
+    rows = np.argsort(data.column_array(ready.features["train"], "length"), kind="stable")[:2]
     with torch.random.fork_rng():  # what is masked there is none of the training's
         batch = ready.task.collate(take_rows(ready.features["train"], rows), ready.reader, training=True)
     try:

@@ -6,6 +6,7 @@ Their learning rate is 0, their optimizer is one of its own, and random numbers 
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weitiao import data, models
-from weitiao.evaluation.evaluate import take_rows
+from weitiao import models
 from weitiao.forecast.cost import Cost, Shapes, fitted, telling
 from weitiao.frozen import all_batches
 from weitiao.kernels import quickly
-from weitiao.loading import training_lengths
+from weitiao.loading import micro_batches
 from weitiao.methods.base import StandsFor
 from weitiao.preparation import Preparation
 from weitiao.recipe import RecoverySettings
@@ -57,9 +57,9 @@ class Steps:
 
 def probed(ready: Preparation, training: Training, plan: Plan | None, *, seconds: float = SECONDS) -> Steps:
     """Run the longest micro-batch of an epoch and a few others; see `Steps`."""
-    lengths = training_lengths(ready)
-    flat = [rows for step in _cut(ready, lengths, training.order(0)) for rows in step]
-    shapes = _shapes_of(lengths, flat)
+    batches = micro_batches(ready)
+    flat = [rows for step in training.order(0) for rows in batches.cut(step)]
+    shapes = _shapes_of(batches.lengths, flat)
     chosen = [*telling(shapes, FEWEST), *range(min(MOST - FEWEST, len(flat)))]
     smallest = int(np.argmin(shapes[:, 0] * shapes[:, 1]))
     device = training.device
@@ -123,10 +123,10 @@ def _grown(base: int | None, peaks: Sequence[tuple[int, int | None]], kinds: int
 
 def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> list[tuple[int, int | None]]:
     """Bytes at most while the so many longest examples go through together, for each of `counts`."""
-    lengths = training_lengths(ready)
-    longest = np.argsort(-lengths, kind="stable")
+    batches = micro_batches(ready)
+    longest = batches.longest()
     device, found = training.device, []
-    one = replace(training, collate=_together(ready))
+    one = replace(training, collate=replace(batches, tokens=sys.maxsize))
     with _as_in_training(ready, training), _as_it_was(device), _Stepping(one) as stepping:
         stepping.step(longest[-1:])  # moments of the optimizer, first uses
         for count in counts:
@@ -138,14 +138,9 @@ def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> li
 
 def shapes_of_steps(ready: Preparation, order: Sequence[np.ndarray]) -> list[Shapes]:
     """Of each step the rows and tokens of its micro-batches."""
-    lengths = training_lengths(ready)
-    return [_shapes_of(lengths, cut) for cut in _cut(ready, lengths, order)]
-
-
-def _cut(ready: Preparation, lengths: np.ndarray, order: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-    """Of each step the rows of its micro-batches."""
-    most = int(ready.recipe.training.micro_batch_tokens)
-    return [data.micro_batches(rows, lengths[rows], most) for rows in order]
+    batches = micro_batches(ready)
+    lengths = batches.lengths
+    return [_shapes_of(lengths, batches.cut(rows)) for rows in order]
 
 
 def _shapes_of(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> Shapes:
@@ -202,7 +197,8 @@ def _filled(ready: Preparation, training: Training, states: FixedStates, chosen:
     def batches() -> Iterator[Any]:
         yield next(iter(all_batches(ready)))
         for rows in chosen:
-            yield from (batch.to(training.device) for batch in training.collate(rows))
+            for batch in training.collate(rows):
+                yield from (each.to(training.device) for each in (batch, batch.unchanged) if each is not None)
 
     def noted() -> Iterator[Any]:
         for batch in batches():
@@ -214,12 +210,6 @@ def _filled(ready: Preparation, training: Training, states: FixedStates, chosen:
         times.append(max(time.perf_counter() - last, 1e-6))
         last = time.perf_counter()
     return fitted(np.array(shapes[1:] or shapes), times[1:] or times)
-
-
-def _together(ready: Preparation) -> Any:
-    """All rows of a step in one micro-batch."""
-    train = ready.features["train"]
-    return lambda rows: [ready.task.collate(take_rows(train, rows), ready.reader, training=True)]
 
 
 @contextmanager

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from weitiao.events import Event
+
 
 class Method(Protocol):
     """Which weights move. Made from its `Options`: ``Method(options)``.
@@ -147,6 +149,14 @@ class TakesPart(Protocol):
 
     def restore(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         """Put back what `state` gave; with nothing, be as at the start of training, where the model then stands."""
+
+
+@runtime_checkable
+class Tells(TakesPart, Protocol):
+    """A part of the steps that has something to tell when it is time to evaluate."""
+
+    def told(self, step: int) -> Event:
+        """Return what came by since it was asked last, after update `step`; all processes ask alike."""
 
 
 @runtime_checkable

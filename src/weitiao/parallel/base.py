@@ -23,11 +23,18 @@ class Counts:
     targets: float
     tokens: int
     passes: int  # micro-batches of the process that has most of them
+    unlabelled: float = 0.0  # targets of copies of texts without labels: their mean stands beside that of the others
 
-    @property
-    def divisor(self) -> float:
-        """What each summed loss is divided by: windows of a long text may all hold nothing to learn."""
-        return self.targets or 1.0
+    @classmethod
+    def of(cls, batches: Sequence[Batch]) -> Counts:
+        """Count what the micro-batches of one process hold."""
+        copies = sum(batch.targets for batch in batches if batch.unchanged is not None)
+        targets = sum(batch.targets for batch in batches if batch.unchanged is None)
+        return cls(targets, sum(batch.tokens for batch in batches), len(batches), copies)
+
+    def divisor(self, batch: Batch) -> float:
+        """What the summed loss of a micro-batch is divided by: windows of a long text may all hold nothing to learn."""
+        return (self.targets if batch.unchanged is None else self.unlabelled) or 1.0
 
 
 class Parallel(Protocol):

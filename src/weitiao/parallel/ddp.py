@@ -46,16 +46,17 @@ class DistributedDataParallel:
         """Sums over all processes, and the most passes of one."""
         import torch
 
-        own = [sum(batch.targets for batch in batches), sum(batch.tokens for batch in batches), len(batches)]
-        of_all = torch.stack(self.each(torch.tensor(own, dtype=torch.float64)))
-        targets, tokens, _ = of_all.sum(0).tolist()
-        return Counts(targets, int(tokens), int(of_all[:, 2].max()))
+        own = Counts.of(batches)
+        told = torch.tensor([own.targets, own.tokens, own.passes, own.unlabelled], dtype=torch.float64)
+        of_all = torch.stack(self.each(told))
+        targets, tokens, _, unlabelled = of_all.sum(0).tolist()
+        return Counts(targets, int(tokens), int(of_all[:, 2].max()), unlabelled)
 
     def passes(
         self, batches: Sequence[Batch], counts: Counts, spare: Callable[[], Sequence[Batch]]
     ) -> Iterator[tuple[Batch, float]]:
         """The process's own, however many."""
-        return ((batch, counts.divisor) for batch in batches)
+        return ((batch, counts.divisor(batch)) for batch in batches)
 
     def total(self, *values: float) -> list[float]:
         """Sums in fp64."""

@@ -30,14 +30,13 @@ class Single:
 
     def counted(self, batches: Sequence[Batch]) -> Counts:
         """What is there."""
-        targets, tokens = sum(batch.targets for batch in batches), sum(batch.tokens for batch in batches)
-        return Counts(targets, tokens, len(batches))
+        return Counts.of(batches)
 
     def passes(
         self, batches: Sequence[Batch], counts: Counts, spare: Callable[[], Sequence[Batch]]
     ) -> Iterator[tuple[Batch, float]]:
         """Each batch."""
-        return ((batch, counts.divisor) for batch in batches)
+        return ((batch, counts.divisor(batch)) for batch in batches)
 
     def total(self, *values: float) -> list[float]:
         """The numbers themselves."""

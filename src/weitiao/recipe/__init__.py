@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 from weitiao import registry
 from weitiao.errors import RecipeError
 from weitiao.recipe.amounts import MemoryAmount, TimeAmount, bytes_of, seconds_of
+from weitiao.recipe.consistency import ConsistencySettings
 from weitiao.recipe.distillation import DistillationSettings
 from weitiao.recipe.endpoint import EndpointOptions
 from weitiao.recipe.messages import explain, locate
@@ -48,6 +49,7 @@ __all__ = [
     "AutoCount",
     "Chosen",
     "CleanSettings",
+    "ConsistencySettings",
     "DataSettings",
     "Dimension",
     "DistillationSettings",
@@ -68,6 +70,8 @@ __all__ = [
     "choose",
 ]
 
+NAMES_DATA = ("train", "validation", "test", "label_names", "source", "teacher", "unlabelled")  # keys of paths
+
 
 class Recipe(Settings):
     """The full declaration of one run."""
@@ -81,6 +85,8 @@ class Recipe(Settings):
     training: TrainingSettings = TrainingSettings()
     distillation: DistillationSettings | None = None
     """A teacher to learn from beside the labels; none when absent."""
+    consistency: ConsistencySettings | None = None
+    """Texts without labels to learn from beside the labels; none when absent."""
     evaluation: EvaluationSettings = EvaluationSettings()
     memory: MemoryAmount | None = None
     """Most memory that the run may take, such as `8GB`: of the process, on a GPU of the device. What is `auto` is
@@ -217,7 +223,7 @@ class Recipe(Settings):
                 return {k: again(v, (*key, k)) for k, v in value.items()}
             if isinstance(value, list):
                 return [again(each, key) for each in value]
-            names_data = key[-1] in ("train", "validation", "test", "label_names", "source", "teacher") or "also" in key
+            names_data = key[-1] in NAMES_DATA or "also" in key
             if (
                 isinstance(value, str)
                 and names_data
@@ -277,7 +283,9 @@ class Recipe(Settings):
         definitions.pop("Chosen", None), definitions.pop("Settings", None)
         for kind in ("task", "method"):
             schema["properties"][kind] = _component_schema(kind, definitions)
-        for section, key, kind in (("Augment", "operators", "operator"), ("Evaluation", "prompted", "prompted")):
+        chosen = (("Augment", "operators", "operator"), ("Consistency", "operators", "operator"),
+                  ("Evaluation", "prompted", "prompted"))  # fmt: skip
+        for section, key, kind in chosen:
             definitions[f"{section}Settings"]["properties"][key]["items"] = _component_schema(kind, definitions)
         for section in ("model", "data"):
             schema["properties"][section] = {"anyOf": [{"type": "string"}, schema["properties"][section]]}

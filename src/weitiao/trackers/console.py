@@ -23,6 +23,7 @@ from weitiao.events import (
     StepSkipped,
     Stopped,
     Timing,
+    UnlabelledSeen,
     Writing,
 )
 from weitiao.metrics.words import figure, greater_is_better
@@ -258,6 +259,9 @@ def _told(event: Event) -> str:
     if isinstance(event, FrozenCached):
         size = f"{event.bytes / 1e6:,.1f} MB {'in memory' if event.where == 'memory' else 'on disk'}"
         return f"computing what the frozen layers give, once: {event.done:,} of {event.rows:,} rows ({size})"
+    if isinstance(event, UnlabelledSeen):
+        again = f"; of {event.again:,} seen before {event.changed:.1%} have another label" if event.again else ""
+        return f"texts without labels: sure of {event.sure:.1%} of {event.rows:,}{again}"
     if isinstance(event, Stopped):
         return f"stopped after step {event.step}: {event.reason}; best step {event.best_step}"
     if isinstance(event, SoupMade):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weitiao.errors import RecipeError
-from weitiao.events import Evaluated, Event, LayersMeasured, Resumed, RunStarted, StepDone
+from weitiao.events import Evaluated, Event, LayersMeasured, Resumed, RunStarted, StepDone, UnlabelledSeen
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -47,6 +47,9 @@ class TensorBoard:
                 self._open().add_scalar(f"{event.split}/{name}", value, event.step, walltime=event.time)
             for name, value in event.train.items():  # `train/loss` is that of each step
                 self._open().add_scalar(f"train examples/{name}", value, event.step, walltime=event.time)
+        elif isinstance(event, UnlabelledSeen):
+            for name in ("sure", "changed"):
+                self._open().add_scalar(f"unlabelled/{name}", getattr(event, name), event.step, walltime=event.time)
         elif isinstance(event, LayersMeasured):
             for what in ("gradient_norms", "update_ratios"):
                 for layer, value in getattr(event, what).items():

@@ -13,7 +13,7 @@ from typing import Any
 
 from weitiao.errors import Interrupted
 from weitiao.events import CheckpointSaved, Evaluated, Event, Resumed, RolledBack, StepDone, StepSkipped, Stopped
-from weitiao.methods.base import StandsFor
+from weitiao.methods.base import StandsFor, Tells
 from weitiao.models import memory_now, trim_memory
 from weitiao.records import Scores
 from weitiao.training.checkpoint import Checkpoints, restart, restore, restore_result
@@ -91,6 +91,8 @@ def fit(
         due = _evaluation_due(event, training)
         if due and evaluate:
             yield _evaluated(training, evaluate, watch, progress)
+        if due:
+            yield from _told(training)
         reason = _reason(training, progress, measured=due)
         planned = due or bool(reason) or _checkpoint_due(event, training)
         (stopping,) = training.parallel.anywhere([stop.is_set()])
@@ -166,6 +168,11 @@ def _evaluated(
 
 def _numbers(scores: Scores) -> dict[str, float]:
     return {name: score.value for name, score in scores.values.items()}
+
+
+def _told(training: Training) -> Iterator[Event]:
+    """What the parts of the steps have to tell."""
+    return (part.told(training.step) for part in training.parts.values() if isinstance(part, Tells))
 
 
 def _standing_for(training: Training) -> list[StandsFor]:

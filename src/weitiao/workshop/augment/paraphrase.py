@@ -160,6 +160,7 @@ class _Chatting:
     """What both operators do: ask, read the replies, have them judged."""
 
     name: ClassVar[str]
+    by_label: ClassVar[bool] = False  # whether they need to know which label a text has
     prompts: ClassVar[Mapping[Language, str]]
     questions: ClassVar[Mapping[Language, str]]  # of the judge
     Options: ClassVar[type[Settings]] = ChatOptions
@@ -242,6 +243,7 @@ class NewExamples(_Chatting):
     """Writes new texts of a label, shown some that have it (as Yoo et al. 2021, arXiv:2104.08826, and others do)."""
 
     name: ClassVar[str] = "new-examples"
+    by_label: ClassVar[bool] = True
     prompts: ClassVar[Mapping[Language, str]] = EXAMPLES
     questions: ClassVar[Mapping[Language, str]] = DESERVES
 

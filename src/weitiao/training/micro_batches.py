@@ -1,0 +1,58 @@
+"""The rows of a step become micro-batches: rows of several kinds, such as with and without a label, each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from weitiao import data
+from weitiao.records import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of one kind, numbered from 0."""
+
+    lengths: np.ndarray  # tokens that each counts in a micro-batch, shape (rows,)
+    batch: Callable[[np.ndarray], Batch]  # pads some of them together
+
+
+@dataclass(frozen=True, eq=False)
+class MicroBatches:
+    """Rows of a step -> its micro-batches, of at most so many `tokens` each, padding included.
+
+    The rows of a kind are numbered behind those of the kind before; a micro-batch holds rows of one kind.
+    """
+
+    kinds: Sequence[Rows]
+    tokens: int
+
+    def __call__(self, rows: np.ndarray) -> list[Batch]:
+        """Return the micro-batches of these rows."""
+        return [kind.batch(part - first) for first, kind in self._placed() for part in self._cut(rows, first, kind)]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens that each row counts, by its number, shape (rows,)."""
+        return np.concatenate([kind.lengths for kind in self.kinds])
+
+    def cut(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return the rows of each micro-batch."""
+        return [part for first, kind in self._placed() for part in self._cut(rows, first, kind)]
+
+    def longest(self) -> np.ndarray:
+        """Return the rows of the kind that has the longest one, of several the last such kind, longest first."""
+        first, kind = max(reversed(list(self._placed())), key=lambda placed: int(placed[1].lengths.max()))
+        return first + np.argsort(-kind.lengths, kind="stable")
+
+    def _placed(self) -> Iterator[tuple[int, Rows]]:
+        first = 0
+        for kind in self.kinds:
+            yield first, kind
+            first += len(kind.lengths)
+
+    def _cut(self, rows: np.ndarray, first: int, kind: Rows) -> list[np.ndarray]:
+        own = rows[(rows >= first) & (rows < first + len(kind.lengths))]
+        return data.micro_batches(own, kind.lengths[own - first], self.tokens)
