@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -9,10 +10,12 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from weitiao import data, models
+from weitiao.errors import RecipeError
 from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, take_rows
 from weitiao.kernels import quickly
 from weitiao.methods.base import Contrasts, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
+from weitiao.models.states import Watch
 from weitiao.parallel import SINGLE, Parallel
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation
@@ -26,7 +29,7 @@ from weitiao.tasks.base import (
     LearnsTokens,
     LossByExample,
 )
-from weitiao.tasks.sequences import token_divergence_from
+from weitiao.tasks.sequences import inner_model, token_divergence_from
 from weitiao.tasks.vocabulary import forward
 from weitiao.teachers import open_teacher
 from weitiao.training.average import Average, Even, Moving
@@ -37,6 +40,7 @@ from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.distil import Distilled
 from weitiao.training.distil_tokens import DistilledTokens, WithTeacher
 from weitiao.training.loop import Training, planned_steps
+from weitiao.training.match import Matched, TeacherInside, Until, WithInsides, attach, detach, paces
 from weitiao.training.mixout import Mixout
 from weitiao.training.mixup import MixedLoss, Mixup
 from weitiao.training.order import Order, Shuffled, label_role, times_of
@@ -115,11 +119,12 @@ def load_for_training(ready: Preparation, *, fresh: bool = True, parallel: Paral
     parts = _parts(ready, model, pretrained, parallel)
     run, loss = _passes(ready, model, pretrained, parts)
     inference = Inference(model, ready.task, ready.reader, ready.device, ready.precision, parallel)
+    own_paces = method.paces(model) if isinstance(method, Paced) else {}
     training = Training(
         model=model, settings=settings, forward=run, loss=loss, parts=parts,
         autocast=partial(models.autocast, ready.device, ready.precision), device=ready.device,
         order=_order(ready, shuffled, parts), collate=collate,
-        paces=method.paces(model) if isinstance(method, Paced) else {},
+        paces={**own_paces, **paces(model, float(settings.learning_rate))},
         parallel=parallel, by_rows=parallel.size == 1 and _by_rows(settings), fresh=lambda: begun(_model(ready)[0]),
     )  # fmt: skip
     if fresh:
@@ -129,8 +134,9 @@ def load_for_training(ready: Preparation, *, fresh: bool = True, parallel: Paral
 
 
 def plain(ready: Preparation, inference: Inference) -> Inference:
-    """The same for one process alone, however many have trained the model."""
+    """The same for one process alone, however many have trained the model, without what only training had use for."""
     model = inference.parallel.whole(inference.model, lambda: _model(ready)[0])
+    detach(model)
     return replace(inference, model=model, parallel=SINGLE)
 
 
@@ -181,6 +187,8 @@ def _model(ready: Preparation) -> tuple[torch.nn.Module, set[str]]:
     plain = models.load_model(ready.pretrained, ready.task.head(ready.pretrained.family), seed=seed)
     body = body_parameters(plain)
     model = ready.method.apply(plain, ready.pretrained.new_tokens).to(ready.device)
+    if ready.match is not None:
+        attach(model, ready.match, seed)
     return model, {name for name, parameter in model.named_parameters() if id(parameter) in body}
 
 
@@ -203,6 +211,8 @@ def _parts(
         parts["newest-losses"] = NewestLosses(len(ready.splits["train"]), parallel)
     if selection.curriculum == "loss":
         parts["losses-after"] = LossesAfter(len(_shuffled(ready)(0)), partial(_losses, ready, parallel))
+    if ready.match is not None:
+        parts["match"] = Until(ready.match.settings.until)
     if isinstance(ready.method, Contrasts):
         parts["head"] = FittedHead(ready.method, partial(_vectors, ready))  # of the average, where there is one
     return parts
@@ -269,18 +279,27 @@ def _passes(
     assert distillation is None or "teachers" in ready.facts, (
         "what the teachers say was forgotten: `teaching.with_teacher`"
     )
+    taught = False  # whether it learns a teacher's probabilities
     if distillation is not None and ready.taught is not None:
         assert isinstance(task, LearnsFromTeacher)
         assert isinstance(task, LossByExample)
-        labelled = len(ready.labelled("train").examples)
+        labelled, taught = len(ready.labelled("train").examples), True
         loss = Distilled(task.losses, task.divergence_from, ready.taught, distillation.share, distillation.temperature,
-                         labelled)  # fmt: skip
+                         labelled, distillation.outputs)  # fmt: skip
     if wanted.mixout:
         run = Mixout(wanted.mixout, model, pretrained, run)
-    if distillation is not None and distillation.level == "token":
+    pair = distillation is not None and distillation.level == "token" and distillation.outputs > 0
+    if distillation is not None and pair:
         assert isinstance(task, LearnsTokens)
+        taught = True
+        loss = DistilledTokens(loss, token_divergence_from, distillation.share, distillation.temperature,
+                               distillation.outputs)  # fmt: skip
+    if distillation is not None and ready.match is not None:
+        run = _with_insides(ready, model, run, parts["match"], speaks=pair)
+        rest = 1.0 if taught else 1 - distillation.share
+        loss = Matched(loss, ready.match, distillation.share, rest, pair)
+    elif distillation is not None and pair:
         run = WithTeacher(run, _teacher(ready, distillation.teachers[0]))
-        loss = DistilledTokens(loss, token_divergence_from, distillation.share, distillation.temperature)
     if wanted.r_drop and isinstance(task, Compares):
         run, loss = TwoPasses(run), Agreement(wanted.r_drop, loss, task.divergence)
     if wanted.mixup and isinstance(task, LossByExample):
@@ -290,18 +309,57 @@ def _passes(
     return run, loss
 
 
+def _with_insides(
+    ready: Preparation, model: torch.nn.Module, run: Run, until: TakesPart, *, speaks: bool
+) -> WithInsides:  # fmt: skip
+    """How a batch goes through the student and its teacher where the latter's insides are learned; it `speaks` where
+    what it says is learned, too.
+
+    Raises where states of one of them cannot be had, or none of the student's would move.
+    """
+    assert ready.match is not None
+    assert ready.recipe.distillation is not None
+    assert isinstance(until, Until)
+    student, [name] = Watch(model, ready.match.wanted(0)), ready.recipe.distillation.teachers
+    lowest = student.blocks[: student.wanted.last + 1]
+    if not any(parameter.requires_grad for block in lowest for parameter in block.parameters()):
+        raise RecipeError(f"with the method '{ready.method.name}' nothing moves in the blocks that are matched",
+                          where=f"{ready.recipe.origin('distillation.match')} (distillation.match)",
+                          fix="Take full or lora, or take match out.")  # fmt: skip
+    teacher = _teacher_model(ready, name)
+    watch = Watch(teacher, ready.match.wanted(1))
+    return WithInsides(run, student, TeacherInside(_saying(ready, teacher), watch, speaks), until)
+
+
 def _teacher(ready: Preparation, name: str) -> Callable[[Batch], Any]:
-    """A trained model that says what comes next, without gradients, as it predicts: in bf16 where that is computed."""
+    """A trained model that says what comes next, without gradients."""
+    return _saying(ready, _teacher_model(ready, name))
+
+
+def _teacher_model(ready: Preparation, name: str) -> torch.nn.Module:
+    """A teacher as it predicts: in bf16 where that is computed."""
     predictor = Predictor(open_teacher(name, ready.recipe), device=str(ready.device), precision=ready.precision)
-    model = predictor.inference.model.eval().requires_grad_(False)
+    return predictor.inference.model.eval().requires_grad_(False)
+
+
+def _saying(ready: Preparation, model: torch.nn.Module) -> Callable[[Batch], Any]:
+    """What a teacher says of a batch, without gradients; what its student reads and it does not know is left out."""
+    import torch
 
     def said(batch: Batch) -> Any:
-        import torch
-
+        inputs = {name: value for name, value in batch.inputs.items() if _takes(model, name)}
         with torch.no_grad(), models.autocast(ready.device, ready.precision):
-            return forward(model, batch)
+            return forward(model, replace(batch, inputs=inputs))
 
     return said
+
+
+def _takes(model: torch.nn.Module, name: str) -> bool:
+    """Whether a model, or its body, knows an input of this name."""
+    whole: Any = inner_model(model)
+    own, body = (inspect.signature(each.forward).parameters for each in (whole, whole.base_model))
+    passes_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in own.values())
+    return name in own or (passes_on and (name in body or "input_ids" not in body))
 
 
 def _begin(ready: Preparation, model: torch.nn.Module, batches: Iterator[Batch]) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
+from weitiao import registry
 from weitiao.artifacts import run_folder
 from weitiao.artifacts.artifact import Artifact, open_artifact
 from weitiao.artifacts.run_folder import artifact_folder
 from weitiao.errors import RecipeError, WeitiaoError
 from weitiao.methods.base import TakesPositions
 from weitiao.models import open_pretrained, positions_of
+from weitiao.parallel import world_size
 from weitiao.recipe import DistillationSettings, EndpointOptions, ModelSettings, Recipe
 from weitiao.records import Pretrained
-from weitiao.tasks.base import LearnsFromTeacher, LearnsTexts, LearnsTokens, Task
+from weitiao.tasks.base import ComparesExamples, LearnsFromTeacher, LearnsTexts, LearnsTokens, Task
 from weitiao.tasks.prompts import check_prompt
 from weitiao.tasks.replies import HEADS
+from weitiao.training.layer_maps import layer_maps
+from weitiao.training.match import Match
 
 
 def check_distillation(recipe: Recipe, task: Task, pretrained: Pretrained) -> None:
@@ -22,14 +28,19 @@ def check_distillation(recipe: Recipe, task: Task, pretrained: Pretrained) -> No
     wanted = recipe.distillation
     if wanted is None:
         return
+    if wanted.match is not None:
+        _check_match(wanted, recipe, task, pretrained)
     if wanted.level == "token":
         _check_tokens(wanted, recipe, task, pretrained)
         return
     if isinstance(task, LearnsTexts):
         _check_writer(wanted, recipe, task)
         return
+    if wanted.match is not None and not (isinstance(task, LearnsFromTeacher) and wanted.outputs):
+        return  # of the teacher's answers nothing is learned
     if not isinstance(task, LearnsFromTeacher):
-        fix = "Set distillation.level: token." if isinstance(task, LearnsTokens) else "Take the section out."
+        insides = "Take the section out, or set distillation.match: {}, to learn what goes on inside of the teacher."
+        fix = "Set distillation.level: token." if isinstance(task, LearnsTokens) else insides
         raise RecipeError(f"'{task.name}' cannot learn from a teacher's answers", where="distillation", fix=fix)
     _check_passes(recipe)
     for key in ("prompt", "least_similarity"):
@@ -117,26 +128,160 @@ def _check_tokens(wanted: DistillationSettings, recipe: Recipe, task: Task, pret
         raise _refused(recipe, "teacher", f"{wanted.teachers[0]} has another chat template than {pretrained.source}",
                        "Take the same tokenizer for both.")  # fmt: skip
     otherwise = "Take a model of the same family of models, or set distillation.level: sequence."
+    _check_same_tokens(recipe, artifact, pretrained, otherwise)
+
+
+def _check_same_tokens(recipe: Recipe, artifact: Artifact, pretrained: Pretrained, otherwise: str) -> None:
+    """A teacher that reads what its student does is of the same family and vocabulary, and takes as much."""
+    teacher = recipe.distillation.teachers[0] if recipe.distillation else ""
     if artifact.reader.family != pretrained.family:
-        raise _refused(recipe, "teacher", f"{wanted.teachers[0]} is of the family {artifact.reader.family}, and "
+        raise _refused(recipe, "teacher", f"{teacher} is of the family {artifact.reader.family}, and "
                        f"{pretrained.source} of {pretrained.family}", otherwise)  # fmt: skip
     own, theirs = pretrained.tokenizer.get_vocab(), artifact.reader.tokenizer.get_vocab()
     unlike = sorted(token for token in own.keys() | theirs.keys() if own.get(token) != theirs.get(token))
     if unlike:
         told = f"{len(unlike):,} tokens are not the same number in both, such as '{unlike[0]}'"
-        raise _refused(recipe, "teacher", f"{wanted.teachers[0]} has another vocabulary than {pretrained.source}: "
-                       f"{told}", otherwise)  # fmt: skip
+        raise _refused(recipe, "teacher", f"{teacher} has another vocabulary than {pretrained.source}: {told}",
+                       otherwise)  # fmt: skip
     _check_positions(recipe, artifact, pretrained.max_length)
 
 
 def _check_positions(recipe: Recipe, artifact: Artifact, length: int) -> None:
-    """A teacher of tokens reads texts as long as its student does."""
-    positions = positions_of(open_pretrained(ModelSettings(source=str(artifact.folder)), base=Path()).config)
+    """A teacher in memory reads texts as long as its student does."""
+    positions = positions_of(_config(artifact))
     own = artifact.method.positions if isinstance(artifact.method, TakesPositions) else 0
     if positions is not None and length > positions - own:
         key = "model.max_length"
         raise RecipeError(f"texts have up to {length:,} tokens, and the teacher takes {positions - own:,}",
                           where=f"{recipe.origin(key)} ({key})", fix=f"Set {key}: {positions - own}.")  # fmt: skip
+
+
+def _config(artifact: Artifact) -> Any:
+    return open_pretrained(ModelSettings(source=str(artifact.folder)), base=Path()).config
+
+
+# --- what goes on inside
+
+
+def _check_match(wanted: DistillationSettings, recipe: Recipe, task: Task, pretrained: Pretrained) -> None:
+    """A teacher whose insides are learned is one run whose model reads the student's very tokens."""
+    assert wanted.match is not None
+    if not wanted.match.anything:
+        raise _refused(recipe, "match", "hidden, attention, relations and embeddings are all 0",
+                       "Give one of them a weight, or take match out.")  # fmt: skip
+    _check_beside(wanted, recipe, task, pretrained)
+    if len(wanted.teachers) != 1 or not is_trained(wanted.teachers[0], recipe):
+        raise _refused(
+            recipe, "teacher", "the insides of one run are learned", "Name one run, or an artifact's folder."
+        )
+    artifact = open_teacher(wanted.teachers[0], recipe)
+    if artifact.task.parts:
+        raise _refused(recipe, "teacher", f"{wanted.teachers[0]} has several heads",
+                       f"Name the folder of one in its artifact: {', '.join(artifact.task.parts)}.")  # fmt: skip
+    _check_same_tokens(recipe, artifact, pretrained, "Take a model with the same tokenizer, or take match out.")
+    for method, whose in ((artifact.method, "teacher"), (_method(recipe), "student")):
+        if isinstance(method, TakesPositions):
+            raise _refused(recipe, "match", f"'{method.name}', the {whose}'s method, puts tokens of its own before the "
+                           "text", "Take another method, such as lora, or take match out.")  # fmt: skip
+    matching(recipe, pretrained)
+
+
+def _check_beside(wanted: DistillationSettings, recipe: Recipe, task: Task, pretrained: Pretrained) -> None:
+    """What does not go together with states of the same tokens in both models."""
+    settings, out = recipe.training, "Take it out, or distillation.match."
+    regularization, several = settings.regularization, "the teacher goes through each batch once"
+    writes = isinstance(task, LearnsTexts | LearnsTokens)
+    learns = isinstance(task, LearnsFromTeacher) or writes
+    plain = type(wanted).model_fields["temperature"].default
+    refused = [
+        ("task.name", bool(task.parts), "several tasks are learned together, and a teacher knows one", out),
+        ("model.source", pretrained.family == "seq2seq", f"{pretrained.source} is an encoder-decoder, of which no "
+         "insides are learned", "Take an encoder or a decoder, or take distillation.match out."),
+        ("task.name", isinstance(task, ComparesExamples), f"'{task.name}' puts each text twice into a step",
+         "Take the task language-modeling with distillation.share: 1 to learn a teacher's insides on texts alone."),
+        ("task.packing", getattr(task.options, "packing", False), "the teacher may not keep examples apart that share "
+         "a row", "Set packing: false."),
+        ("training.regularization.r_drop", regularization.r_drop, several, out),
+        ("training.regularization.mixup", regularization.mixup, several, out),
+        ("training.selection.prune", settings.selection.prune, "examples are left out by the loss of their labels "
+         "alone", out),
+        ("training.parallel", settings.parallel == "fsdp" and world_size() > 1, "a student's states are read beside "
+         "its weights, of which each process has a share only", "Set training.parallel: ddp."),
+        ("distillation.level", writes and wanted.level != "token", "a teacher's texts are learned in place of the "
+         "data's, and its insides beside the data's own", "Set distillation.level: token."),
+        ("distillation.unlabelled", wanted.unlabelled is not None and not (
+            isinstance(task, LearnsFromTeacher) and wanted.outputs), "of examples without a label the teacher's "
+         "probabilities are learned", "Take it out, or give match.outputs a weight, which text-classification learns."),
+        ("distillation.temperature", wanted.temperature != plain and not (learns and wanted.outputs),
+         "no probabilities of the teacher are learned", "Take it out."),
+        *((f"distillation.{key}", getattr(wanted, key) is not None, "no text of the teacher is learned", "Take it out.")
+          for key in ("prompt", "least_similarity")),
+    ]  # fmt: skip
+    for key, asked, problem, fix in refused:
+        if asked:
+            raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+
+
+def matching(recipe: Recipe, pretrained: Pretrained) -> Match | None:
+    """Return which insides of the teacher a student learns; None where the recipe asks for none.
+
+    Raises a `RecipeError` where the two models cannot be matched so.
+    """
+    wanted = recipe.distillation
+    if wanted is None or wanted.match is None:
+        return None
+    settings, [teacher] = wanted.match, wanted.teachers
+    theirs = _config(open_teacher(teacher, recipe)).get_text_config()
+    own = pretrained.config.get_text_config()
+    blocks = [int(config.num_hidden_layers) for config in (own, theirs)]
+    try:
+        maps = layer_maps(settings.layers, blocks[0], blocks[1], _taken(recipe, pretrained, theirs))
+    except ValueError as error:
+        raise _refused(recipe, "match.layers", str(error), "Pairs are [student, teacher]: [[0, 1], [1, 3]].") from None
+    heads = [int(config.num_attention_heads) for config in (own, theirs)]
+    if settings.attention and heads[0] != heads[1]:
+        told = f"{pretrained.source} has {heads[0]} attention heads, and {teacher} {heads[1]}"
+        raise _refused(recipe, "match.attention", told, "Set it to 0, and relations to 1, which need no equal heads.")
+    cut = _relation_heads(recipe, math.gcd(*_attended_widths(own), *_attended_widths(theirs)), heads[1])
+    return Match(settings, maps, cut, (int(own.hidden_size), int(theirs.hidden_size)))
+
+
+def _taken(recipe: Recipe, pretrained: Pretrained, teacher: Any) -> tuple[int, ...]:
+    """The blocks of which a student consists, where the model they are taken from is made as the teacher is."""
+    if not pretrained.layers:
+        return ()
+    model = recipe.model.model_copy(update={"layers": None})
+    whole = open_pretrained(model, base=recipe.base).config.get_text_config()
+    shapes = [(each.model_type, each.num_hidden_layers, each.hidden_size) for each in (whole, teacher)]
+    return pretrained.layers if shapes[0] == shapes[1] else ()
+
+
+def _attended_widths(config: Any) -> tuple[int, int]:
+    """Numbers that queries of a token have, and keys and values, all heads together."""
+    heads = int(config.num_attention_heads)
+    each = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    return heads * each, int(getattr(config, "num_key_value_heads", None) or heads) * each
+
+
+def _relation_heads(recipe: Recipe, common: int, heads: int) -> int:
+    """As many as asked for, or as the teacher has heads or fewer; `common` divides all widths."""
+    assert recipe.distillation is not None
+    assert recipe.distillation.match is not None
+    asked = recipe.distillation.match.relation_heads
+    if asked == "auto":
+        return max(number for number in range(1, heads + 1) if common % number == 0)
+    if common % asked:
+        known = ", ".join(str(number) for number in range(1, common + 1) if common % number == 0)
+        raise _refused(recipe, "match.relation_heads", f"queries, keys and values of both models cannot be cut into "
+                       f"{asked} parts", f"Take one of {known}.")  # fmt: skip
+    return asked
+
+
+def _method(recipe: Recipe) -> Any:
+    return registry.get("method", recipe.method.name)(recipe.method.options)
+
+
+# --- who they are
 
 
 def _check_pretrained(teacher: str, recipe: Recipe) -> None:
@@ -164,7 +309,11 @@ def artifact_teachers(recipe: Recipe, task: Task) -> list[tuple[str, Artifact]]:
 def _answers_as(task: Task, other: Task) -> bool:
     if isinstance(task, LearnsFromTeacher | LearnsTexts):
         return not task.knows(other)
-    return isinstance(task, LearnsTokens) and task.reads_as(other)
+    if isinstance(task, LearnsTokens):
+        return task.reads_as(other)
+    family = min(task.families)  # a head's labels are the same in all
+    same = type(other) is type(task) and other.options == task.options
+    return same and other.head(family).config == task.head(family).config
 
 
 def is_trained(teacher: str, recipe: Recipe) -> bool:
