@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weitiao import data, models
 from weitiao.errors import RecipeError
 from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, take_rows
-from weitiao.kernels import quickly
+from weitiao.kernels import halve, quickly
 from weitiao.methods.base import Contrasts, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
 from weitiao.models.states import Watch
@@ -20,7 +21,7 @@ from weitiao.parallel import SINGLE, Parallel
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation
 from weitiao.recipe import TrainingSettings
-from weitiao.records import Batch
+from weitiao.records import Batch, Head
 from weitiao.tasks.base import (
     Compares,
     Examines,
@@ -31,7 +32,7 @@ from weitiao.tasks.base import (
 )
 from weitiao.tasks.sequences import inner_model, token_divergence_from
 from weitiao.tasks.vocabulary import forward
-from weitiao.teachers import open_teacher
+from weitiao.teachers import is_trained, open_teacher, pretrained_teacher
 from weitiao.training.average import Average, Even, Moving
 from weitiao.training.by_label import ByLabel
 from weitiao.training.checkpoint import restart
@@ -327,7 +328,7 @@ def _with_insides(
                           where=f"{ready.recipe.origin('distillation.match')} (distillation.match)",
                           fix="Take full or lora, or take match out.")  # fmt: skip
     teacher = _teacher_model(ready, name)
-    watch = Watch(teacher, ready.match.wanted(1))
+    watch = Watch(teacher.model, ready.match.wanted(1))
     return WithInsides(run, student, TeacherInside(_saying(ready, teacher), watch, speaks), until)
 
 
@@ -336,20 +337,35 @@ def _teacher(ready: Preparation, name: str) -> Callable[[Batch], Any]:
     return _saying(ready, _teacher_model(ready, name))
 
 
-def _teacher_model(ready: Preparation, name: str) -> torch.nn.Module:
-    """A teacher as it predicts: in bf16 where that is computed."""
-    predictor = Predictor(open_teacher(name, ready.recipe), device=str(ready.device), precision=ready.precision)
-    return predictor.inference.model.eval().requires_grad_(False)
+@dataclass(frozen=True)
+class _Teacher:
+    """A model as it predicts."""
+
+    model: torch.nn.Module
+    as_loaded: object  # kept beside it: the model computes by the kernels for as long as this is there
 
 
-def _saying(ready: Preparation, model: torch.nn.Module) -> Callable[[Batch], Any]:
+def _teacher_model(ready: Preparation, name: str) -> _Teacher:
+    """A run's model, or the body of one as it was pretrained, in bf16 where that is computed."""
+    if is_trained(name, ready.recipe):
+        predictor = Predictor(open_teacher(name, ready.recipe), device=str(ready.device), precision=ready.precision)
+        return _Teacher(predictor.inference.model.eval().requires_grad_(False), predictor)
+    body = models.load_model(pretrained_teacher(name, ready.recipe), Head("AutoModel"), seed=0)
+    body, as_loaded = body.to(ready.device).eval().requires_grad_(False), ExitStack()
+    if ready.precision == "bf16" and ready.device.type == "cpu":
+        halve(body)
+    as_loaded.enter_context(quickly(body, ready.precision, learns=False))
+    return _Teacher(body, as_loaded)
+
+
+def _saying(ready: Preparation, teacher: _Teacher) -> Callable[[Batch], Any]:
     """What a teacher says of a batch, without gradients; what its student reads and it does not know is left out."""
     import torch
 
     def said(batch: Batch) -> Any:
-        inputs = {name: value for name, value in batch.inputs.items() if _takes(model, name)}
+        inputs = {name: value for name, value in batch.inputs.items() if _takes(teacher.model, name)}
         with torch.no_grad(), models.autocast(ready.device, ready.precision):
-            return forward(model, replace(batch, inputs=inputs))
+            return forward(teacher.model, replace(batch, inputs=inputs))
 
     return said
 

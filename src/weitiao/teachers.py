@@ -128,58 +128,67 @@ def _check_tokens(wanted: DistillationSettings, recipe: Recipe, task: Task, pret
         raise _refused(recipe, "teacher", f"{wanted.teachers[0]} has another chat template than {pretrained.source}",
                        "Take the same tokenizer for both.")  # fmt: skip
     otherwise = "Take a model of the same family of models, or set distillation.level: sequence."
-    _check_same_tokens(recipe, artifact, pretrained, otherwise)
+    _check_same_tokens(recipe, _pretrained(artifact), pretrained, otherwise, own=_positions_taken(artifact))
 
 
-def _check_same_tokens(recipe: Recipe, artifact: Artifact, pretrained: Pretrained, otherwise: str) -> None:
-    """A teacher that reads what its student does is of the same family and vocabulary, and takes as much."""
+def _check_same_tokens(
+    recipe: Recipe, theirs: Pretrained, pretrained: Pretrained, otherwise: str, own: int = 0
+) -> None:  # fmt: skip
+    """A teacher that reads what its student does is of the same family and vocabulary, and takes as much; `own`: the
+    positions that its method takes.
+    """  # fmt: skip
     teacher = recipe.distillation.teachers[0] if recipe.distillation else ""
-    if artifact.reader.family != pretrained.family:
-        raise _refused(recipe, "teacher", f"{teacher} is of the family {artifact.reader.family}, and "
-                       f"{pretrained.source} of {pretrained.family}", otherwise)  # fmt: skip
-    own, theirs = pretrained.tokenizer.get_vocab(), artifact.reader.tokenizer.get_vocab()
-    unlike = sorted(token for token in own.keys() | theirs.keys() if own.get(token) != theirs.get(token))
+    if theirs.family != pretrained.family:
+        raise _refused(recipe, "teacher", f"{teacher} is of the family {theirs.family}, and {pretrained.source} of "
+                       f"{pretrained.family}", otherwise)  # fmt: skip
+    one, other = pretrained.tokenizer.get_vocab(), theirs.tokenizer.get_vocab()
+    unlike = sorted(token for token in one.keys() | other.keys() if one.get(token) != other.get(token))
     if unlike:
         told = f"{len(unlike):,} tokens are not the same number in both, such as '{unlike[0]}'"
         raise _refused(recipe, "teacher", f"{teacher} has another vocabulary than {pretrained.source}: {told}",
                        otherwise)  # fmt: skip
-    _check_positions(recipe, artifact, pretrained.max_length)
-
-
-def _check_positions(recipe: Recipe, artifact: Artifact, length: int) -> None:
-    """A teacher in memory reads texts as long as its student does."""
-    positions = positions_of(_config(artifact))
-    own = artifact.method.positions if isinstance(artifact.method, TakesPositions) else 0
+    positions, length = positions_of(theirs.config), pretrained.max_length
     if positions is not None and length > positions - own:
         key = "model.max_length"
         raise RecipeError(f"texts have up to {length:,} tokens, and the teacher takes {positions - own:,}",
                           where=f"{recipe.origin(key)} ({key})", fix=f"Set {key}: {positions - own}.")  # fmt: skip
 
 
-def _config(artifact: Artifact) -> Any:
-    return open_pretrained(ModelSettings(source=str(artifact.folder)), base=Path()).config
+def _positions_taken(artifact: Artifact) -> int:
+    return artifact.method.positions if isinstance(artifact.method, TakesPositions) else 0
+
+
+def _pretrained(artifact: Artifact) -> Pretrained:
+    """An artifact's model, as one to start from."""
+    return open_pretrained(ModelSettings(source=str(artifact.folder)), base=Path())
 
 
 # --- what goes on inside
 
 
 def _check_match(wanted: DistillationSettings, recipe: Recipe, task: Task, pretrained: Pretrained) -> None:
-    """A teacher whose insides are learned is one run whose model reads the student's very tokens."""
+    """A teacher whose insides are learned is one model, trained here or not, that reads the student's very tokens."""
     assert wanted.match is not None
     if not wanted.match.anything:
         raise _refused(recipe, "match", "hidden, attention, relations and embeddings are all 0",
                        "Give one of them a weight, or take match out.")  # fmt: skip
     _check_beside(wanted, recipe, task, pretrained)
-    if len(wanted.teachers) != 1 or not is_trained(wanted.teachers[0], recipe):
-        raise _refused(
-            recipe, "teacher", "the insides of one run are learned", "Name one run, or an artifact's folder."
-        )
-    artifact = open_teacher(wanted.teachers[0], recipe)
-    if artifact.task.parts:
-        raise _refused(recipe, "teacher", f"{wanted.teachers[0]} has several heads",
-                       f"Name the folder of one in its artifact: {', '.join(artifact.task.parts)}.")  # fmt: skip
-    _check_same_tokens(recipe, artifact, pretrained, "Take a model with the same tokenizer, or take match out.")
-    for method, whose in ((artifact.method, "teacher"), (_method(recipe), "student")):
+    if len(wanted.teachers) != 1:
+        raise _refused(recipe, "teacher", "the insides of one model are learned",
+                       "Name one run, or one model as it was pretrained.")  # fmt: skip
+    [teacher], methods = wanted.teachers, [(_method(recipe), "student")]
+    if is_trained(teacher, recipe):
+        artifact = open_teacher(teacher, recipe)
+        methods.append((artifact.method, "teacher"))
+        if artifact.task.parts:
+            raise _refused(recipe, "teacher", f"{teacher} has several heads",
+                           f"Name the folder of one in its artifact: {', '.join(artifact.task.parts)}.")  # fmt: skip
+    elif isinstance(task, LearnsFromTeacher) and wanted.outputs:
+        raise _refused(recipe, "teacher", f"{teacher} is no run, and knows none of the labels",
+                       "Name a run of the same task, or set distillation.match.outputs: 0.")  # fmt: skip
+    theirs = pretrained_teacher(teacher, recipe)
+    _check_same_tokens(recipe, theirs, pretrained, "Take a model with the same tokenizer, or take match out.")
+    for method, whose in methods:
         if isinstance(method, TakesPositions):
             raise _refused(recipe, "match", f"'{method.name}', the {whose}'s method, puts tokens of its own before the "
                            "text", "Take another method, such as lora, or take match out.")  # fmt: skip
@@ -231,7 +240,7 @@ def matching(recipe: Recipe, pretrained: Pretrained) -> Match | None:
     if wanted is None or wanted.match is None:
         return None
     settings, [teacher] = wanted.match, wanted.teachers
-    theirs = _config(open_teacher(teacher, recipe)).get_text_config()
+    theirs = pretrained_teacher(teacher, recipe).config.get_text_config()
     own = pretrained.config.get_text_config()
     blocks = [int(config.num_hidden_layers) for config in (own, theirs)]
     try:
@@ -244,6 +253,17 @@ def matching(recipe: Recipe, pretrained: Pretrained) -> Match | None:
         raise _refused(recipe, "match.attention", told, "Set it to 0, and relations to 1, which need no equal heads.")
     cut = _relation_heads(recipe, math.gcd(*_attended_widths(own), *_attended_widths(theirs)), heads[1])
     return Match(settings, maps, cut, (int(own.hidden_size), int(theirs.hidden_size)))
+
+
+def pretrained_teacher(teacher: str, recipe: Recipe) -> Pretrained:
+    """Return the model of a run, or one as it was pretrained, before its weights; a `RecipeError` where it is none."""
+    if is_trained(teacher, recipe):
+        return _pretrained(open_teacher(teacher, recipe))
+    try:
+        return open_pretrained(ModelSettings(source=teacher), base=recipe.base)
+    except WeitiaoError as error:
+        where = f"{recipe.origin('distillation.teacher')} (distillation.teacher)"
+        raise RecipeError(f"{teacher}: {error.problem}", where=where, fix=error.fix) from None
 
 
 def _taken(recipe: Recipe, pretrained: Pretrained, teacher: Any) -> tuple[int, ...]:
@@ -285,11 +305,7 @@ def _method(recipe: Recipe) -> Any:
 
 
 def _check_pretrained(teacher: str, recipe: Recipe) -> None:
-    where = f"{recipe.origin('distillation.teacher')} (distillation.teacher)"
-    try:
-        family = open_pretrained(ModelSettings(source=teacher), base=recipe.base).family
-    except WeitiaoError as error:
-        raise RecipeError(f"{teacher}: {error.problem}", where=where, fix=error.fix) from None
+    family = pretrained_teacher(teacher, recipe).family
     if family not in HEADS:
         raise _refused(recipe, "teacher", f"{teacher} is an {family}, which writes nothing",
                        "Name a decoder or an encoder-decoder.")  # fmt: skip

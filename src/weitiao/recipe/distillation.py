@@ -19,8 +19,8 @@ def _endpoint(value: Any) -> Any:
 
 class MatchSettings(Settings):
     """What goes on inside of the teacher, which a student whose tokens are the same learns, too: hidden states and
-    attention of some blocks (Jiao et al. 2020, TinyBERT; Wang et al. 2020, MiniLM). The teacher, one run, stays in
-    memory. With `M = hidden H + attention A + relations R + embeddings E` the loss is
+    attention of some blocks (Jiao et al. 2020, TinyBERT; Wang et al. 2020, MiniLM). The teacher, one run of any task or
+    a model as it was pretrained, stays in memory. With `M = hidden H + attention A + relations R + embeddings E` the loss is
     `(1 - share) L + share (outputs T^2 KL + M)`; each of them is a mean over the tokens of an example and over the
     pairs of blocks."""
 

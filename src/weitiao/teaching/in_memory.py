@@ -7,7 +7,7 @@ from dataclasses import replace
 from weitiao.data.arrow import digest
 from weitiao.preparation import Preparation
 from weitiao.records import Finding
-from weitiao.teachers import matching, open_teacher
+from weitiao.teachers import is_trained, matching, open_teacher, pretrained_teacher
 from weitiao.teaching.probabilities import weights_of
 from weitiao.training.layer_maps import Pairs
 
@@ -15,9 +15,10 @@ from weitiao.training.layer_maps import Pairs
 def with_teacher_beside(ready: Preparation) -> Preparation:
     """Return the preparation of a student whose teacher is loaded with it: a run is not resumed under another one."""
     assert ready.recipe.distillation is not None
-    [name] = ready.recipe.distillation.teachers
-    told = digest(ready.digest, weights_of(open_teacher(name, ready.recipe)))
-    return replace(ready, digest=told, facts=ready.facts | {"teachers": [name]})
+    recipe, [name] = ready.recipe, ready.recipe.distillation.teachers
+    trained = is_trained(name, recipe)
+    weights = weights_of(open_teacher(name, recipe)) if trained else pretrained_teacher(name, recipe).fingerprint
+    return replace(ready, digest=digest(ready.digest, weights), facts=ready.facts | {"teachers": [name]})
 
 
 def with_insides(ready: Preparation) -> Preparation:

@@ -54,7 +54,7 @@ def uniform(student: int, teacher: int) -> Pairs:
 
 
 def _before_next(taken: Sequence[int], teacher: int) -> Pairs:
-    """Each block learns to give what the next one reads where it was taken from; the last what the teacher's last does."""
+    """Each block learns to give what the next one reads where it was taken from, the last what the teacher's does."""
     return tuple(enumerate([*(following - 1 for following in taken[1:]), teacher - 1]))
 
 

@@ -160,7 +160,7 @@ def _projected(projections: Mapping[str, Any] | None, name: str) -> Callable[[to
 
 def attach(model: torch.nn.Module, match: Match, seed: int) -> None:
     """Give a model the linear layers that bring its states to the teacher's width, where they are needed: they move,
-    and are kept in checkpoints, as its own do. All draws are of `seed`, and the caller's random numbers go on as before.
+    and are kept in checkpoints, as its own do. They are drawn by `seed`; the caller's random numbers go on as before.
     """
     import torch
     from torch import nn
