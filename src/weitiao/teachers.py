@@ -228,7 +228,7 @@ def _check_beside(wanted: DistillationSettings, recipe: Recipe, task: Task, pret
     ]  # fmt: skip
     for key, asked, problem, fix in refused:
         if asked:
-            raise RecipeError(problem, where=f"{recipe.origin(key)} ({key})", fix=fix)
+            raise RecipeError(problem, where=recipe.place(key), fix=fix)
 
 
 def matching(recipe: Recipe, pretrained: Pretrained) -> Match | None:
@@ -242,17 +242,21 @@ def matching(recipe: Recipe, pretrained: Pretrained) -> Match | None:
     settings, [teacher] = wanted.match, wanted.teachers
     theirs = pretrained_teacher(teacher, recipe).config.get_text_config()
     own = pretrained.config.get_text_config()
-    blocks = [int(config.num_hidden_layers) for config in (own, theirs)]
+    blocks = [_told(recipe, config, "num_hidden_layers") for config in (own, theirs)]
     try:
         maps = layer_maps(settings.layers, blocks[0], blocks[1], _taken(recipe, pretrained, theirs))
     except ValueError as error:
         raise _refused(recipe, "match.layers", str(error), "Pairs are [student, teacher]: [[0, 1], [1, 3]].") from None
-    heads = [int(config.num_attention_heads) for config in (own, theirs)]
-    if settings.attention and heads[0] != heads[1]:
-        told = f"{pretrained.source} has {heads[0]} attention heads, and {teacher} {heads[1]}"
-        raise _refused(recipe, "match.attention", told, "Set it to 0, and relations to 1, which need no equal heads.")
-    cut = _relation_heads(recipe, math.gcd(*_attended_widths(own), *_attended_widths(theirs)), heads[1])
-    return Match(settings, maps, cut, (int(own.hidden_size), int(theirs.hidden_size)))
+    cut = 1
+    if settings.attention or settings.relations:
+        heads = [_told(recipe, config, "num_attention_heads") for config in (own, theirs)]
+        if settings.attention and heads[0] != heads[1]:
+            raise _refused(recipe, "match.attention", f"{pretrained.source} has {heads[0]} attention heads, and "
+                           f"{teacher} {heads[1]}", "Set it to 0, and relations to 1, which need no equal heads.")  # fmt: skip
+        if settings.relations:
+            cut = _relation_heads(recipe, math.gcd(*_attended_widths(own), *_attended_widths(theirs)), heads[1])
+    widths = _told(recipe, own, "hidden_size"), _told(recipe, theirs, "hidden_size")
+    return Match(settings, maps, cut, widths)
 
 
 def pretrained_teacher(teacher: str, recipe: Recipe) -> Pretrained:
@@ -274,6 +278,15 @@ def _taken(recipe: Recipe, pretrained: Pretrained, teacher: Any) -> tuple[int, .
     whole = open_pretrained(model, base=recipe.base).config.get_text_config()
     shapes = [(each.model_type, each.num_hidden_layers, each.hidden_size) for each in (whole, teacher)]
     return pretrained.layers if shapes[0] == shapes[1] else ()
+
+
+def _told(recipe: Recipe, config: Any, name: str) -> int:
+    """A number that a model's config tells; raises where it does not."""
+    found = getattr(config, name, None)
+    if not isinstance(found, int):
+        raise _refused(recipe, "match", f"the config of a '{config.model_type}' model does not tell its {name}",
+                       "Take match out, or another model.")  # fmt: skip
+    return found
 
 
 def _attended_widths(config: Any) -> tuple[int, int]:
@@ -312,7 +325,7 @@ def _check_pretrained(teacher: str, recipe: Recipe) -> None:
 
 
 def _refused(recipe: Recipe, key: str, problem: str, fix: str) -> RecipeError:
-    return RecipeError(problem, where=f"{recipe.origin(f'distillation.{key}')} (distillation.{key})", fix=fix)
+    return RecipeError(problem, where=recipe.place(f"distillation.{key}"), fix=fix)
 
 
 def artifact_teachers(recipe: Recipe, task: Task) -> list[tuple[str, Artifact]]:

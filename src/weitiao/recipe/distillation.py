@@ -19,9 +19,9 @@ def _endpoint(value: Any) -> Any:
 
 class MatchSettings(Settings):
     """What goes on inside of the teacher, which a student whose tokens are the same learns, too: hidden states and
-    attention of some blocks (Jiao et al. 2020, TinyBERT; Wang et al. 2020, MiniLM). The teacher, one run of any task or
-    a model as it was pretrained, stays in memory. With `M = hidden H + attention A + relations R + embeddings E` the loss is
-    `(1 - share) L + share (outputs T^2 KL + M)`; each of them is a mean over the tokens of an example and over the
+    attention of some blocks (Jiao et al. 2020, TinyBERT; Wang et al. 2020, MiniLM). The teacher, a run of any task or a
+    model as it was pretrained, stays in memory. With `M = hidden H + attention A + relations R + embeddings E` the loss
+    is `(1 - share) L + share (outputs T^2 KL + M)`; each of these is a mean over the tokens of an example and over the
     pairs of blocks."""
 
     hidden: float = Field(1.0, ge=0)
@@ -69,7 +69,8 @@ class DistillationSettings(Settings):
     ]  # fmt: skip
     """A run, or an artifact's folder, of the same task. Of several, the mean of their probabilities is learned. Where
     texts are written also a chat model, which is asked by `prompt`: a run of the task chat, a model as it was
-    pretrained, or an endpoint, `{base_url: ..., model: ...}`, see below."""
+    pretrained, or an endpoint, `{base_url: ..., model: ...}`, see below. With `match` also a run of another task, or a
+    model as it was pretrained, whose probabilities are then not learned."""
     level: Literal["sequence", "token"] = "sequence"
     """Where texts are written, what is learned. `sequence`: the texts that the teacher writes. `token`: its
     probabilities of each next token of the data's own targets, beside these; for a run of the same task whose model has

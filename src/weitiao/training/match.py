@@ -57,19 +57,20 @@ class Match:
         `real`, bool of shape (rows, tokens), is false at padding, which counts nowhere. `projections` bring a student's
         states to the teacher's width.
         """
-        settings, maps = self.settings, self.maps
-        total = _zeros(real)
+        import torch
+
+        settings, maps, total = self.settings, self.maps, _zeros(real)
         if settings.hidden:
             own = _projected(projections, "hidden")
             each = [hidden_distance(own(student.hidden[m]), teacher.hidden[n], real) for m, n in maps.hidden]
-            total = total + settings.hidden * sum(each) / len(each)
+            total = total + settings.hidden * torch.stack(each).mean(0)
         if settings.attention:
             each = [attention_distance(student.attended[m], teacher.attended[n], real) for m, n in maps.attention]
-            total = total + settings.attention * sum(each) / len(each)
+            total = total + settings.attention * torch.stack(each).mean(0)
         if settings.relations:
             each = [relation_distance(student.attended[m], teacher.attended[n], real, self.relation_heads)
                     for m, n in maps.relations]  # fmt: skip
-            total = total + settings.relations * sum(each) / len(each)
+            total = total + settings.relations * torch.stack(each).mean(0)
         if settings.embeddings:
             assert student.embeddings is not None
             assert teacher.embeddings is not None
