@@ -251,8 +251,8 @@ def matching(recipe: Recipe, pretrained: Pretrained) -> Match | None:
     if settings.attention or settings.relations:
         heads = [_told(recipe, config, "num_attention_heads") for config in (own, theirs)]
         if settings.attention and heads[0] != heads[1]:
-            raise _refused(recipe, "match.attention", f"{pretrained.source} has {heads[0]} attention heads, and "
-                           f"{teacher} {heads[1]}", "Set it to 0, and relations to 1, which need no equal heads.")  # fmt: skip
+            told = f"{pretrained.source} has {heads[0]} attention heads, and {teacher} {heads[1]}"
+            raise _refused(recipe, "match.attention", told, "Set it to 0, and relations to 1, which are for any heads.")
         if settings.relations:
             cut = _relation_heads(recipe, math.gcd(*_attended_widths(own), *_attended_widths(theirs)), heads[1])
     widths = _told(recipe, own, "hidden_size"), _told(recipe, theirs, "hidden_size")
