@@ -16,14 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from typer.testing import CliRunner
 
 from tests import tiny
 from tests.unit.test_distillation import values, write
 from tests.watching import Stopper, Watcher, of
 from weitiao import Recipe, check, load, resume, train
 from weitiao.artifacts.run_folder import Run
-from weitiao.cli.main import app
+from weitiao.cli.main import main
 from weitiao.errors import Interrupted, ModelError, RecipeError, RunError
 from weitiao.events import CheckpointSaved, StepDone
 from weitiao.kernels import quickly
@@ -629,9 +628,9 @@ def test_frozen_layers_are_not_kept_beside_it(student: Callable[..., dict[str, A
 
 def sentences(path: Path) -> Path:
     rows = []
-    for row in list(csv.reader(write(path.with_suffix(".csv")).open()))[1:]:
-        tokens = row[0].split()
-        tags = ["B-PLACE" if number == 1 else "O" for number in range(len(tokens))]
+    for number, row in enumerate(list(csv.reader(write(path.with_suffix(".csv")).open()))[1:]):
+        tokens = row[0].split() + ["was", "nice"] * (number % 4)
+        tags = ["B-PLACE" if at == 1 else "O" for at in range(len(tokens))]
         rows.append({"tokens": tokens, "tags": tags})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -674,7 +673,7 @@ def test_a_teacher_of_the_same_task_is_measured_beside_its_student(
 def test_texts_alone_teach_the_insides(teacher: Run, tmp_path: Path) -> None:
     """The general distillation of both papers: no labels, and no masked words are learned."""
     folder = teacher.folder.parent
-    texts = [row[0] for row in list(csv.reader((folder / "right.csv").open()))[1:]]
+    texts = [row[0] for row in csv.reader((folder / "right.csv").open())]
     (tmp_path / "texts.txt").write_text("\n\n".join(texts))
     tiny.tiny_masked_bert(tmp_path / "model", texts, num_hidden_layers=2)
     recipe = values(folder, tmp_path / "model", tmp_path / "run", epochs=6)
@@ -801,11 +800,21 @@ def test_a_method_that_moves_nothing_of_it_or_puts_tokens_before_the_text_is_ref
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_line_tells_what_is_wrong_in_words(student: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_the_command_line_tells_what_is_wrong_in_words(
+    command: str, student: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     file = tmp_path / "recipe.json"
     file.write_text(json.dumps(student("heads")))
-    done = CliRunner().invoke(app, ["train", str(file)])
-    assert done.exit_code == 2 or isinstance(done.exception, RecipeError)
+    monkeypatch.setattr("sys.argv", ["weitiao", command, str(file)])
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main())
+    told = "".join(capsys.readouterr())
+    assert ended.value.code == 2
+    assert "attention heads" in told
+    assert "distillation.match" in told
+    assert "Traceback" not in told
     assert not (tmp_path / "run").exists()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from weitiao.models.states import Attended, States, Wanted, Watch
 from weitiao.records import Pace
+from weitiao.tasks.sequences import UNTRAINED
 from weitiao.training.layer_maps import LayerMaps
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ PROJECTIONS = "projections_to_teacher"  # what they are called in a model while 
 RATE = 1e-3  # the highest learning rate of a projection: it is new, whatever the model's own rate is
 SMALLEST = 1e-6  # mean square of a teacher's state that distances are divided by, at least
 UNSEEN = -1e9  # the score of what a token does not see
-UNLEARNED = -100  # the label of what carries no loss
 
 
 @dataclass(frozen=True)
@@ -306,5 +306,5 @@ def counts(batch: Batch) -> torch.Tensor:
         return torch.ones(len(ids), device=ids.device)
     if labels.is_floating_point():
         return torch.full((len(ids),), float(labels[0].numel()), device=ids.device)
-    learned = (labels != UNLEARNED).reshape(len(ids), -1)
+    learned = (labels != UNTRAINED).reshape(len(ids), -1)
     return (learned.sum(1) if labels.shape == ids.shape else learned.any(1)).float()
