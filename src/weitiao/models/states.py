@@ -142,8 +142,9 @@ def _watched_configs(model: torch.nn.Module) -> list[PreTrainedConfig]:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
-    configs = {id(part.config): part.config for part in parts if part._can_set_attn_implementation()}
-    if not configs or any(each._attn_implementation not in ALL_ATTENTION_FUNCTIONS for each in configs.values()):
+    configs = {id(part.config): part.config for part in parts}
+    known = all(each._attn_implementation in ALL_ATTENTION_FUNCTIONS for each in configs.values())
+    if not known or not all(part._can_set_attn_implementation() for part in parts):
         raise ModelError(f"the attention of a '{parts[0].config.model_type}' model cannot be looked into",
                          where="distillation.match", fix="Set attention and relations to 0: hidden works.")  # fmt: skip
     return list(configs.values())
