@@ -309,13 +309,14 @@ def test_what_is_caught_is_what_the_model_computes(any_model: tuple[Any, Any], q
         plain = model(**inputs, output_hidden_states=True, output_attentions=True)
     model.set_attn_implementation(before)
     watch = Watch(model, Wanted(frozenset({0, 1, 2}), frozenset({0, 2}), embeddings=True))
+    hooks = [len(block._forward_hooks) + len(block._forward_pre_hooks) for block in watch.blocks]  # the library's
     with quickly(model, "fp32", learns=True) if quick else torch.no_grad(), torch.no_grad():
         alone = model(**inputs).last_hidden_state
         with watch.watching() as states:
             watched = model(**inputs).last_hidden_state
     assert torch.equal(alone, watched)  # computed as ever
     assert model.config._attn_implementation == before
-    assert not any(block._forward_hooks or block._forward_pre_hooks for block in watch.blocks)
+    assert [len(block._forward_hooks) + len(block._forward_pre_hooks) for block in watch.blocks] == hooks
     assert states.embeddings is not None
     assert torch.allclose(states.embeddings[there], plain.hidden_states[0][there], atol=1e-5)
     for number in (0, 1):  # behind the last block some have a norm more
@@ -585,15 +586,16 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
 
 def test_after_its_share_of_the_steps_the_labels_are_learned_alone(student: Callable[..., dict[str, Any]]) -> None:
     recipe = student("narrow", training={"epochs": 4}, until=0.5)  # share: 1
-    plain = losses(recipe)
+    found = losses(recipe)
     _, training = started(recipe)
     training.parts["match"].after_step(training.model, 9, 10)
     [batch] = training.collate(training.order(0)[0])
-    inside = training.forward(training.model, batch)
+    with torch.no_grad():
+        inside = training.forward(training.model, batch)
     assert (inside.student, inside.teacher, inside.said) == (None, None, None)
     assert float(training.loss(inside, batch)) == pytest.approx(len(batch.rows) * math.log(2), rel=0.3)
-    half = len(plain) // 2
-    assert min(plain[:half]) > max(0.0, min(plain[half:]) - 1)
+    half = round(len(found) / 2)
+    assert found[half] == pytest.approx(math.log(2), rel=0.3)  # nothing of them was learned by then
 
 
 def test_the_teachers_pass_is_in_the_forecast(
@@ -689,7 +691,7 @@ def test_a_model_as_it_was_pretrained_teaches_its_insides(
     recipe = student("narrow", training={"epochs": 10})
     recipe["distillation"]["teacher"] = str(teacher.folder.parent / "model")
     assert falls(losses(recipe))
-    recipe["distillation"]["match"]["outputs"] = 1.0
+    recipe["distillation"]["match"]["outputs"], recipe["output"] = 1.0, str(tmp_path / "other")
     with pytest.raises(RecipeError, match=r"is no run, and knows none of the labels[\s\S]*outputs: 0"):
         check(Recipe(**recipe), forecast=False)
 
@@ -780,14 +782,17 @@ def test_two_teachers_an_encoder_decoder_and_other_tokens_are_refused(
     with pytest.raises(RecipeError, match="the insides of one model"):
         check(Recipe(**recipe), forecast=False)
     tiny.tiny_t5(tmp_path / "t5")
+    recipe = student() | {"model": {"source": str(tmp_path / "t5")}}
+    del recipe["training"]["regularization"]
     with pytest.raises(RecipeError, match="is an encoder-decoder"):
-        check(Recipe(**student() | {"model": {"source": str(tmp_path / "t5")}}), forecast=False)
+        check(Recipe(**recipe), forecast=False)
     tiny.tiny_bert(tmp_path / "bert", ["quite other words"])
     with pytest.raises(RecipeError, match=r"another vocabulary than .* tokens are not the same number"):
         check(Recipe(**student() | {"model": {"source": str(tmp_path / "bert")}}), forecast=False)
     tiny.tiny_llama(tmp_path / "llama")
+    recipe["model"] = {"source": str(tmp_path / "llama")}
     with pytest.raises(RecipeError, match="is of the family encoder"):
-        check(Recipe(**student() | {"model": {"source": str(tmp_path / "llama")}}), forecast=False)
+        check(Recipe(**recipe), forecast=False)
 
 
 def test_a_method_that_moves_nothing_of_it_or_puts_tokens_before_the_text_is_refused(
@@ -828,7 +833,8 @@ def test_what_a_model_does_not_know_is_not_given_to_it(tmp_path: Path) -> None:
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert _takes(plain, "token_type_ids")
     assert not _takes(plain, "speaker_ids")
-    config = BertConfig.from_pretrained(tmp_path, sentence_pooling="mean", num_labels=2)
+    config = BertConfig.from_pretrained(tmp_path, num_labels=2)
+    config.sentence_pooling = "mean"
     assert _takes(pooled_class(config)(config), "token_type_ids")  # on to its body
     whatever: Any = SimpleNamespace(
         forward=lambda *_, **__: None, base_model=SimpleNamespace(forward=lambda *_, **__: None)
