@@ -190,8 +190,8 @@ def _check_match(wanted: DistillationSettings, recipe: Recipe, task: Task, pretr
     _check_same_tokens(recipe, theirs, pretrained, "Take a model with the same tokenizer, or take match out.")
     for method, whose in methods:
         if isinstance(method, TakesPositions):
-            raise _refused(recipe, "match", f"'{method.name}', the {whose}'s method, puts tokens of its own before the "
-                           "text", "Take another method, such as lora, or take match out.")  # fmt: skip
+            raise _refused(recipe, "match", f"the {whose}'s method puts tokens of its own before the text",
+                           "Take another method, such as lora, or take match out.")  # fmt: skip
     matching(recipe, pretrained)
 
 

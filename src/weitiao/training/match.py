@@ -4,6 +4,7 @@ arXiv:1909.10351), relations of queries, keys and values (MiniLMv2, Wang et al. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,8 @@ def _relations(states: torch.Tensor, heads: int) -> torch.Tensor:
     """Scaled products of each two tokens' states, heads joined and cut anew, (rows, heads, tokens, tokens)."""
     rows, _, tokens, _ = states.shape
     cut = states.float().transpose(1, 2).reshape(rows, tokens, heads, -1).transpose(1, 2)
-    return cut @ cut.transpose(-1, -2) * cut.shape[-1] ** -0.5
+    products: torch.Tensor = cut @ cut.transpose(-1, -2)
+    return products / math.sqrt(cut.shape[-1])
 
 
 def _pairs(one: Attended, other: Attended, real: torch.Tensor) -> torch.Tensor:
@@ -153,7 +155,7 @@ def _projected(projections: Mapping[str, Any] | None, name: str) -> Callable[[to
     if projections is None or name not in projections:
         return lambda states: states
     layer = projections[name]
-    return lambda states: layer(states.float())  # type: ignore[no-any-return]
+    return lambda states: layer(states.float())
 
 
 # --- projections
@@ -171,10 +173,10 @@ def attach(model: torch.nn.Module, match: Match, seed: int) -> None:
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        layers = nn.ModuleDict({name: nn.Linear(*match.widths, bias=False) for name in match.projected})
+        layers = {name: nn.Linear(*match.widths, bias=False) for name in match.projected}
         for layer in layers.values():
             nn.init.orthogonal_(layer.weight)  # keeps lengths and angles, or as many of them as it has room for
-    model.add_module(PROJECTIONS, layers.to(device))
+    model.add_module(PROJECTIONS, nn.ModuleDict(layers).to(device))
 
 
 def detach(model: torch.nn.Module) -> None:
