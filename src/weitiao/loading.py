@@ -276,37 +276,42 @@ def _passes(
     loss: Loss = task.loss
     if isinstance(ready.method, Contrasts) and isinstance(task, LearnsLabels):
         loss = PairLoss(ready.method, task)
-    distillation = ready.recipe.distillation
-    assert distillation is None or "teachers" in ready.facts, (
-        "what the teachers say was forgotten: `teaching.with_teacher`"
-    )
-    taught = False  # whether it learns a teacher's probabilities
-    if distillation is not None and ready.taught is not None:
-        assert isinstance(task, LearnsFromTeacher)
-        assert isinstance(task, LossByExample)
-        labelled, taught = len(ready.labelled("train").examples), True
-        loss = Distilled(task.losses, task.divergence_from, ready.taught, distillation.share, distillation.temperature,
-                         labelled, distillation.outputs)  # fmt: skip
     if wanted.mixout:
         run = Mixout(wanted.mixout, model, pretrained, run)
-    pair = distillation is not None and distillation.level == "token" and distillation.outputs > 0
-    if distillation is not None and pair:
-        assert isinstance(task, LearnsTokens)
-        taught = True
-        loss = DistilledTokens(loss, token_divergence_from, distillation.share, distillation.temperature,
-                               distillation.outputs)  # fmt: skip
-    if distillation is not None and ready.match is not None:
-        run = _with_insides(ready, model, run, parts["match"], speaks=pair)
-        rest = 1.0 if taught else 1 - distillation.share
-        loss = Matched(loss, ready.match, distillation.share, rest, pair)
-    elif distillation is not None and pair:
-        run = WithTeacher(run, _teacher(ready, distillation.teachers[0]))
+    run, loss = _with_teacher(ready, model, run, loss, parts)
     if wanted.r_drop and isinstance(task, Compares):
         run, loss = TwoPasses(run), Agreement(wanted.r_drop, loss, task.divergence)
     if wanted.mixup and isinstance(task, LossByExample):
         run, loss = Mixup(wanted.mixup, run), MixedLoss(task.losses)
     if isinstance(remembered, NewestLosses) and isinstance(task, LossByExample):
         loss = Reweighted(remembered, task.losses)
+    return run, loss
+
+
+def _with_teacher(
+    ready: Preparation, model: torch.nn.Module, run: Run, loss: Loss, parts: Mapping[str, TakesPart]
+) -> tuple[Run, Loss]:
+    """The same with what is learned of a teacher: what it said, what it says beside its student, its insides."""
+    wanted, task = ready.recipe.distillation, ready.task
+    if wanted is None:
+        return run, loss
+    assert "teachers" in ready.facts, "what the teachers say was forgotten: `teaching.with_teacher`"
+    rest = 1 - wanted.share  # of the loss without the insides
+    if ready.taught is not None:
+        assert isinstance(task, LearnsFromTeacher)
+        assert isinstance(task, LossByExample)
+        labelled, rest = len(ready.labelled("train").examples), 1.0
+        loss = Distilled(task.losses, task.divergence_from, ready.taught, wanted.share, wanted.temperature, labelled,
+                         wanted.outputs)  # fmt: skip
+    beside = wanted.level == "token" and wanted.outputs > 0
+    if beside:
+        assert isinstance(task, LearnsTokens)
+        loss, rest = DistilledTokens(loss, token_divergence_from, wanted.share, wanted.temperature, wanted.outputs), 1.0
+    if ready.match is not None:
+        run = _with_insides(ready, model, run, parts["match"], speaks=beside)
+        loss = Matched(loss, ready.match, wanted.share, rest, pair=beside)
+    elif beside:
+        run = WithTeacher(run, _teacher(ready, wanted.teachers[0]))
     return run, loss
 
 

@@ -80,8 +80,8 @@ class DistillationSettings(Settings):
     of the wrong labels counts."""
     share: float = Field(0.7, gt=0, le=1)
     """Share of the loss that is the teacher's, `(1 - share) L + share T^2 KL(teacher, student)`; with `match` also what
-    is learned of its insides. 1: labels are not learned. Where the teacher's texts are: share of the training examples, drawn by the seed of the data, whose target
-    the teacher writes; the others keep their own."""
+    is learned of its insides. 1: labels are not learned. Where the teacher's texts are: share of the training examples,
+    drawn by the seed of the data, whose target the teacher writes; the others keep their own."""
     match: MatchSettings | None = None
     """What is learned of the teacher's insides, see below; `{}`: as by default. For all tasks of encoders and decoders,
     also those that learn no probabilities. null: nothing."""
