@@ -62,6 +62,8 @@ def _planned(ready: Preparation, training: Training, wanted: str) -> Plan:
         raise NothingFixed("each example comes by once")
     if all(parameter.requires_grad for parameter in training.model.parameters()):
         raise NothingFixed("no layer is frozen")
+    if ready.match is not None:
+        raise NothingFixed("what frozen layers give is matched with a teacher's")
     if world_size() > 1:
         raise NothingFixed("several processes share the rows")
     if "part" in train.column_names:

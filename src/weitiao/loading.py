@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -11,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weitiao import auto_values, data, models
+from weitiao.errors import RecipeError
 from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, take_rows
-from weitiao.kernels import quickly
+from weitiao.kernels import halve, quickly
 from weitiao.methods.base import Contrasts, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
+from weitiao.models.states import Watch
 from weitiao.parallel import SINGLE, Parallel
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation, Unlabelled
 from weitiao.recipe import TrainingSettings
-from weitiao.records import Batch
+from weitiao.records import Batch, Head
 from weitiao.tasks.base import (
     Compares,
     Examines,
@@ -28,9 +32,9 @@ from weitiao.tasks.base import (
     LearnsTokens,
     LossByExample,
 )
-from weitiao.tasks.sequences import token_divergence_from
+from weitiao.tasks.sequences import inner_model, token_divergence_from
 from weitiao.tasks.vocabulary import forward
-from weitiao.teachers import open_teacher
+from weitiao.teachers import is_trained, open_teacher, pretrained_teacher
 from weitiao.training.average import Average, Even, Moving
 from weitiao.training.by_label import ByLabel
 from weitiao.training.checkpoint import restart
@@ -50,6 +54,7 @@ from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.distil import Distilled
 from weitiao.training.distil_tokens import DistilledTokens, WithTeacher
 from weitiao.training.loop import Training, planned_steps
+from weitiao.training.match import Matched, TeacherInside, Until, WithInsides, attach, detach, paces
 from weitiao.training.micro_batches import MicroBatches, Rows
 from weitiao.training.mixout import Mixout
 from weitiao.training.mixup import MixedLoss, Mixup
@@ -130,11 +135,12 @@ def load_for_training(ready: Preparation, *, fresh: bool = True, parallel: Paral
     parts = _parts(ready, model, pretrained, parallel)
     run, loss = _passes(ready, model, pretrained, parts)
     inference = Inference(model, ready.task, ready.reader, ready.device, ready.precision, parallel)
+    own_paces = method.paces(model) if isinstance(method, Paced) else {}
     training = Training(
         model=model, settings=settings, forward=run, loss=loss, parts=parts,
         autocast=partial(models.autocast, ready.device, ready.precision), device=ready.device,
         order=_order(ready, shuffled, parts), collate=collate,
-        paces=method.paces(model) if isinstance(method, Paced) else {},
+        paces={**own_paces, **paces(model, float(settings.learning_rate))},
         parallel=parallel, by_rows=parallel.size == 1 and _by_rows(settings), fresh=lambda: begun(_model(ready)[0]),
     )  # fmt: skip
     if fresh:
@@ -144,8 +150,9 @@ def load_for_training(ready: Preparation, *, fresh: bool = True, parallel: Paral
 
 
 def plain(ready: Preparation, inference: Inference) -> Inference:
-    """The same for one process alone, however many have trained the model."""
+    """The same for one process alone, however many have trained the model, without what only training had use for."""
     model = inference.parallel.whole(inference.model, lambda: _model(ready)[0])
+    detach(model)
     return replace(inference, model=model, parallel=SINGLE)
 
 
@@ -204,6 +211,8 @@ def _model(ready: Preparation) -> tuple[torch.nn.Module, set[str]]:
     plain = models.load_model(ready.pretrained, ready.task.head(ready.pretrained.family), seed=seed)
     body = body_parameters(plain)
     model = ready.method.apply(plain, ready.pretrained.new_tokens).to(ready.device)
+    if ready.match is not None:
+        attach(model, ready.match, seed)
     return model, {name for name, parameter in model.named_parameters() if id(parameter) in body}
 
 
@@ -232,6 +241,8 @@ def _parts(
         if consistency.annealing != "none":
             labels = len(ready.task.head(ready.pretrained.family).config["id2label"])
             parts["annealing"] = Annealing(ANNEALING[consistency.annealing], labels)
+    if ready.match is not None:
+        parts["match"] = Until(ready.match.settings.until)
     if isinstance(ready.method, Contrasts):
         parts["head"] = FittedHead(ready.method, partial(_vectors, ready))  # of the average, where there is one
     return parts
@@ -292,22 +303,9 @@ def _passes(
     loss: Loss = task.loss
     if isinstance(ready.method, Contrasts) and isinstance(task, LearnsLabels):
         loss = PairLoss(ready.method, task)
-    distillation = ready.recipe.distillation
-    assert distillation is None or "teachers" in ready.facts, (
-        "what the teachers say was forgotten: `teaching.with_teacher`"
-    )
-    if distillation is not None and ready.taught is not None:
-        assert isinstance(task, LearnsFromTeacher)
-        assert isinstance(task, LossByExample)
-        labelled = len(ready.labelled("train").examples)
-        loss = Distilled(task.losses, task.divergence_from, ready.taught, distillation.share, distillation.temperature,
-                         labelled)  # fmt: skip
     if wanted.mixout:
         run = Mixout(wanted.mixout, model, pretrained, run)
-    if distillation is not None and distillation.level == "token":
-        assert isinstance(task, LearnsTokens)
-        run = WithTeacher(run, _teacher(ready, distillation.teachers[0]))
-        loss = DistilledTokens(loss, token_divergence_from, distillation.share, distillation.temperature)
+    run, loss = _with_teacher(ready, model, run, loss, parts)
     if wanted.r_drop and isinstance(task, Compares):
         run, loss = TwoPasses(run), Agreement(wanted.r_drop, loss, task.divergence)
     if wanted.mixup and isinstance(task, LossByExample):
@@ -333,18 +331,99 @@ def _beside_unlabelled(
     return BesideUnchanged(run), Consistent(loss, kinds[wanted.kind], wanted.weight, float(wanted.threshold), answers)
 
 
+def _with_teacher(
+    ready: Preparation, model: torch.nn.Module, run: Run, loss: Loss, parts: Mapping[str, TakesPart]
+) -> tuple[Run, Loss]:
+    """The same with what is learned of a teacher: what it said, what it says beside its student, its insides."""
+    wanted, task = ready.recipe.distillation, ready.task
+    if wanted is None:
+        return run, loss
+    assert "teachers" in ready.facts, "what the teachers say was forgotten: `teaching.with_teacher`"
+    rest = 1 - wanted.share  # of the loss without the insides
+    if ready.taught is not None:
+        assert isinstance(task, LearnsFromTeacher)
+        assert isinstance(task, LossByExample)
+        labelled, rest = len(ready.labelled("train").examples), 1.0
+        loss = Distilled(task.losses, task.divergence_from, ready.taught, wanted.share, wanted.temperature, labelled,
+                         wanted.outputs)  # fmt: skip
+    beside = wanted.level == "token" and wanted.outputs > 0
+    if beside:
+        assert isinstance(task, LearnsTokens)
+        loss, rest = DistilledTokens(loss, token_divergence_from, wanted.share, wanted.temperature, wanted.outputs), 1.0
+    if ready.match is not None:
+        run = _with_insides(ready, model, run, parts["match"], speaks=beside)
+        loss = Matched(loss, ready.match, wanted.share, rest, pair=beside)
+    elif beside:
+        run = WithTeacher(run, _teacher(ready, wanted.teachers[0]))
+    return run, loss
+
+
+def _with_insides(
+    ready: Preparation, model: torch.nn.Module, run: Run, until: TakesPart, *, speaks: bool
+) -> WithInsides:  # fmt: skip
+    """How a batch goes through the student and its teacher where the latter's insides are learned; it `speaks` where
+    what it says is learned, too.
+
+    Raises where states of one of them cannot be had, or none of the student's would move.
+    """
+    assert ready.match is not None
+    assert ready.recipe.distillation is not None
+    assert isinstance(until, Until)
+    student, [name] = Watch(model, ready.match.wanted(0)), ready.recipe.distillation.teachers
+    lowest = student.blocks[: student.wanted.last + 1]
+    if not any(parameter.requires_grad for block in lowest for parameter in block.parameters()):
+        raise RecipeError(f"with the method '{ready.method.name}' nothing moves in the blocks that are matched",
+                          where=f"{ready.recipe.origin('distillation.match')} (distillation.match)",
+                          fix="Take full or lora, or take match out.")  # fmt: skip
+    teacher = _teacher_model(ready, name)
+    watch = Watch(teacher.model, ready.match.wanted(1))
+    return WithInsides(run, student, TeacherInside(_saying(ready, teacher), watch, speaks), until)
+
+
 def _teacher(ready: Preparation, name: str) -> Callable[[Batch], Any]:
-    """A trained model that says what comes next, without gradients, as it predicts: in bf16 where that is computed."""
-    predictor = Predictor(open_teacher(name, ready.recipe), device=str(ready.device), precision=ready.precision)
-    model = predictor.inference.model.eval().requires_grad_(False)
+    """A trained model that says what comes next, without gradients."""
+    return _saying(ready, _teacher_model(ready, name))
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    """A model as it predicts."""
+
+    model: torch.nn.Module
+    as_loaded: object  # kept beside it: the model computes by the kernels for as long as this is there
+
+
+def _teacher_model(ready: Preparation, name: str) -> _Teacher:
+    """A run's model, or the body of one as it was pretrained, in bf16 where that is computed."""
+    if is_trained(name, ready.recipe):
+        predictor = Predictor(open_teacher(name, ready.recipe), device=str(ready.device), precision=ready.precision)
+        return _Teacher(predictor.inference.model.eval().requires_grad_(False), predictor)
+    body = models.load_model(pretrained_teacher(name, ready.recipe), Head("AutoModel"), seed=0)
+    body, as_loaded = body.to(ready.device).eval().requires_grad_(False), ExitStack()
+    if ready.precision == "bf16" and ready.device.type == "cpu":
+        halve(body)
+    as_loaded.enter_context(quickly(body, ready.precision, learns=False))
+    return _Teacher(body, as_loaded)
+
+
+def _saying(ready: Preparation, teacher: _Teacher) -> Callable[[Batch], Any]:
+    """What a teacher says of a batch, without gradients; what its student reads and it does not know is left out."""
+    import torch
 
     def said(batch: Batch) -> Any:
-        import torch
-
+        inputs = {name: value for name, value in batch.inputs.items() if _takes(teacher.model, name)}
         with torch.no_grad(), models.autocast(ready.device, ready.precision):
-            return forward(model, batch)
+            return forward(teacher.model, replace(batch, inputs=inputs))
 
     return said
+
+
+def _takes(model: torch.nn.Module, name: str) -> bool:
+    """Whether a model, or its body, knows an input of this name."""
+    whole: Any = inner_model(model)
+    own, body = (inspect.signature(each.forward).parameters for each in (whole, whole.base_model))
+    passes_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in own.values())
+    return name in own or (passes_on and (name in body or "input_ids" not in body))
 
 
 def _begin(ready: Preparation, model: torch.nn.Module, batches: Iterator[Batch]) -> None:

@@ -35,6 +35,7 @@ from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
 from weitiao.teachers import artifact_teachers, check_distillation
 from weitiao.training.loop import planned_steps
+from weitiao.training.match import Match
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +74,7 @@ class Preparation:
     also: Mapping[str, Labelled]  # other data to measure on at the end
     digest: str  # of examples and base model, so that a run is never resumed on others
     taught: np.ndarray | None = None  # a teacher's logits of each training example, see `teaching`
+    match: Match | None = None  # what is learned of a teacher's insides, see `teaching`
     own: Labelled | None = None  # the training examples that were given, where others are learned: a teacher's
     unlabelled: Unlabelled | None = None  # see `consistency.py`
 

@@ -81,6 +81,19 @@ def test_losses_beside_texts_without_labels_are_the_golden_ones(
     compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / "consistency-encoder.txt")
 
 
+def test_losses_of_a_student_that_learns_its_teachers_insides_are_the_golden_ones(
+    recipe_values: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, quick = tmp_path / "recipe.json", {"bootstrap": 0, "baselines": False}
+    values = recipe_values(evaluation=quick, output=str(tmp_path / "teacher"))
+    recipe.write_text(json.dumps(values))
+    losses(recipe, tmp_path / "teacher", monkeypatch)
+    wanted = {"teacher": str(tmp_path / "teacher"), "match": {"relations": 0.5, "embeddings": 0.5}}
+    values = recipe_values(evaluation=quick, distillation=wanted, model__layers=[1])
+    recipe.write_text(json.dumps(values))
+    compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / "match-encoder.txt")
+
+
 def compare(found: list[float], golden: Path) -> None:
     if os.environ.get("WEITIAO_WRITE_GOLDEN"):
         golden.write_text("".join(f"{loss:.6f}\n" for loss in found))

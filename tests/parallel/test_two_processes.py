@@ -364,6 +364,22 @@ def test_steps_that_go_wrong_in_one_process_are_skipped_or_rolled_back_in_both(
     assert len(two) == 2
 
 
+def test_a_teachers_insides_are_learned_alike_in_two_processes(
+    recipe: Callable[..., dict[str, Any]], together: Callable[..., None], tmp_path: Path
+) -> None:
+    """Also the layers that bring a narrower student's states to the teacher's width; shares of weights are refused."""
+    from tests.samples import texts
+    from tests.tiny import tiny_bert
+
+    teacher, narrow = alone(recipe("teacher")), tiny_bert(tmp_path / "narrow", texts(), hidden_size=16)
+    match = {"attention": 0.0, "relations": 1.0}
+    more = {"model": {"source": str(narrow)}, "distillation": {"teacher": str(teacher), "match": match}}
+    together({"recipe": recipe("two") | more})
+    assert_same(alone(recipe("one") | more), tmp_path / "two")
+    done = launched("-m", "weitiao", "train", written(tmp_path, recipe("shares", parallel="fsdp") | more))
+    assert done.stderr.count("a student's states are read beside its weights") == 1, done.stderr
+
+
 def written(tmp_path: Path, values: dict[str, Any]) -> str:
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(values))

@@ -18,7 +18,7 @@ from weitiao import registry
 from weitiao.errors import RecipeError
 from weitiao.recipe.amounts import MemoryAmount, TimeAmount, bytes_of, seconds_of
 from weitiao.recipe.consistency import ConsistencySettings
-from weitiao.recipe.distillation import DistillationSettings
+from weitiao.recipe.distillation import DistillationSettings, MatchSettings
 from weitiao.recipe.endpoint import EndpointOptions
 from weitiao.recipe.messages import explain, locate
 from weitiao.recipe.reading import Key, assign, leaves, line_of, long_form, parse, parse_override
@@ -56,6 +56,7 @@ __all__ = [
     "EndpointOptions",
     "EvaluationSettings",
     "FoldSettings",
+    "MatchSettings",
     "ModelSettings",
     "Pruning",
     "Recipe",

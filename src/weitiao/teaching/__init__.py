@@ -5,8 +5,9 @@ from __future__ import annotations
 from weitiao.preparation import Preparation
 from weitiao.tasks.base import LearnsFromTeacher, LearnsTexts
 from weitiao.teachers import artifact_teachers
-from weitiao.teaching import probabilities, texts, tokens
+from weitiao.teaching import probabilities, texts
 from weitiao.teaching.baseline import TeacherBaseline
+from weitiao.teaching.in_memory import with_insides, with_teacher_beside
 
 __all__ = ["TeacherBaseline", "teachers", "with_silent_teacher", "with_teacher"]
 
@@ -18,12 +19,12 @@ def with_teacher(ready: Preparation, *, settled: bool = False) -> Preparation:
     """
     if ready.recipe.distillation is None:
         return ready
-    if ready.recipe.distillation.level == "token":
-        return tokens.with_tokens(ready)
+    if _beside(ready):
+        return with_insides(with_teacher_beside(ready))
     if isinstance(ready.task, LearnsTexts):
         return texts.with_texts(ready, settled=settled)
     assert isinstance(ready.task, LearnsFromTeacher)
-    return probabilities.with_probabilities(ready, settled=settled)
+    return with_insides(probabilities.with_probabilities(ready, settled=settled))
 
 
 def with_silent_teacher(ready: Preparation) -> Preparation:
@@ -32,12 +33,20 @@ def with_silent_teacher(ready: Preparation) -> Preparation:
     """  # fmt: skip
     if ready.recipe.distillation is None:
         return ready
-    if ready.recipe.distillation.level == "token":
-        return tokens.with_tokens(ready)
+    if _beside(ready):
+        return with_insides(with_teacher_beside(ready))
     if isinstance(ready.task, LearnsTexts):
         return texts.with_own_texts(ready)
     assert isinstance(ready.task, LearnsFromTeacher)
-    return probabilities.with_no_probabilities(ready)
+    return with_insides(probabilities.with_no_probabilities(ready))
+
+
+def _beside(ready: Preparation) -> bool:
+    """Whether all that is learned of the teacher is what it computes beside its student."""
+    wanted = ready.recipe.distillation
+    assert wanted is not None
+    insides = wanted.match is not None and not (wanted.outputs and isinstance(ready.task, LearnsFromTeacher))
+    return wanted.level == "token" or insides
 
 
 def teachers(ready: Preparation) -> list[TeacherBaseline]:

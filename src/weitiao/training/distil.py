@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distilled:
-    """``(1 - share) L + share T² KL(teacher, student)``, both at temperature T, summed over a batch's examples; what an
-    example counts in the one it counts in the other.
+    """``(1 - share) L + share weight T² KL(teacher, student)``, both at temperature T, summed over a batch's examples;
+    what an example counts in the one it counts in the other.
 
     T² keeps the gradient of the teacher's part as large as it is at a temperature of 1 (section 2 of the paper).
     """
@@ -28,13 +28,15 @@ class Distilled:
     share: float
     temperature: float
     labelled: int  # so many examples, the first ones, have a label; of the others the teacher's part alone is learned
+    weight: float = 1.0  # of the probabilities within the teacher's share
 
     def __call__(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar in fp32."""
         import torch
 
         taught = torch.from_numpy(self.taught[batch.rows]).to(outputs.logits.device)
-        softly = self.temperature**2 * self.divergence(outputs, taught, self.temperature, batch)
+        divergence = self.divergence(outputs, taught, self.temperature, batch)
+        softly = self.weight * self.temperature**2 * divergence
         if self.share == 1:
             return softly
         known = torch.tensor([row < self.labelled for row in batch.rows], device=outputs.logits.device)

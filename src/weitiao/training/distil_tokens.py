@@ -30,7 +30,7 @@ class WithTeacher:
 
 @dataclass(frozen=True)
 class DistilledTokens:
-    """``(1 - share) L + share T² KL(teacher, student)`` at a temperature T, both summed over the tokens that are
+    """``(1 - share) L + share weight T² KL(teacher, student)`` at a temperature T, both summed over the tokens that are
     learned.
     """  # fmt: skip
 
@@ -38,11 +38,13 @@ class DistilledTokens:
     divergence: Callable[[Any, Any, float, Batch], torch.Tensor]  # teacher's outputs, student's, T -> summed KL
     share: float
     temperature: float
+    weight: float = 1.0  # of the probabilities within the teacher's share
 
     def __call__(self, outputs: tuple[Any, Any], batch: Batch) -> torch.Tensor:
         """Return the loss of a pair of outputs, a scalar in fp32."""
         student, teacher = outputs
-        softly = self.temperature**2 * self.divergence(teacher, student, self.temperature, batch)
+        divergence = self.divergence(teacher, student, self.temperature, batch)
+        softly = self.weight * self.temperature**2 * divergence
         if self.share == 1:
             return softly
         return (1 - self.share) * self.loss(student, batch) + self.share * softly
