@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SHOWN = 300  # characters of a text that people are shown
 DIGITS = 6  # of a number in a vector
 CHUNK = 1000  # examples in memory at once
-RATE = 0.3  # of that for labels: of full fine-tuning near the papers' 3e-5
+RATE = 0.3  # of that for labels: 3e-5 for MiniLM, as in the papers; 1e-4 did more harm (docs/results.md)
 USAGE = """\
 import torch
 from torch.nn.functional import normalize
