@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 SHOWN = 300  # characters of a text that people are shown
 DIGITS = 6  # of a number in a vector
 CHUNK = 1000  # examples in memory at once
-RATE = 0.3  # of that for labels: of full fine-tuning near the papers' 3e-5
 USAGE = """\
 import torch
 from torch.nn.functional import normalize
@@ -96,6 +95,10 @@ class Objective(Protocol):
     @property
     def alone(self) -> str:
         """Why it is not learned beside other tasks, as it follows the task's name."""
+
+    @property
+    def rate_scale(self) -> float:
+        """Factor on the learning rate that a method has for labels."""
 
     @property
     def presets(self) -> Mapping[str, tuple[Any, str]]:
@@ -167,7 +170,7 @@ class SentenceEmbedding(base.Prepares[Tokens]):
     @property
     def rate_scale(self) -> float:
         """Without labels a high rate spoils what vectors are for (docs/results.md)."""
-        return RATE
+        return self.objective.rate_scale
 
     def presets(self, pretrained: Pretrained) -> Mapping[str, tuple[Any, str]]:
         """The vector that the encoder was trained with, and what goes with the objective."""

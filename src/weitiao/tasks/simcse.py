@@ -25,6 +25,7 @@ class SimCSE:
     compared: ClassVar[str] = "each text with the others of its step"
     by_dropout: ClassVar[str] = "both vectors of a text would be the same, and nothing would be learned"
     alone: ClassVar[str] = f"compares {compared}"
+    rate_scale: ClassVar[float] = 0.1  # 1e-5 for MiniLM: 3e-5 and 1e-4 did more harm (docs/results.md)
 
     @property
     def presets(self) -> Mapping[str, tuple[Any, str]]:

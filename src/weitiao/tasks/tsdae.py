@@ -29,6 +29,7 @@ class TSDAE:
     compared: ClassVar[str] = ""
     by_dropout: ClassVar[str] = ""
     alone: ClassVar[str] = "trains a decoder of the encoder's own blocks"
+    rate_scale: ClassVar[float] = 0.3  # 3e-5 for MiniLM, as in the paper
 
     @property
     def presets(self) -> Mapping[str, tuple[Any, str]]:
