@@ -136,7 +136,7 @@ def test_labelled_examples_over_the_bound_are_held_back() -> None:
         return functional.cross_entropy(outputs.logits, batch.labels, reduction="none")
 
     found = HeldBack(losses, annealing)(outputs, batch)
-    assert float(found) == pytest.approx(-math.log(0.65) - math.log(0.25), rel=1e-5)
+    assert found.item() == pytest.approx(-math.log(0.65) - math.log(0.25), rel=1e-5)
 
 
 class Twice(torch.nn.Module):
