@@ -88,7 +88,7 @@ def test_losses_of_a_student_that_learns_its_teachers_insides_are_the_golden_one
     values = recipe_values(evaluation=quick, output=str(tmp_path / "teacher"))
     recipe.write_text(json.dumps(values))
     losses(recipe, tmp_path / "teacher", monkeypatch)
-    wanted = {"teacher": str(tmp_path / "teacher"), "match": {"relations": 0.5, "embeddings": 0.5}}
+    wanted = {"teacher": str(tmp_path / "teacher"), "match": {"attention": 1.0, "relations": 0.5, "embeddings": 0.5}}
     values = recipe_values(evaluation=quick, distillation=wanted, model__layers=[1])
     recipe.write_text(json.dumps(values))
     compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / "match-encoder.txt")

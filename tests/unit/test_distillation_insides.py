@@ -418,7 +418,7 @@ def student(teacher: Run, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         model: str = "", training: dict[str, Any] | None = None, share: float = 1.0, **match: Any
     ) -> dict[str, Any]:
         folder = teacher.folder.parent
-        wanted = {"teacher": str(teacher.folder), "share": share, "match": {"outputs": 0.0, **match}}
+        wanted = {"teacher": str(teacher.folder), "share": share, "match": {"outputs": 0.0, "attention": 1.0, **match}}
         found = values(folder, folder / model if model else teacher.artifact, tmp_path / "run", distillation=wanted)
         if not model:
             found["model"]["layers"] = [0, 2]

@@ -28,7 +28,7 @@ class MatchSettings(Settings):
     """Weight of H, how far the hidden states behind blocks are apart: the squared distance at each token, divided by
     the squared length of the teacher's state. Where the models are of different widths, a linear layer that is learned
     with the student, and not kept, brings its states to the teacher's width (TinyBERT). 0: not learned."""
-    attention: float = Field(1.0, ge=0)
+    attention: float = Field(0.0, ge=0)
     """Weight of A, the squared difference between the scores that attention makes of each two tokens before the softmax
     (TinyBERT). For models of as many heads; of others take `relations`. 0: not learned."""
     relations: float = Field(0.0, ge=0)
