@@ -826,8 +826,8 @@ def test_the_command_line_tells_what_is_wrong_in_words(
 def test_what_a_model_does_not_know_is_not_given_to_it(tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification, BertConfig
 
-    from weitiao.loading import _takes
     from weitiao.models.pooled import pooled_class
+    from weitiao.passes import _takes
 
     tiny.tiny_bert(tmp_path)
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path)

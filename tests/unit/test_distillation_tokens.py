@@ -175,16 +175,16 @@ def test_a_run_that_was_stopped_goes_on_beside_the_same_teacher_alone(
 def test_the_teachers_pass_is_in_the_forecast(
     student: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from weitiao import loading
+    from weitiao import passes
 
     asked: list[int] = []
-    real = loading._teacher
+    real = passes._teacher
 
     def counted(*given: Any) -> Any:
         said = real(*given)
         return lambda batch: (asked.append(len(batch.rows)), said(batch))[1]
 
-    monkeypatch.setattr(loading, "_teacher", counted)
+    monkeypatch.setattr(passes, "_teacher", counted)
     found = check(Recipe(**student()))
     assert "forecast" in found.facts
     assert len(asked) >= 3  # the steps that were tried out, each beside its teacher

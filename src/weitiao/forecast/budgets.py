@@ -11,13 +11,14 @@ import numpy as np
 
 from weitiao import data, models
 from weitiao.auto_values import CPU_TOKENS
+from weitiao.batching import training_lengths
 from weitiao.combinations import comparing
 from weitiao.errors import RecipeError
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.forecast.steps import peak_of
 from weitiao.forecast.told import SLACK, Forecast, forecast, room
 from weitiao.frozen import frozen_needed
-from weitiao.loading import Loaded, settled, training_lengths
+from weitiao.loading import Loaded, settled
 from weitiao.preparation import Preparation
 from weitiao.records import Finding
 from weitiao.trackers import units

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weitiao import models
+from weitiao.batching import micro_batches
 from weitiao.forecast.cost import Cost, Shapes, fitted, telling
 from weitiao.frozen import all_batches
 from weitiao.kernels import quickly
-from weitiao.loading import micro_batches
 from weitiao.methods.base import StandsFor
 from weitiao.preparation import Preparation
 from weitiao.recipe import RecoverySettings
