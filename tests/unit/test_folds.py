@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from weitiao.data.cut import folds
 from weitiao.data.splits import open_splits
+from weitiao.data.unlabelled import open_unlabelled
 from weitiao.errors import DataError, RecipeError
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import LINE, Column
@@ -137,6 +138,23 @@ def test_a_test_split_that_would_be_cut_may_stay_aside(tmp_path):
         seen += lines(splits, "test")
         assert not aside & {line for name in splits for line in lines(splits, name)}
     assert sorted([*seen, *aside]) == list(range(2, 102))
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("keep_test", [True, False])
+def test_what_stays_aside_is_not_learned_without_its_labels_either(tmp_path, given, keep_test):
+    path = write(tmp_path / "a.csv", [(f"own {i}", f"label {i % 2}") for i in range(60)])
+    test = {"test": write(tmp_path / "test.csv", reviews(20))} if given else {}
+    plain = open_splits(DataSettings(train=path, **test), ROLES, seed=0)
+    texts = [text for name in plain for text in plain[name]["text"]]
+    pool = write(tmp_path / "pool.csv", [(text,) for text in [*texts, "new 1", "new 2"]], ("text",))
+    for number in (1, 2, 3):
+        splits = opened(path, number, of=3, keep_test=keep_test, **test)
+        aside = set(plain.text_keys["test"].tolist()) if given or keep_test else set()
+        assert set(splits.aside.tolist()) == aside
+        for known in (splits, splits.without_test()):
+            rows, _ = open_unlabelled(pool, DataSettings(train=path), ROLES, known, base=tmp_path, where="pool")
+            assert rows["text"][:] == ["new 1", "new 2"]
 
 
 def test_a_fold_without_a_class_is_refused(tmp_path):

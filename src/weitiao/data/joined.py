@@ -41,6 +41,7 @@ def join(parts: Mapping[str, Splits]) -> Splits:
         findings=[finding for part in parts.values() for finding in part.findings],
         text_keys={split: np.concatenate([part.text_keys[split] for part in there[split].values()]) for split in names},
         parts=dict(parts),
+        aside=np.concatenate([part.aside for part in parts.values()]),
     )
 
 

@@ -42,6 +42,7 @@ class Splits(Mapping[SplitName, "Dataset"]):
     text_keys: dict[SplitName, np.ndarray]  # `input_keys` of each split's rows, of one that is held back, too
     parts: dict[str, Splits] = field(default_factory=dict)  # of each task, where several are learned together
     given: str = ""  # digest of what was given, where what is learned is not that
+    aside: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))  # of a test split that a fold leaves out
 
     def __getitem__(self, name: SplitName) -> Dataset:
         return self.datasets[name]
@@ -56,6 +57,11 @@ class Splits(Mapping[SplitName, "Dataset"]):
     def digest(self) -> str:
         """Stands for the content, the columns and the cut of what was given."""
         return self.given or digest(*(f"{name} {fingerprint(dataset)}" for name, dataset in self.datasets.items()))
+
+    @property
+    def known(self) -> np.ndarray:
+        """`input_keys` of all texts that are spoken for: those of each split, and of what stays aside."""
+        return np.concatenate([*self.text_keys.values(), self.aside])
 
     def learning(self, train: Dataset, columns: Sequence[Column]) -> Splits:
         """Return the same with other training examples in place of those that were given."""
@@ -119,10 +125,14 @@ def open_splits(
     parts = {split: _part(split, table, chosen, columns, settings, base) for split, table in tables.items()}
     origin: dict[SplitName, str] = {split: part.name for split, part in parts.items()}
     findings += _keep_apart(parts, settings)
-    if settings.fold is not None and parts.pop("test", None) is not None:
+    aside, whole = np.empty(0, np.uint64), parts["train"].keys
+    if settings.fold is not None and (given := parts.pop("test", None)) is not None:
         settings = settings.model_copy(update={"test_size": 0.0})  # what is given is what would be kept
         origin.pop("test")
+        aside = given.keys
     findings += _cut_missing(parts, origin, settings, columns, seed, alike)
+    if settings.fold is not None and settings.fold.keep_test:
+        aside = np.append(aside, np.setdiff1d(whole, np.concatenate([part.keys for part in parts.values()])))
     sample_seed = seed if settings.sample_seed is None else settings.sample_seed
     findings += _shorten(parts, origin, settings.max_examples, columns, sample_seed)
     ordered = [split for split in SPLITS if split in parts]
@@ -132,6 +142,7 @@ def open_splits(
         origin={split: origin[split] for split in ordered},
         findings=list(dict.fromkeys(findings)),
         text_keys={split: parts[split].keys for split in ordered},
+        aside=aside,
     )
 
 

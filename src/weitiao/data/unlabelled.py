@@ -66,7 +66,7 @@ def open_unlabelled(
     for column in read:
         if column.every and not column.target:
             full[empty_rows(found, column.role)] = False
-    there = [*splits.text_keys.values(), *(input_keys(rows, columns) for rows in besides)]
+    there = [splits.known, *(input_keys(rows, columns) for rows in besides)]
     new = ~np.isin(keys, np.concatenate(there))
     first = np.zeros(len(found), bool)
     first[np.unique(keys, return_index=True)[1]] = True
