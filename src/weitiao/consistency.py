@@ -122,7 +122,8 @@ def _rewritten(copier: Copier, texts: list[str], *key: Any) -> list[str]:
         kept.put({"told": told, "texts": [[*place, text] for place, text in copier.rewritten.items()]}, *key)
         return told
     copier.rewritten = {(row, copy): text for row, copy, text in found["texts"]}
-    return [str(each) for each in found["told"]]
+    return [f"{each} (kept from before; another option of it, or an empty cache, has it asked again)"
+            for each in found["told"]]  # fmt: skip
 
 
 def _opened(chosen: list[Chosen], recipe: Recipe) -> list[Operator | Rewriter]:

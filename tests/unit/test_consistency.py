@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from tests.samples import reviews
 from tests.watching import Stopper, Watcher, of
-from weitiao import Recipe, check, data, models, resume, train
+from weitiao import Recipe, check, compare, data, learning_curve, models, probe, resume, search, train
 from weitiao.cli.main import main
 from weitiao.consistency import with_unlabelled
 from weitiao.data import micro_batches
@@ -810,6 +810,7 @@ def test_what_was_written_once_is_told_again_and_not_taken_for_other_texts_or_op
     assert first.digest == again.digest
     for ready in (first, again):
         assert any("paraphrase: made 8; stopped: the limit" in each.problem for each in ready.findings)
+        assert any("kept from before" in each.problem for each in ready.findings) == (ready is again)
     assert asked == [90]
     with_unlabelled(prepare(Recipe(**values(operators=writer, variants=3))))
     with_unlabelled(prepare(Recipe(**values(operators=writer, texts=pool(60)))))
@@ -821,3 +822,24 @@ def test_an_operator_of_labels_is_refused(values: Callable[..., dict[str, Any]])
     asked = [{"name": "new-examples", "model": "m"}]
     with pytest.raises(RecipeError, match="'new-examples' needs to know"):
         with_unlabelled(prepare(Recipe(**values(operators=asked))))
+
+
+BEGUN: dict[str, Callable[[dict[str, Any], str], object]] = {
+    "compare": lambda given, output: compare(given, ["full", "head"], output=output),
+    "search": lambda given, output: search(
+        given | {"search": {"space": {"training.learning_rate": [1e-3, 2e-3]}}}, output=output
+    ),
+    "probe": lambda given, output: probe(given, [given["model"]], ["full", "head"], output=output),
+    "curve": lambda given, output: learning_curve(given, sizes=[20, 40], output=output),
+}
+
+
+@pytest.mark.parametrize("command", BEGUN)
+def test_what_trains_several_times_finds_a_wrong_pool_before_its_first_run(
+    values: Callable[..., dict[str, Any]], command: str, tmp_path: Path
+) -> None:
+    given = values() | {"output": None}
+    given["consistency"]["unlabelled"] = str(tmp_path / "nowhere.csv")
+    with pytest.raises(WeitiaoError, match=r"nowhere\.csv"):
+        BEGUN[command](given, str(tmp_path / command))
+    assert not list((tmp_path / command).glob("runs/*"))
