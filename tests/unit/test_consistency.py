@@ -47,6 +47,7 @@ from weitiao.training.consistency import (
 from weitiao.training.loop import train_steps
 from weitiao.training.micro_batches import MicroBatches, Rows
 from weitiao.training.with_unlabelled import WithUnlabelled
+from weitiao.trials import Trial
 from weitiao.workshop import copies
 from weitiao.workshop.augment import DropWords, SwapWords, Typos
 from weitiao.workshop.copies import Copier
@@ -825,7 +826,7 @@ def test_an_operator_of_labels_is_refused(values: Callable[..., dict[str, Any]])
 
 
 BEGUN: dict[str, Callable[[dict[str, Any], str], object]] = {
-    "compare": lambda given, output: compare(given, ["full", "head"], output=output),
+    "compare": lambda given, output: compare(given, [{"name": "full"}], output=output),
     "search": lambda given, output: search(
         given | {"search": {"space": {"training.learning_rate": [1e-3, 2e-3]}}}, output=output
     ),
@@ -836,10 +837,10 @@ BEGUN: dict[str, Callable[[dict[str, Any], str], object]] = {
 
 @pytest.mark.parametrize("command", BEGUN)
 def test_what_trains_several_times_finds_a_wrong_pool_before_its_first_run(
-    values: Callable[..., dict[str, Any]], command: str, tmp_path: Path
+    values: Callable[..., dict[str, Any]], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Trial, "to_its_end", lambda *_, **__: pytest.fail("a run has begun"))
     given = values() | {"output": None}
     given["consistency"]["unlabelled"] = str(tmp_path / "nowhere.csv")
     with pytest.raises(WeitiaoError, match=r"nowhere\.csv"):
         BEGUN[command](given, str(tmp_path / command))
-    assert not list((tmp_path / command).glob("runs/*"))
