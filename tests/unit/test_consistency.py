@@ -841,6 +841,7 @@ def test_what_trains_several_times_finds_a_wrong_pool_before_its_first_run(
 ) -> None:
     monkeypatch.setattr(Trial, "to_its_end", lambda *_, **__: pytest.fail("a run has begun"))
     given = values() | {"output": None}
+    given["evaluation"] = {"bootstrap": 20, "baselines": False}
     given["consistency"]["unlabelled"] = str(tmp_path / "nowhere.csv")
     with pytest.raises(WeitiaoError, match=r"nowhere\.csv"):
         BEGUN[command](given, str(tmp_path / command))
