@@ -73,7 +73,8 @@ def _with_copies(
         return pool, []
     rows = data.select_rows(pool, kept, digest(data.fingerprint(pool), kept.astype("<i8").tobytes()))
     missing = len(pool) - len(kept)
-    return rows, [f"{missing:,} of {len(pool):,} texts are left out: the operators change nothing in them"]
+    are = "is" if missing == 1 else "are"
+    return rows, [f"{missing:,} of {len(pool):,} texts {are} left out: the operators change nothing in them"]
 
 
 # --- copies
