@@ -25,6 +25,7 @@ from weitiao import models
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import Run, find_run, holding
 from weitiao.candidates import Candidate, Named, as_candidates
+from weitiao.consistency import with_unlabelled
 from weitiao.entries import Entries, Seed
 from weitiao.errors import DataError, ModelError, RecipeError, WeitiaoError, WeitiaoWarning
 from weitiao.evaluation.compared import Compared, Reference, beside_baseline, ranked, recommend
@@ -124,7 +125,7 @@ def checked(
         for candidate in candidates:
             own = candidate.recipe(recipe, recipe.training.seed, folder / "runs" / candidate.slug)
             try:
-                prepared = prepare(own)
+                prepared = with_unlabelled(prepare(own), silent=True)
             except (RecipeError, ModelError) as error:
                 unfit[candidate.name] = error
                 continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weitiao import auto_values, data
+from weitiao.chats.kept import Kept
 from weitiao.data.arrow import digest
 from weitiao.errors import DataError, RecipeError
 from weitiao.preparation import Preparation, Unlabelled, encode_split
@@ -72,7 +73,8 @@ def _with_copies(
         return pool, []
     rows = data.select_rows(pool, kept, digest(data.fingerprint(pool), kept.astype("<i8").tobytes()))
     missing = len(pool) - len(kept)
-    return rows, [f"{missing:,} of {len(pool):,} texts are left out: the operators change nothing in them"]
+    are = "is" if missing == 1 else "are"
+    return rows, [f"{missing:,} of {len(pool):,} texts {are} left out: the operators change nothing in them"]
 
 
 # --- copies
@@ -95,17 +97,34 @@ def _copies(
     if writers and silent:
         told.append(f"what {writers} writes is not in the forecast: what other operators make of the texts, or the "
                     "texts themselves, stand in for it")  # fmt: skip
-    elif writers:
-        told += copier.rewrite(list(pool[roles[0]]))
+    version = importlib.metadata.version("weitiao")  # another one may change texts otherwise
+    what = [version, [each.model_dump(mode="json") for each in chosen], list(_contents(chosen)), roles, wanted.variants,
+            recipe.data_seed]  # fmt: skip
+    if writers and not silent:
+        told += _rewritten(copier, list(pool[roles[0]]), data.fingerprint(pool), what)
     instead: list[Copy] = [{}] * wanted.variants if writers and silent else []
 
     def made(start: int, part: list[Example]) -> list[list[Copy]]:
         return [copier.copies(row, start + at) or instead for at, row in enumerate(part)]
 
-    version = importlib.metadata.version("weitiao")  # another one may change texts otherwise
-    what = [version, [each.model_dump(mode="json") for each in chosen], list(_contents(chosen)), roles, wanted.variants,
-            wanted.together, recipe.data_seed, sorted(copier.rewritten.items()), len(instead)]  # fmt: skip
+    what += [wanted.together, sorted(copier.rewritten.items()), len(instead)]
     return data.copies_of(pool, roles, made, key=digest(json.dumps(what))), told
+
+
+def _rewritten(copier: Copier, texts: list[str], *key: Any) -> list[str]:
+    """Have the texts rewritten where they were not before, under `key`; return what is to be told of it.
+
+    A model that stopped at its limit, asked again by another process or by a run that goes on, would have more of them.
+    """
+    kept = Kept("rewritten")
+    found = kept.get(*key)
+    if found is None:
+        told = copier.rewrite(texts)
+        kept.put({"told": told, "texts": [[*place, text] for place, text in copier.rewritten.items()]}, *key)
+        return told
+    copier.rewritten = {(row, copy): text for row, copy, text in found["texts"]}
+    return [f"{each} (kept from before; another option of it, or an empty cache, has it asked again)"
+            for each in found["told"]]  # fmt: skip
 
 
 def _opened(chosen: list[Chosen], recipe: Recipe) -> list[Operator | Rewriter]:

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from tests.samples import reviews
 from tests.watching import Stopper, Watcher, of
-from weitiao import Recipe, check, data, models, resume, train
+from weitiao import Recipe, check, compare, data, learning_curve, models, probe, resume, search, train
 from weitiao.cli.main import main
 from weitiao.consistency import with_unlabelled
 from weitiao.data import micro_batches
@@ -47,6 +47,7 @@ from weitiao.training.consistency import (
 from weitiao.training.loop import train_steps
 from weitiao.training.micro_batches import MicroBatches, Rows
 from weitiao.training.with_unlabelled import WithUnlabelled
+from weitiao.trials import Trial
 from weitiao.workshop import copies
 from weitiao.workshop.augment import DropWords, SwapWords, Typos
 from weitiao.workshop.copies import Copier
@@ -754,14 +755,18 @@ class Writer:
         return Rewritten(found, {"made": sum(map(len, found))})
 
 
-def test_what_a_model_writes_is_a_copy_too(
-    values: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+    """`Writer` is the operator `paraphrase`; operators that begin with it."""
+    monkeypatch.setenv("WEITIAO_CACHE", str(tmp_path / "cache"))
     real = copies.registry.get
     monkeypatch.setattr(copies.registry, "get", lambda kind, name: Writer if name == "paraphrase" and kind == "operator"
                         and sys._getframe(1).f_code.co_name == "opened" else real(kind, name))  # fmt: skip
-    asked = [{"name": "paraphrase", "model": "m"}, OPERATORS[0]]
-    ready = prepare(Recipe(**values(operators=asked, texts=pool(30))))
+    return [{"name": "paraphrase", "model": "m"}, OPERATORS[0]]
+
+
+def test_what_a_model_writes_is_a_copy_too(values: Callable[..., dict[str, Any]], writer: list[dict[str, Any]]) -> None:
+    ready = prepare(Recipe(**values(operators=writer, texts=pool(30))))
     silent, found = with_unlabelled(ready, silent=True), with_unlabelled(ready)
     assert any("is not in the forecast" in each.problem for each in silent.findings)
     assert any("paraphrase: made" in each.problem for each in found.findings)
@@ -772,7 +777,71 @@ def test_what_a_model_writes_is_a_copy_too(
     assert len(rows) == 60
 
 
+def limited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A `Writer` that stops at its limit each time it is asked; what it wrote before costs it nothing then."""
+    real, asked = Writer.rewrite, list[int]()
+
+    def rewrite(self: Writer, texts: Any, counts: Any, **more: Any) -> Any:
+        from weitiao.workshop.augment import Rewritten
+
+        asked.append(len(texts))
+        done = real(self, texts, counts, **more)
+        found = [own if row < 12 * len(asked) else [] for row, own in enumerate(done.texts)]
+        return Rewritten(found, {"made": sum(map(len, found))}, "the limit of what may be spent is reached")
+
+    monkeypatch.setattr(Writer, "rewrite", rewrite)
+    return asked
+
+
+def test_a_run_whose_writer_stopped_at_its_limit_goes_on_with_what_there_was(
+    values: Callable[..., dict[str, Any]], tmp_path: Path, writer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = limited(monkeypatch)
+    with pytest.raises(Interrupted):
+        train(Recipe(**values(operators=writer)), trackers=[Stopper(4)])
+    assert resume(tmp_path / "run").status == "finished"
+    assert asked == [90]
+
+
+def test_what_was_written_once_is_told_again_and_not_taken_for_other_texts_or_options(
+    values: Callable[..., dict[str, Any]], writer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = limited(monkeypatch)
+    first, again = (with_unlabelled(prepare(Recipe(**values(operators=writer)))) for _ in range(2))
+    assert first.digest == again.digest
+    for ready in (first, again):
+        assert any("paraphrase: made 8; stopped: the limit" in each.problem for each in ready.findings)
+        assert any("kept from before" in each.problem for each in ready.findings) == (ready is again)
+    assert asked == [90]
+    with_unlabelled(prepare(Recipe(**values(operators=writer, variants=3))))
+    with_unlabelled(prepare(Recipe(**values(operators=writer, texts=pool(60)))))
+    with_unlabelled(prepare(Recipe(**values(operators=[{**writer[0], "alike": 0.5}, writer[1]]))))
+    assert asked == [90, 90, 60, 90]
+
+
 def test_an_operator_of_labels_is_refused(values: Callable[..., dict[str, Any]]) -> None:
     asked = [{"name": "new-examples", "model": "m"}]
     with pytest.raises(RecipeError, match="'new-examples' needs to know"):
         with_unlabelled(prepare(Recipe(**values(operators=asked))))
+
+
+BEGUN: dict[str, Callable[[dict[str, Any], str], object]] = {
+    "compare": lambda given, output: compare(given, [{"name": "full"}], output=output),
+    "search": lambda given, output: search(
+        given | {"search": {"space": {"training.learning_rate": [1e-3, 2e-3]}}}, output=output
+    ),
+    "probe": lambda given, output: probe(given, [given["model"]], ["full", "head"], output=output),
+    "curve": lambda given, output: learning_curve(given, sizes=[20, 40], output=output),
+}
+
+
+@pytest.mark.parametrize("command", BEGUN)
+def test_what_trains_several_times_finds_a_wrong_pool_before_its_first_run(
+    values: Callable[..., dict[str, Any]], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trial, "to_its_end", lambda *_, **__: pytest.fail("a run has begun"))
+    given = values() | {"output": None}
+    given["evaluation"] = {"bootstrap": 20, "baselines": False}
+    given["consistency"]["unlabelled"] = str(tmp_path / "nowhere.csv")
+    with pytest.raises(WeitiaoError, match=r"nowhere\.csv"):
+        BEGUN[command](given, str(tmp_path / command))

@@ -24,6 +24,7 @@ from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import holding
 from weitiao.candidates import Candidate, as_candidates
 from weitiao.comparison import finished, numbered
+from weitiao.consistency import with_unlabelled
 from weitiao.errors import DataError, RunError
 from weitiao.evaluation.verdicts import DRAWN, Drawn, read_drawn
 from weitiao.facts import environment
@@ -85,7 +86,8 @@ def learning_curve(
 def _prepared(candidate: Candidate, recipe: Recipe, folder: Path, size: int | None) -> Preparation:
     own = candidate.recipe(recipe, recipe.training.seed, folder / "runs" / "first")
     with models.quiet():
-        ready = prepare(own if size is None else own.resolved({"data.max_examples": (size, WHY)}))
+        own = own if size is None else own.resolved({"data.max_examples": (size, WHY)})
+        ready = with_unlabelled(prepare(own), silent=True)
     refuse_errors(ready.findings)
     return ready
 

@@ -30,6 +30,7 @@ from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import holding
 from weitiao.candidates import Named
 from weitiao.comparison import finished, measured_apart, numbered, references
+from weitiao.consistency import with_unlabelled
 from weitiao.errors import (
     DataError,
     Interrupted,
@@ -173,7 +174,7 @@ def _checked(
         for entrant in entrants:
             own = entrant.candidate.recipe(shared, shared.training.seed, folder / "runs" / entrant.candidate.slug)
             try:
-                prepared = prepare(own)
+                prepared = with_unlabelled(prepare(own), silent=True)
                 refuse_errors(prepared.findings)
             except (RecipeError, ModelError, SourceError, RefusedError) as error:
                 unfit[entrant.name] = error

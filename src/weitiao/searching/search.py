@@ -25,6 +25,7 @@ from typing import Any
 from weitiao import models
 from weitiao.candidates import digest_of
 from weitiao.comparison import measured_apart
+from weitiao.consistency import with_unlabelled
 from weitiao.errors import DataError, RecipeError, RunError
 from weitiao.metrics.words import greater_is_better, spoken
 from weitiao.plans import check_folder, keep_plan, own_folder, read_plan, refuse_output, saying, stoppable
@@ -170,6 +171,7 @@ def _prepared(space: Space, point: Point, part: Part, folder: Path, *, alone: bo
     """Prepare a part of a trial; what is wrong with a point that is not `alone` is said with it."""
     try:
         ready = prepare(trial_recipe(space, point, part, folder / "runs" / "0"))
+        ready = with_unlabelled(ready, silent=True)
         refuse_errors(ready.findings)
     except RecipeError as error:
         problem = error.problem if alone else f"with {told(point)}: {error.problem}"
