@@ -67,6 +67,12 @@ def labelled(examples: Iterable[dict[str, Any]], name: str = "test") -> Labelled
     return Labelled(name, Dataset.from_list(rows), Dataset.from_dict(features))
 
 
+def write_texts(file: Path, rows: Iterable[str]) -> str:
+    """Write texts without labels as JSON lines; return the file's path."""
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
+    return str(file)
+
+
 def write_reviews(path: Path, count: int = 120, **options: int) -> Path:
     """Write them as csv with the columns `review` and `stars`."""
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -24,7 +24,10 @@ HERE = Path(__file__).parent
 CASES = [("full", "encoder"), ("lora", "decoder"), ("head", "seq2seq"), ("few-shot", "encoder")]
 
 
-def losses(recipe: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def losses(values: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The losses of the recipe's steps; it is written into `folder`."""
+    recipe, run = folder / "recipe.json", Path(values["output"])
+    recipe.write_text(json.dumps(values))
     monkeypatch.setattr("sys.argv", ["weitiao", "train", str(recipe), "--quiet"])
     with pytest.raises(SystemExit) as ended:
         raise SystemExit(main())
@@ -33,16 +36,21 @@ def losses(recipe: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> list[flo
     return [event["loss"] for event in events if event["event"] == "StepDone"]
 
 
+def of_task(task: str, family: str, folder: Path, tiny_model: Callable[[str], Path], **options: Any) -> dict[str, Any]:
+    """A task's sample recipe, for a few more steps."""
+    values = recipe_of((task, "full", family), folder, tiny_model).to_dict()
+    values["task"] |= options
+    values["training"] |= {"epochs": 8, "evaluate_every": 100, "batch_size": 4, "warmup": 0.1}
+    return values
+
+
 @pytest.mark.parametrize(("method", "family"), CASES)
 def test_losses_are_the_golden_ones(
     method: str, family: str, recipe_values: Callable[..., dict[str, Any]], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    recipe = tmp_path / "recipe.json"
     values = recipe_values(family, method=method, evaluation={"bootstrap": 0, "baselines": False})
-    recipe.write_text(json.dumps(values))
-    found = losses(recipe, Path(values["output"]), monkeypatch)
-    compare(found, HERE / f"{method}-{family}.txt")
+    compare(losses(values, tmp_path, monkeypatch), HERE / f"{method}-{family}.txt")
 
 
 @pytest.mark.parametrize("task", sorted(set(registry.BUILT_IN["task"]) - {"text-classification"}))
@@ -50,22 +58,15 @@ def test_losses_of_every_task_are_the_golden_ones(
     task: str, tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     family = next(family for family in FAMILIES if family in registry.get("task", task).families)
-    values = recipe_of((task, "full", family), tmp_path, tiny_model).to_dict()
-    values["training"] |= {"epochs": 8, "evaluate_every": 100, "batch_size": 4, "warmup": 0.1}
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(values))
-    compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / f"{task}-{family}.txt")
+    values = of_task(task, family, tmp_path, tiny_model)
+    compare(losses(values, tmp_path, monkeypatch), HERE / f"{task}-{family}.txt")
 
 
 def test_losses_of_tsdae_are_the_golden_ones(
     tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = recipe_of(("sentence-embedding", "full", "encoder"), tmp_path, tiny_model).to_dict()
-    values["task"] |= {"objective": "tsdae"}
-    values["training"] |= {"epochs": 8, "evaluate_every": 100, "batch_size": 4, "warmup": 0.1}
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(values))
-    compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / "tsdae-encoder.txt")
+    values = of_task("sentence-embedding", "encoder", tmp_path, tiny_model, objective="tsdae")
+    compare(losses(values, tmp_path, monkeypatch), HERE / "tsdae-encoder.txt")
 
 
 def test_losses_beside_texts_without_labels_are_the_golden_ones(
@@ -76,22 +77,18 @@ def test_losses_beside_texts_without_labels_are_the_golden_ones(
     values = recipe_values(evaluation={"bootstrap": 0, "baselines": False})
     operators = [{"name": name, "chinese": "characters"} for name in ("drop-words", "swap-words")]
     values["consistency"] = {"unlabelled": str(pool), "operators": operators, "threshold": 0.5, "annealing": "linear"}
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(values))
-    compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / "consistency-encoder.txt")
+    compare(losses(values, tmp_path, monkeypatch), HERE / "consistency-encoder.txt")
 
 
 def test_losses_of_a_student_that_learns_its_teachers_insides_are_the_golden_ones(
     recipe_values: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, quick = tmp_path / "recipe.json", {"bootstrap": 0, "baselines": False}
+    quick = {"bootstrap": 0, "baselines": False}
     values = recipe_values(evaluation=quick, output=str(tmp_path / "teacher"))
-    recipe.write_text(json.dumps(values))
-    losses(recipe, tmp_path / "teacher", monkeypatch)
+    losses(values, tmp_path, monkeypatch)
     wanted = {"teacher": str(tmp_path / "teacher"), "match": {"attention": 1.0, "relations": 0.5, "embeddings": 0.5}}
     values = recipe_values(evaluation=quick, distillation=wanted, model__layers=[1])
-    recipe.write_text(json.dumps(values))
-    compare(losses(recipe, Path(values["output"]), monkeypatch), HERE / "match-encoder.txt")
+    compare(losses(values, tmp_path, monkeypatch), HERE / "match-encoder.txt")
 
 
 def compare(found: list[float], golden: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.same import same_weights_when_resumed
 from tests.unit.test_recovery import training, weights
 from tests.watching import Stopper, Watcher, of
 from weitiao import check, load, resume, train
@@ -91,14 +92,8 @@ def test_a_run_keeps_the_mean_of_its_last_weights_and_resumes_bit_for_bit(
     method: str, quick: Values, tmp_path: Path
 ) -> None:
     values = quick("encoder", {"swa": {"share": 0.4}, "checkpoint_every": 3}, method=method)
-    whole = train({**values, "output": str(tmp_path / "whole")})
     steps = check(values).facts["steps"]
-    for at in (2, steps - 2):  # before it begins, and within
-        with pytest.raises(Interrupted):
-            train({**values, "output": str(tmp_path / f"cut-{at}")}, trackers=[Stopper(at)])
-        cut = resume(tmp_path / f"cut-{at}")
-        files = [run.artifact / "model.safetensors" for run in (whole, cut)]
-        assert files[0].read_bytes() == files[1].read_bytes()
+    whole = same_weights_when_resumed(values, tmp_path, 2, steps - 2)  # before it begins, and within
     assert load(whole.folder).predict(["a text"])
 
 

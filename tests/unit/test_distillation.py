@@ -16,13 +16,13 @@ import torch
 from torch.nn import functional
 
 from tests import tiny
-from tests.watching import Stopper
+from tests.same import not_resumed_beside_another, same_weights, stopped
 from weitiao import Recipe, beside_teacher, check, evaluate, load, resume, train
 from weitiao.artifacts.artifact import open_artifact
 from weitiao.artifacts.run_folder import find_run
 from weitiao.beside_teacher import beside_teachers, in_turns
 from weitiao.cli.train import summary
-from weitiao.errors import Interrupted, RecipeError, RunError, WeitiaoError
+from weitiao.errors import RecipeError, WeitiaoError
 from weitiao.evaluation.assess import Measured
 from weitiao.evaluation.beside_teacher import BesideTeacher
 from weitiao.inspection import trained_on
@@ -241,23 +241,12 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_teacher_alone(
     own = tmp_path / "teacher"
     shutil.copytree(teacher / "artifact", own)
     whole = train(Recipe(**student(teacher=str(own), share=0.5)))
-    values = student(teacher=str(own), share=0.5) | {"output": str(tmp_path / "cut")}
-    with pytest.raises(Interrupted):
-        train(Recipe(**values), trackers=[Stopper(5)])
-    kept = tmp_path / "kept"
-    shutil.copytree(tmp_path / "cut", kept)
-    again = resume(tmp_path / "cut")
+    cut = stopped(student(teacher=str(own), share=0.5), tmp_path / "cut", 5)
+    kept = shutil.copytree(cut, tmp_path / "kept")
+    again = resume(cut)
     assert again.score == whole.score
-    weights = [(run.artifact / "model.safetensors").read_bytes() for run in (whole, again)]
-    assert weights[0] == weights[1]
-    from safetensors.torch import load_file, save_file
-
-    tensors = load_file(own / "model.safetensors")
-    name = next(iter(tensors))
-    tensors[name] = tensors[name] + 1
-    save_file(tensors, own / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RunError, match="is not what it was"):
-        resume(kept)
+    same_weights(whole, again)
+    not_resumed_beside_another(own, kept)
 
 
 def test_what_a_student_takes_is_forecast_with_the_teachers_part(

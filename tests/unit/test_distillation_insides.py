@@ -19,12 +19,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests import tiny
+from tests.same import not_resumed_beside_another, same_weights, stopped
 from tests.unit.test_distillation import values, write
-from tests.watching import Stopper, Watcher, of
+from tests.watching import Watcher, of
 from weitiao import Recipe, check, load, resume, train
 from weitiao.artifacts.run_folder import Run
 from weitiao.cli.main import main
-from weitiao.errors import Interrupted, ModelError, RecipeError, RunError
+from weitiao.errors import ModelError, RecipeError
 from weitiao.events import CheckpointSaved, LayersUnwell, StepDone
 from weitiao.kernels import quickly
 from weitiao.loading import load_for_training, settled, with_usual_rate
@@ -570,20 +571,10 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     recipe["distillation"]["teacher"] = str(own)
     whole = train(Recipe(**recipe))
     for at in (3, 8):  # of about 12 steps: before and after the end of it
-        cut = recipe | {"output": str(tmp_path / f"cut-{at}")}
-        with pytest.raises(Interrupted):
-            train(Recipe(**cut), trackers=[Stopper(at)])
-        shutil.copytree(tmp_path / f"cut-{at}", tmp_path / f"kept-{at}")
-        again = resume(tmp_path / f"cut-{at}")
-        weights = [(run.artifact / "model.safetensors").read_bytes() for run in (whole, again)]
-        assert weights[0] == weights[1]
-    from safetensors.torch import save_file
-
-    tensors = load_file(own / "model.safetensors")
-    name = next(iter(tensors))
-    save_file({**tensors, name: tensors[name] + 1}, own / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RunError, match="is not what it was"):
-        resume(tmp_path / "kept-3")
+        cut = stopped(recipe, tmp_path / f"cut-{at}", at)
+        shutil.copytree(cut, tmp_path / f"kept-{at}")
+        same_weights(whole, resume(cut))
+    not_resumed_beside_another(own, tmp_path / "kept-3")
 
 
 def test_projections_keep_their_rate_and_their_end_beside_a_range_test(student: Callable[..., dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +14,12 @@ import torch
 from torch.nn import functional
 
 from tests import tiny
+from tests.same import not_resumed_beside_another, same_weights, stopped
 from tests.unit.test_distillation_texts import WRONG, rows, values, written
-from tests.watching import Stopper, Watcher, of
+from tests.watching import Watcher, of
 from weitiao import Recipe, check, load, resume, train
 from weitiao.artifacts.run_folder import Run
-from weitiao.errors import Interrupted, RecipeError, RunError
+from weitiao.errors import RecipeError
 from weitiao.events import StepDone
 from weitiao.kernels import vocabulary_divergence as kernel
 from weitiao.kernels import vocabulary_loss as products
@@ -150,26 +152,14 @@ def test_in_bf16_the_loss_is_finite_and_falls(student: Callable[..., dict[str, A
 def test_a_run_that_was_stopped_goes_on_beside_the_same_teacher_alone(
     student: Callable[..., dict[str, Any]], teacher: Run, tmp_path: Path
 ) -> None:
-    import shutil
-
     own = tmp_path / "teacher"
     shutil.copytree(teacher.artifact, own)
     wanted = student(teacher=str(own), share=0.5)
     whole = train(Recipe(**wanted))
-
-    with pytest.raises(Interrupted):
-        train(Recipe(**wanted | {"output": str(tmp_path / "cut")}), trackers=[Stopper(4)])
-    shutil.copytree(tmp_path / "cut", tmp_path / "kept")
-    again = resume(tmp_path / "cut")
-    weights = [(run.artifact / "model.safetensors").read_bytes() for run in (whole, again)]
-    assert weights[0] == weights[1]
-    from safetensors.torch import load_file, save_file
-
-    tensors = load_file(own / "model.safetensors")
-    name = next(iter(tensors))
-    save_file({**tensors, name: tensors[name] + 1}, own / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RunError, match="is not what it was"):
-        resume(tmp_path / "kept")
+    cut = stopped(wanted, tmp_path / "cut", 4)
+    kept = shutil.copytree(cut, tmp_path / "kept")
+    same_weights(whole, resume(cut))
+    not_resumed_beside_another(own, kept)
 
 
 def test_the_teachers_pass_is_in_the_forecast(

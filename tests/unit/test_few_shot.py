@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from tests.same import same_weights_when_resumed
 from tests.samples import reviews
-from tests.watching import Stopper, Watcher, of
-from weitiao import check, evaluate, load, registry, resume, train
-from weitiao.errors import Interrupted, RecipeError, WeitiaoError
+from tests.watching import Watcher, of
+from weitiao import check, evaluate, load, registry, train
+from weitiao.errors import RecipeError, WeitiaoError
 from weitiao.events import Evaluated, StepDone
 from weitiao.forecast import within_memory
 from weitiao.loading import load_for_training
@@ -292,13 +293,7 @@ def test_the_vector_is_the_one_that_the_encoder_was_trained_with(few: Values, tm
 def test_stopped_and_resumed_is_bit_identical(more: Mapping[str, Any], few: Values, tmp_path: Path) -> None:
     data = few()["data"] | {"validation": str(tmp_path / "other.jsonl")}
     values = few(training={"checkpoint_every": 3, **more}, data=data)
-    whole = train({**values, "output": str(tmp_path / "whole")})
-    for at in (3, 5):
-        with pytest.raises(Interrupted):
-            train({**values, "output": str(tmp_path / f"cut-{at}")}, trackers=[Stopper(at)])
-        cut = resume(tmp_path / f"cut-{at}")
-        files = [run.artifact / "model.safetensors" for run in (whole, cut)]
-        assert files[0].read_bytes() == files[1].read_bytes()
+    same_weights_when_resumed(values, tmp_path, 3, 5)
 
 
 def test_with_validation_the_best_evaluation_is_kept_and_each_has_its_own_head(few: Values, tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tests.same import same_weights, same_weights_when_resumed, stopped
 from tests.unit.test_recovery import STEPS, Line, training, weights
-from tests.watching import Stopper, Watcher, of
+from tests.watching import Watcher, of
 from weitiao import check, load, resume, train
-from weitiao.errors import Interrupted, RecipeError
+from weitiao.errors import RecipeError
 from weitiao.events import Event, StepDone
 from weitiao.loading import load_for_training
 from weitiao.methods.parts import body_parameters
@@ -402,15 +403,13 @@ ALL = {"ema": 0.9, "regularization": {"l1": 1e-5, "l2": 1e-4, "l2_sp": 1e-3, "mi
 
 
 def test_all_at_once_stopped_and_resumed_is_bit_identical(quick: Values, tmp_path: Path) -> None:
-    settings = {"train": {**ALL, "checkpoint_every": 3}}
-    whole = train({**quick("encoder", settings["train"]), "output": str(tmp_path / "whole")})
-    with pytest.raises(Interrupted):
-        train({**quick("encoder", settings["train"]), "output": str(tmp_path / "cut")}, trackers=[Stopper(4)])
-    kept = {path.name for path in (tmp_path / "cut" / "checkpoints" / "step-00000004").iterdir()}
+    values = quick("encoder", {**ALL, "checkpoint_every": 3})
+    whole = train({**values, "output": str(tmp_path / "whole")})
+    folder = stopped(values, tmp_path / "cut", 4)
+    kept = {path.name for path in (folder / "checkpoints" / "step-00000004").iterdir()}
     assert "average.safetensors" in kept
-    cut = resume(tmp_path / "cut")
-    files = [run.artifact / "model.safetensors" for run in (whole, cut)]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    cut = resume(folder)
+    same_weights(whole, cut)
     assert load(cut.folder).predict(["a text"])
     drawn = check(quick("encoder", ALL)).facts["disk_needed"]
     assert drawn > check(quick()).facts["disk_needed"]
@@ -473,12 +472,7 @@ def test_mixup_trains_and_measures_what_is_not_mixed(family: str, method: str, q
 
 def test_mixup_stopped_and_resumed_is_bit_identical(quick: Values, tmp_path: Path) -> None:
     values = quick("encoder", {"regularization": {"mixup": 0.5}, "checkpoint_every": 3})
-    whole = train({**values, "output": str(tmp_path / "whole")})
-    with pytest.raises(Interrupted):
-        train({**values, "output": str(tmp_path / "cut")}, trackers=[Stopper(4)])
-    cut = resume(tmp_path / "cut")
-    files = [run.artifact / "model.safetensors" for run in (whole, cut)]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    same_weights_when_resumed(values, tmp_path, 4)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.same import same_weights_when_resumed
 from tests.samples import reviews
-from tests.watching import Stopper, of
-from weitiao import check, resume, train
+from tests.watching import of
+from weitiao import check
 from weitiao.data import length_bucketed, rows_in_epoch
 from weitiao.data.resampling import resampled
 from weitiao.errors import Interrupted, RecipeError
@@ -361,15 +362,8 @@ SELECTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("selection", SELECTIONS, ids=str)
 def test_stopped_and_resumed_is_bit_identical(selection: dict[str, Any], selecting: Values, tmp_path: Path) -> None:
     values = selecting(selection)
-    whole = train({**values, "output": str(tmp_path / "whole")})
     per_epoch = len(made_of(values).order(0))
-    for stop in (per_epoch, per_epoch + 2, 2 * per_epoch + 1):
-        folder = tmp_path / f"cut-{stop}"
-        with pytest.raises(Interrupted):
-            train({**values, "output": str(folder)}, trackers=[Stopper(stop)])
-        cut = resume(folder)
-        files = [run.artifact / "model.safetensors" for run in (whole, cut)]
-        assert files[0].read_bytes() == files[1].read_bytes(), stop
+    same_weights_when_resumed(values, tmp_path, per_epoch, per_epoch + 2, 2 * per_epoch + 1)
 
 
 @pytest.mark.parametrize("selection", [{"prune": 0.5}, {"curriculum": "loss"}], ids=str)

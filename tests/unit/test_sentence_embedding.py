@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn import functional
 
 from tests import tiny
-from tests.samples import reviews, texts
-from tests.watching import Stopper, Watcher, of
-from weitiao import check, evaluate, load, registry, resume, train
-from weitiao.errors import Interrupted, RecipeError, WeitiaoError
+from tests.same import same_vectors_by_transformers, same_weights_when_computed_again, same_weights_when_resumed
+from tests.samples import reviews, texts, write_texts
+from tests.watching import Watcher, of
+from weitiao import check, evaluate, load, registry, train
+from weitiao.errors import RecipeError, WeitiaoError
 from weitiao.evaluation.baselines.vectors import TfidfVectors
 from weitiao.events import Evaluated, StepDone
 from weitiao.loading import load_for_training
@@ -37,16 +37,12 @@ def texts_only(recipe_values: Values, tmp_path: Path) -> Values:
     """A recipe on 32 texts, 16 for validation and 16 to test on."""
     many = [text for text, _ in reviews(64)]
 
-    def write(name: str, rows: list[str]) -> str:
-        file = tmp_path / f"{name}.jsonl"
-        file.write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
-        return str(file)
-
     def build(family: str = "encoder", training: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
         settings = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 16, "seed": 7, "precision": "fp32",
                     **(training or {})}  # fmt: skip
-        data = {"train": write("train", many[:32]), "validation": write("validation", many[32:48]),
-                "test": write("test", many[48:])}  # fmt: skip
+        data = {"train": write_texts(tmp_path / "train.jsonl", many[:32]),
+                "validation": write_texts(tmp_path / "validation.jsonl", many[32:48]),
+                "test": write_texts(tmp_path / "test.jsonl", many[48:])}  # fmt: skip
         given = {"task": "sentence-embedding", "training": settings, "data": data}
         return recipe_values(family, **{**given, "evaluation": {"bootstrap": 20}, **changes})
 
@@ -266,34 +262,22 @@ def test_tf_idf_is_that_of_scikit_learn(texts_only: Values) -> None:
 
 
 def test_texts_that_a_model_reads_alike_are_one(texts_only: Values, tmp_path: Path) -> None:
-    values, file = texts_only(), tmp_path / "alike.jsonl"
-    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("A room", "a room", "the bed", "a view")))
-    run = train({**values, "data": {**values["data"], "test": str(file)}})
+    values, file = texts_only(), write_texts(tmp_path / "alike.jsonl", ("A room", "a room", "the bed", "a view"))
+    run = train({**values, "data": {**values["data"], "test": file}})
     assert json.loads((run.folder / "scores.json").read_text())["test"]["scores"]["details"]["among"] == 3
 
 
 def test_blocks_may_be_computed_again(texts_only: Values) -> None:
-    plain, again = (train({**texts_only(training={"checkpoint_activations": wanted}), "output": None})
-                    for wanted in ("never", "always"))  # fmt: skip
-    one, other = (load_file(run.artifact / "model.safetensors") for run in (plain, again))
-    for name, weight in one.items():
-        torch.testing.assert_close(weight, other[name], rtol=1e-4, atol=1e-5)
+    same_weights_when_computed_again(texts_only)
 
 
 def test_the_artifact_is_an_encoder_that_says_its_pooling(texts_only: Values, recipe_values: Values) -> None:
-    from transformers import AutoModel, AutoTokenizer
-
     run = train(texts_only(task={"name": "sentence-embedding", "pooling": "first"}))
     assert pooling_of(run.artifact) == "first"
     kinds = [each["type"].rpartition(".")[2] for each in json.loads((run.artifact / "modules.json").read_text())]
     assert kinds == ["Transformer", "Pooling", "Normalize"]
     rows = ["the room was great", "the bed was cold and the view awful, visit 3"]
-    tokenizer, body = AutoTokenizer.from_pretrained(run.artifact), AutoModel.from_pretrained(run.artifact)
-    with torch.no_grad():
-        states = body(**tokenizer(rows, padding=True, return_tensors="pt")).last_hidden_state
-    wanted = functional.normalize(states[:, 0], dim=-1)
-    found = [answer["vector"] for answer in load(run.folder).predict(rows)]
-    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
+    same_vectors_by_transformers(run, rows, "first")
     for method in ("few-shot", "head", "full"):
         values = recipe_values(method=method, model=str(run.artifact), evaluation={"bootstrap": 0, "baselines": False})
         values["output"] += method
@@ -329,11 +313,7 @@ def test_vectors_from_the_shell(texts_only: Values, tmp_path: Path, capsys: pyte
 
 def test_stopped_and_resumed_is_bit_identical(texts_only: Values, tmp_path: Path) -> None:
     values = texts_only(training={"checkpoint_every": 1, "epochs": 3}, evaluation={"bootstrap": 0, "baselines": False})
-    whole = train({**values, "output": str(tmp_path / "whole")})
-    with pytest.raises(Interrupted):
-        train({**values, "output": str(tmp_path / "cut")}, trackers=[Stopper(3)])
-    files = [run.artifact / "model.safetensors" for run in (whole, resume(tmp_path / "cut"))]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    same_weights_when_resumed(values, tmp_path, 3)
 
 
 def test_what_is_not_said_is_as_in_the_paper(texts_only: Values) -> None:
@@ -411,9 +391,8 @@ def test_a_model_without_dropout_is_refused_unless_something_has_some(texts_only
 def test_texts_with_nothing_to_compare_are_refused(
     rows: list[str], said: str, texts_only: Values, tmp_path: Path
 ) -> None:
-    file = tmp_path / "odd.jsonl"
-    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
-    data = {"train": str(file), "validation_size": 0, "test_size": 0, "duplicates": "anywhere"}
+    file = write_texts(tmp_path / "odd.jsonl", rows)
+    data = {"train": file, "validation_size": 0, "test_size": 0, "duplicates": "anywhere"}
     with pytest.raises(WeitiaoError, match=said):
         train(texts_only(data=data))
     with pytest.raises(WeitiaoError, match="has no text"):

@@ -16,10 +16,12 @@ from torch import nn
 from torch.nn import functional
 
 from tests import tiny
-from tests.samples import reviews, texts
-from tests.watching import Stopper, Watcher, of
-from weitiao import check, load, models, resume, train
-from weitiao.errors import Interrupted, ModelError, RecipeError, WeitiaoError
+from tests.same import same_vectors_by_transformers, same_weights_when_computed_again, same_weights_when_resumed
+from tests.samples import reviews, texts, write_texts
+from tests.watching import Watcher, of
+from weitiao import check, load, models, train
+from weitiao.artifacts.run_folder import Run
+from weitiao.errors import ModelError, RecipeError, WeitiaoError
 from weitiao.events import StepDone
 from weitiao.kernels import quickly
 from weitiao.loading import load_for_training
@@ -40,17 +42,13 @@ def values(recipe_values: Values, tmp_path: Path) -> Values:
     """A recipe on 32 texts, 16 for validation."""
     many = [text for text, _ in reviews(48)]
 
-    def write(name: str, rows: list[str]) -> str:
-        file = tmp_path / f"{name}.jsonl"
-        file.write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
-        return str(file)
-
     def build(
         training: dict[str, Any] | None = None, task: dict[str, Any] | None = None, **more: Any
     ) -> dict[str, Any]:
         settings = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 8, "seed": 7, "precision": "fp32",
                     **(training or {})}  # fmt: skip
-        data = {"train": write("train", many[:32]), "validation": write("validation", many[32:]), "test_size": 0}
+        data = {"train": write_texts(tmp_path / "train.jsonl", many[:32]),
+                "validation": write_texts(tmp_path / "validation.jsonl", many[32:]), "test_size": 0}  # fmt: skip
         given = {"task": {**OBJECTIVE, **(task or {})}, "training": settings, "data": data}
         return recipe_values("encoder", **{**given, "evaluation": {"bootstrap": 0, "baselines": False}, **more})
 
@@ -161,22 +159,14 @@ def test_a_step_may_be_cut(values: Values, method: str) -> None:
 # --- runs
 
 
-def same_vectors_by_transformers(run: Any, rows: list[str], pooling: str = "mean") -> None:
-    """The artifact is a plain encoder, which gives the vectors that `load` gives."""
-    from transformers import AutoModel, AutoTokenizer
-
+def is_the_encoder_alone(run: Run, rows: list[str], pooling: str = "mean") -> None:
+    """Of the decoder nothing is in the artifact; plain `transformers` makes the same vectors with it."""
     weights = load_file(run.artifact / "model.safetensors")
     assert not [name for name in weights if "crossattention" in name or name.startswith(("cls", "lm_head"))]
     config = json.loads((run.artifact / "config.json").read_text())
     assert not config.get("is_decoder")
     assert not config.get("add_cross_attention")
-    tokenizer, body = AutoTokenizer.from_pretrained(run.artifact), AutoModel.from_pretrained(run.artifact).eval()
-    inputs = tokenizer(rows, padding=True, return_tensors="pt")
-    with torch.no_grad():
-        states, mask = body(**inputs).last_hidden_state, inputs["attention_mask"]
-    made = states[:, 0] if pooling == "first" else (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-    found = [answer["vector"] for answer in load(run.folder).predict(rows)]
-    np.testing.assert_allclose(found, functional.normalize(made, dim=-1).numpy(), atol=1e-5)
+    same_vectors_by_transformers(run, rows, pooling)
 
 
 def test_texts_are_learned_and_the_encoder_alone_is_kept(values: Values) -> None:
@@ -189,7 +179,7 @@ def test_texts_are_learned_and_the_encoder_alone_is_kept(values: Values) -> None
     told = json.loads((run.folder / "scores.json").read_text())["validation"]
     assert set(told["baselines"]) == {"the model before training", "TF-IDF"}
     assert pooling_of(run.artifact) == "first"
-    same_vectors_by_transformers(run, ["the room was great", "the bed was cold and the view awful, visit 3"], "first")
+    is_the_encoder_alone(run, ["the room was great", "the bed was cold and the view awful, visit 3"], "first")
 
 
 def test_later_recipes_start_from_it(values: Values, recipe_values: Values) -> None:
@@ -205,7 +195,7 @@ def test_methods_that_merge_learn_it(values: Values, method: str) -> None:
     moving = [name for name, p in training.model.named_parameters() if p.requires_grad]
     assert [name for name in moving if "crossattention" in name], "what is new is trained whole"
     run = train(values(method=method))
-    same_vectors_by_transformers(run, ["the room was great", "a cold bed and a small room"])
+    is_the_encoder_alone(run, ["the room was great", "a cold bed and a small room"])
     kept = [name for file in run.artifact.glob("adapter/*.safetensors") for name in load_file(file)]
     assert not [name for name in kept if "crossattention" in name or "cls." in name], "of the decoder nothing is kept"
     told = run.artifact / "adapter" / "adapter_config.json"
@@ -213,26 +203,17 @@ def test_methods_that_merge_learn_it(values: Values, method: str) -> None:
 
 
 def test_stopped_and_resumed_is_bit_identical(values: Values, tmp_path: Path) -> None:
-    given = values(training={"checkpoint_every": 1, "epochs": 2})
-    whole = train({**given, "output": str(tmp_path / "whole")})
-    with pytest.raises(Interrupted):
-        train({**given, "output": str(tmp_path / "cut")}, trackers=[Stopper(3)])
-    files = [run.artifact / "model.safetensors" for run in (whole, resume(tmp_path / "cut"))]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    same_weights_when_resumed(values(training={"checkpoint_every": 1, "epochs": 2}), tmp_path, 3)
 
 
 def test_blocks_may_be_computed_again(values: Values) -> None:
-    plain, again = (train({**values(training={"checkpoint_activations": wanted}), "output": None})
-                    for wanted in ("never", "always"))  # fmt: skip
-    one, other = (load_file(run.artifact / "model.safetensors") for run in (plain, again))
-    for name, weight in one.items():
-        torch.testing.assert_close(weight, other[name], rtol=1e-4, atol=1e-5)
+    same_weights_when_computed_again(values)
 
 
 def test_an_encoder_that_was_masked_brings_its_head(values: Values, tmp_path: Path) -> None:
     folder = tiny.tiny_masked_roberta(tmp_path / "roberta", texts())
     run = train(values(model=str(folder)))
-    same_vectors_by_transformers(run, ["the room was great", "a cold bed and a small room"])
+    is_the_encoder_alone(run, ["the room was great", "a cold bed and a small room"])
 
 
 # --- what is settled, and what is refused

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weitiao.data.arrow import select_rows
+from weitiao.data.arrow import fingerprint, select_rows
 from weitiao.data.batches import in_length_order, length_bucketed, micro_batches, rows_in_epoch
 from weitiao.data.checks import check_examples, empty_rows
 from weitiao.data.columns import ChosenColumns, choose_columns, listed
@@ -12,7 +12,7 @@ from weitiao.data.joined import join
 from weitiao.data.keys import occurrences, text_keys
 from weitiao.data.labels import label_codes, label_counts, lines_where, places, rename, rows_labelled
 from weitiao.data.resampling import times_by_label
-from weitiao.data.splits import Splits, fingerprint, open_splits
+from weitiao.data.splits import Splits, open_splits
 from weitiao.data.table import Table, open_table
 from weitiao.data.unlabelled import copies_of, open_unlabelled, with_targets
 

@@ -29,6 +29,11 @@ def digest(*parts: Any) -> str:
     return sha.hexdigest()[:32]
 
 
+def fingerprint(dataset: Dataset) -> str:
+    """Return what stands for a data set's content, the same in each process for what this package opens."""
+    return str(dataset._fingerprint)
+
+
 def write_arrow(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
     """Stream batches into `path` as Arrow IPC; the file appears only once it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

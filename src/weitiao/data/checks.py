@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weitiao.data.arrow import arrow_batches
-from weitiao.data.keys import text_keys
+from weitiao.data.keys import input_keys, text_keys
 from weitiao.data.labels import label_codes, lines_where, places
-from weitiao.data.splits import Splits, input_keys
+from weitiao.data.splits import Splits
 from weitiao.records import Column, Finding, SplitName
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from weitiao import sources
-from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, write_arrow
-from weitiao.data.splits import fingerprint
+from weitiao.data.arrow import arrow_batches, digest, fingerprint, is_whole, open_arrow, write_arrow
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from weitiao import sources
-from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, rows_digest, write_arrow
+from weitiao.data.arrow import arrow_batches, digest, fingerprint, is_whole, open_arrow, rows_digest, write_arrow
 from weitiao.data.columns import ChosenColumns
-from weitiao.data.splits import Splits, fingerprint
+from weitiao.data.splits import Splits
 from weitiao.records import FILE, LINE, SPLITS, SplitName
 
 if TYPE_CHECKING:

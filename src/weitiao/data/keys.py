@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weitiao.data.arrow import arrow_batches
+from weitiao.data.dialogue import asked
+from weitiao.data.labels import GROUP
+from weitiao.records import FILE, LINE, Column
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,6 +49,25 @@ def text_key(*values: Any) -> int:
     return int.from_bytes(_hash(*values), "little")
 
 
+def input_keys(dataset: Dataset, columns: Sequence[Column]) -> np.ndarray:
+    """Return `text_keys` over what a model reads: all columns but the targets, of a dialogue what it is asked."""
+    return text_keys(dataset, *_inputs(dataset.column_names, columns))
+
+
+def input_key(row: Mapping[str, Any], columns: Sequence[Column]) -> int:
+    """Return the same number of one row: role -> cell, in the order of a data set's columns."""
+    names, read = _inputs(list(row), columns)
+    return text_key(*(read[name](row[name]) if name in read else row[name] for name in names))
+
+
+def _inputs(names: Sequence[str], columns: Sequence[Column]) -> tuple[list[str], dict[str, Callable[[Any], Any]]]:
+    """The columns that a model reads, and how those are read that are not taken as they are."""
+    own = [name for name in names if name not in (LINE, FILE, GROUP)]
+    targets = {column.role for column in columns if column.target}
+    dialogues = {column.role for column in columns if column.kind == "dialogue"}
+    return [name for name in own if name not in targets] or own, dict.fromkeys(dialogues, asked)
+
+
 def _hash(*values: Any) -> bytes:
     text = "\x1f".join(normalised(v if isinstance(v, str) else json.dumps(v, default=str)) for v in values)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -69,3 +91,8 @@ def occurrences(keys: np.ndarray) -> np.ndarray:
     result = np.empty(len(keys), np.int64)
     result[order] = np.arange(len(keys)) - np.repeat(starts, counts)
     return result
+
+
+def told_apart(keys: np.ndarray) -> np.ndarray:
+    """Return numbers that tell rows with the same key apart, so that each is drawn by itself."""
+    return mixed(keys, 0) + occurrences(keys).astype(np.uint64)

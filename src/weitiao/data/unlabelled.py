@@ -11,11 +11,21 @@ import numpy as np
 import pyarrow as pa
 
 from weitiao import sources
-from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, rows_digest, select_rows, write_arrow
+from weitiao.data.arrow import (
+    arrow_batches,
+    digest,
+    fingerprint,
+    is_whole,
+    open_arrow,
+    rows_digest,
+    select_rows,
+    write_arrow,
+)
 from weitiao.data.checks import empty_rows
 from weitiao.data.columns import choose_columns, listed
+from weitiao.data.keys import input_keys
 from weitiao.data.labels import rename
-from weitiao.data.splits import Splits, fingerprint, input_keys
+from weitiao.data.splits import Splits
 from weitiao.data.table import open_table
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.recipe import DataSettings

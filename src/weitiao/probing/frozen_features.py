@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weitiao.data.arrow import digest
+from weitiao.data.arrow import digest, fingerprint
 from weitiao.data.cut import sample
 from weitiao.data.features import column_array
 from weitiao.data.kept import Arrays, keeper
-from weitiao.data.keys import mixed, occurrences
-from weitiao.data.splits import fingerprint, strata_of
+from weitiao.data.keys import mixed, told_apart
+from weitiao.data.strata import strata_of
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.preparation import Preparation
 from weitiao.records import Head
@@ -59,8 +59,7 @@ def _chosen(ready: Preparation, seed: int) -> np.ndarray:
     keys = ready.splits.text_keys["train"]
     if len(keys) <= EXAMPLES:
         return np.arange(len(keys))
-    apart = mixed(keys, 0) + occurrences(keys).astype(np.uint64)
-    return sample(strata_of(ready.splits["train"], ready.task.columns), apart, EXAMPLES, seed=seed)
+    return sample(strata_of(ready.splits["train"], ready.task.columns), told_apart(keys), EXAMPLES, seed=seed)
 
 
 def _computed(ready: Preparation, examples: np.ndarray) -> Arrays:

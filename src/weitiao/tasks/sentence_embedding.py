@@ -144,33 +144,9 @@ class SentenceEmbedding(base.Prepares[Tokens]):
     def __init__(self, options: SentenceEmbeddingOptions, prepared: Tokens | None = None) -> None:
         self.options = options
         self.prepared = prepared
-
-    @property
-    def objective(self) -> Objective:
-        """The way it learns, with its options."""
-        if self.options.objective == "tsdae":
-            return TSDAE(SHARE if self.options.delete_share is None else self.options.delete_share)
-        return SimCSE(self.options.temperature)
-
-    @property
-    def compared(self) -> str:
-        """What is compared with what in a step, if anything is."""
-        return self.objective.compared
-
-    @property
-    def by_dropout(self) -> str:
-        """What would be without dropout, where it takes some."""
-        return self.objective.by_dropout
-
-    @property
-    def alone(self) -> str:
-        """Why it is not learned beside other tasks."""
-        return self.objective.alone
-
-    @property
-    def rate_scale(self) -> float:
-        """Without labels a high rate spoils what vectors are for (docs/results.md)."""
-        return self.objective.rate_scale
+        self.objective = objective = _objective(options)
+        self.compared, self.by_dropout, self.alone = objective.compared, objective.by_dropout, objective.alone
+        self.rate_scale = objective.rate_scale  # a high one spoils what vectors are for (docs/results.md)
 
     def presets(self, pretrained: Pretrained) -> Mapping[str, tuple[Any, str]]:
         """The vector that the encoder was trained with, and what goes with the objective."""
@@ -266,6 +242,13 @@ class SentenceEmbedding(base.Prepares[Tokens]):
     def usage(self, family: Family) -> str:
         """Lines for the model card."""
         return USAGE.format(vectors=VECTORS[self.options.pooling])
+
+
+def _objective(options: SentenceEmbeddingOptions) -> Objective:
+    """The way it learns, with its options."""
+    if options.objective == "tsdae":
+        return TSDAE(SHARE if options.delete_share is None else options.delete_share)
+    return SimCSE(options.temperature)
 
 
 def _shown(example: Example) -> str:

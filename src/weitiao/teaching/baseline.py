@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from weitiao import models
 from weitiao.artifacts.artifact import Artifact
-from weitiao.data.arrow import digest, select_rows
-from weitiao.data.splits import fingerprint
+from weitiao.data.arrow import digest, fingerprint, select_rows
 from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.predictor import Predictor

@@ -13,9 +13,8 @@ import numpy as np
 
 from weitiao import data, models
 from weitiao.artifacts.artifact import Artifact
-from weitiao.data.arrow import digest
+from weitiao.data.arrow import digest, fingerprint
 from weitiao.data.kept import Arrays, keeper
-from weitiao.data.splits import fingerprint
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation, learning

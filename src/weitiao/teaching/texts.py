@@ -16,8 +16,7 @@ from weitiao import data, models
 from weitiao.artifacts.artifact import Artifact
 from weitiao.chats import Asked, Chat, Endpoint, LocalChat, Remembering
 from weitiao.chats.kept import Kept
-from weitiao.data.arrow import digest
-from weitiao.data.splits import fingerprint
+from weitiao.data.arrow import digest, fingerprint
 from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.metrics.repetition import repetitions

@@ -12,9 +12,9 @@ import numpy as np
 
 from weitiao import registry
 from weitiao.data.arrow import arrow_batches
+from weitiao.data.keys import input_key, input_keys
 from weitiao.data.labels import label_codes
 from weitiao.data.made import Made
-from weitiao.data.splits import input_key, input_keys
 from weitiao.errors import DataError, RecipeError
 from weitiao.recipe import AugmentSettings, Recipe
 from weitiao.recipe.messages import checked

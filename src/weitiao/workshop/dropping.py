@@ -11,9 +11,8 @@ import pyarrow as pa
 import regex
 
 from weitiao.data.checks import empty_rows
-from weitiao.data.keys import mixed, occurrences, text_keys
+from weitiao.data.keys import input_keys, mixed, occurrences, text_keys
 from weitiao.data.labels import label_codes
-from weitiao.data.splits import input_keys
 from weitiao.errors import DataError
 from weitiao.recipe import CleanSettings
 from weitiao.records import FILE, LINE

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from weitiao.data.kept import Arrays, Kept
-from weitiao.data.keys import text_keys
+from weitiao.data.keys import input_keys, text_keys
 from weitiao.data.labels import label_codes
-from weitiao.data.splits import input_keys
 from weitiao.records import Column
 from weitiao.workshop.found import EXAMPLES, Found, Seen, cut, see
 from weitiao.workshop.near import THRESHOLD, Near, find_near, size_for

@@ -15,12 +15,11 @@ import numpy as np
 
 from weitiao import registry
 from weitiao.data import ChosenColumns, Table, choose_columns, open_table, rename
-from weitiao.data.arrow import arrow_batches, digest, select_rows
+from weitiao.data.arrow import arrow_batches, digest, fingerprint, select_rows
 from weitiao.data.formats.detect import splits_in
 from weitiao.data.guess import guess_separator, guess_task
 from weitiao.data.keys import mixed
 from weitiao.data.made import Made
-from weitiao.data.splits import fingerprint
 from weitiao.data.table import laid_out, locate
 from weitiao.errors import DataError
 from weitiao.recipe import DataSettings, Recipe

@@ -1,0 +1,95 @@
+"""Train's rows: splits that are not given are cut from them, and of too many some are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from weitiao.data.arrow import select_rows
+from weitiao.data.cut import sample
+from weitiao.data.fold import Rows, check_fold, placed_in_fold
+from weitiao.data.keys import told_apart
+from weitiao.data.part import Part
+from weitiao.data.shared import drop_shared
+from weitiao.data.strata import strata_of
+from weitiao.data.units import units_of
+from weitiao.errors import DataError
+from weitiao.recipe import DataSettings
+from weitiao.records import SPLITS, Column, Finding, SplitName
+
+
+def cut_missing(
+    parts: dict[SplitName, Part],
+    origin: dict[SplitName, str],
+    settings: DataSettings,
+    columns: Sequence[Column],
+    seed: int,
+    alike: np.ndarray | None,
+) -> list[Finding]:
+    """Cut the splits that `parts` lacks from its train; `origin` says how. With `fold` test is the fold."""
+    shares: dict[SplitName, float] = {
+        "validation": 0.0 if "validation" in parts else settings.validation_size,
+        "test": 0.0 if "test" in parts else settings.test_size,
+    }
+    if not any(shares.values()) and settings.fold is None:
+        return []
+    if sum(shares.values()) >= 1:
+        told = " + ".join(f"data.{split}_size {share}" for split, share in shares.items())
+        raise DataError(f"{told} leaves nothing to train on", where="data", fix="Make them sum to less than 1.")
+    whole = parts["train"]
+    view = select_rows(whole.data, whole.rows, "cut") if len(whole.rows) < len(whole.data) else whole.data
+    strata = strata_of(view, columns)
+    units, bound = units_of(view, whole.keys, settings, None if alike is None else alike[whole.rows])
+    rows = Rows(units, strata, whole.keys if settings.duplicates == "together" else told_apart(whole.keys))
+    how = (", stratified" if strata.any() else "") + (f", whole groups of '{settings.group}'" if settings.group else "")
+    if (fold := settings.fold) is not None:
+        placed = placed_in_fold(rows, fold, shares, seed)
+        check_fold(placed, fold, view, columns, strata)
+        how += f", fold {fold.number} of {fold.of}" + (f" of repeat {fold.repeat}" if fold.repeat else "")
+        used = float((placed >= 0).mean())
+        shares = {"validation": used * (1 - 1 / fold.of) * shares["validation"], "test": used / fold.of}
+    else:
+        placed = rows.cut(seed, validation=shares["validation"], test=shares["test"])
+    findings = []
+    for number, split in enumerate(SPLITS):
+        chosen = placed == number
+        if split == "train" or chosen.any():
+            parts[split] = whole.only(chosen) if split == "train" or shares[split] else parts[split]
+        if split == "train" or (shares[split] and chosen.any()):
+            origin[split] = f"{chosen.mean():.0%} of {whole.name}{how}"
+        findings += _size_finding(split, chosen, shares)
+    if not bound:
+        findings += drop_shared(parts)
+    return findings
+
+
+def _size_finding(split: SplitName, chosen: np.ndarray, shares: Mapping[SplitName, float]) -> list[Finding]:
+    wanted = shares.get(split, 0.0)
+    if not wanted:
+        return []
+    if not chosen.any():
+        problem = f"there are too few examples to cut a {split} split: it is left out"
+        return [Finding("warning", f"data.{split}_size", problem, f"Give a file as data.{split}.")]
+    got = float(chosen.mean())
+    if abs(got - wanted) <= max(0.3 * wanted, 2 / len(chosen)):
+        return []
+    problem = f"{split} got {got:.0%} of the rows rather than {wanted:.0%}: groups and repeated texts stay whole"
+    return [Finding("warning", f"data.{split}_size", problem)]
+
+
+def shorten(
+    parts: dict[SplitName, Part],
+    origin: dict[SplitName, str],
+    most: int | None,
+    columns: Sequence[Column],
+    seed: int,
+) -> list[Finding]:
+    """Leave `most` rows in train, strata in like shares; `origin` says so."""
+    train = parts["train"]
+    if most is None or len(train.rows) <= most:
+        return []
+    strata = strata_of(select_rows(train.data, train.rows, "sample"), columns)
+    parts["train"] = train.only(sample(strata, told_apart(train.keys), most, seed=seed))
+    origin["train"] += f", {most:,} of {len(train.rows):,} examples"
+    return [Finding("note", "data.max_examples", f"training on {most:,} of {len(train.rows):,} examples")]
