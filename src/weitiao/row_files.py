@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weitiao.data import unlabelled_rows
+from weitiao.data.splits import input_keys
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.preparation import Preparation
 from weitiao.recipe import Recipe
@@ -35,6 +37,25 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_synced(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def write_unlabelled(ready: Preparation, folder: Path) -> dict[str, Path]:
+    """Write the texts without labels that the recipe names, by role and once; return its keys for them, with the file.
+    Texts that stay aside are not among them: who reads the file knows of no fold.
+    """  # fmt: skip
+    recipe, files = ready.recipe, dict[str, Path]()
+    for section in (recipe.consistency, recipe.distillation):
+        if section is None or section.unlabelled is None:
+            continue
+        key = "consistency.unlabelled" if section is recipe.consistency else "distillation.unlabelled"
+        files[key] = folder / "unlabelled.jsonl"
+        if not files[key].exists():
+            names, columns = ready.splits.columns.names, ready.task.columns
+            rows = unlabelled_rows(section.unlabelled, recipe.data, columns, names, base=recipe.base,
+                                   where=recipe.place(key))  # fmt: skip
+            kept = np.flatnonzero(~np.isin(input_keys(rows, columns), ready.splits.aside))
+            write_rows(files[key], rows_of(rows.select(kept), names))
+    return files
+
+
 def reading(
     recipe: Recipe, ready: Preparation, files: Mapping[SplitName, Path], *, why: str, validation_size: float = 0.0
 ) -> Recipe:
@@ -51,4 +72,6 @@ def reading(
     }  # fmt: skip
     options = task.told() if isinstance(task, NamesLabels) else task.options
     learned = {"name": task.name, **options.model_dump(mode="json")}
-    return recipe.resolved({"data": (values, why), "task": (learned, why)})
+    beside = write_unlabelled(ready, files["train"].parent)
+    named = {key: (os.path.relpath(path, recipe.base), why) for key, path in beside.items()}
+    return recipe.resolved({"data": (values, why), "task": (learned, why), **named})

@@ -16,7 +16,7 @@ from weitiao.data.checks import empty_rows
 from weitiao.data.columns import choose_columns, listed
 from weitiao.data.labels import rename
 from weitiao.data.splits import Splits, fingerprint, input_keys
-from weitiao.data.table import open_table
+from weitiao.data.table import Table, open_table
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.recipe import DataSettings
 from weitiao.records import FILE, LINE, Column, Example, Finding
@@ -35,29 +35,24 @@ def open_unlabelled(
     """Return a file's rows under the roles that a model reads, and what was left out of them.
 
     Left out are rows without text, those that stand in a split or `besides` already, and all but the first of the same
-    text. With `answers` the targets are there, too, where the file has the columns that `settings` names for them and
-    they can be read as such. Raises
-    a `DataError` where the file has not the columns that the training data has, or no row is left.
+    text. A column is the one that `settings` names, or that has the role's own name; where none is named, the one that
+    the training data has, else it is guessed. With `answers` the targets are there, too, where the file has the columns
+    that `settings` names for them and they can be read as such. Raises a `DataError` where the file has not the columns
+    that the training data has, or no row is left.
     """
-    try:
-        table = open_table(source, base=base)
-    except WeitiaoError as error:
-        raise DataError(f"{source}: {error.problem}", where=where, fix=error.fix) from None
-    read = [replace(column, required=True) for column in columns
-            if not column.target and column.role in splits.columns.names]  # fmt: skip
+    table = _table(source, base, where)
+    read = _inputs(columns, splits.columns.names)
     if answers:
-        named = settings.columns
+        told = settings.columns
         read += [replace(column, required=False) for column in columns
-                 if column.target and set(listed(named.get(column.role, ""))) <= set(table.columns)]  # fmt: skip
-    roles = {column.role for column in read}
-    named = {role: name for role, name in settings.columns.items()
-             if role in roles and set(listed(name)) <= set(table.columns)}  # fmt: skip
-    told = settings.model_copy(update={"group": None}) if answers else None
+                 if column.target and set(listed(told.get(column.role, ""))) <= set(table.columns)]  # fmt: skip
+    named = _named(table, settings, read, splits.columns.names, where)
+    asked = settings.model_copy(update={"group": None}) if answers else None
     chosen = choose_columns(table, read, named, where=where).names
     try:
-        found = rename(table, chosen, told, base=base, columns=read)
+        found = rename(table, chosen, asked, base=base, columns=read)
     except DataError as error:
-        if told is None:
+        if asked is None:
             raise
         rows, findings = open_unlabelled(source, settings, columns, splits, base=base, where=where, besides=besides)
         return rows, [*findings, Finding("note", where, f"its labels are not looked at: {error.problem}")]
@@ -79,6 +74,48 @@ def open_unlabelled(
     said = f"{len(kept):,} of {len(found):,} rows of {table.name} are used" + (f": {left_out}" if left_out else "")
     rows = select_rows(found, kept, digest(fingerprint(found), kept.astype("<i8").tobytes()))
     return rows, [*table.notes, Finding("note", where, said)]
+
+
+def unlabelled_rows(
+    source: str, settings: DataSettings, columns: Sequence[Column], names: Mapping[str, str | list[str]], *,
+    base: Path, where: str,
+) -> Dataset:  # fmt: skip
+    """Return all rows of such a file under the roles that a model reads; `names`: columns of the training data."""
+    table, read = _table(source, base, where), _inputs(columns, names)
+    named = _named(table, settings, read, names, where)
+    return rename(table, choose_columns(table, read, named, where=where).names, base=base, columns=read)
+
+
+def _table(source: str, base: Path, where: str) -> Table:
+    try:
+        return open_table(source, base=base)
+    except WeitiaoError as error:
+        raise DataError(f"{source}: {error.problem}", where=where, fix=error.fix) from None
+
+
+def _inputs(columns: Sequence[Column], names: Mapping[str, str | list[str]]) -> list[Column]:
+    return [replace(column, required=True) for column in columns if not column.target and column.role in names]
+
+
+def _named(
+    table: Table, settings: DataSettings, read: Sequence[Column], names: Mapping[str, str | list[str]], where: str
+) -> dict[str, str | list[str]]:  # fmt: skip
+    """The file's columns that need not be guessed."""
+    found: dict[str, str | list[str]] = {}
+    for column in read:
+        role, asked = column.role, settings.columns.get(column.role)
+        known = names.get(role) if asked is None and not column.target else asked
+        if known is not None and set(listed(known)) <= set(table.columns):
+            found[role] = known
+        elif asked is not None and not column.target and role not in table.columns:
+            told = ", ".join(listed(asked))
+            names_it = " or ".join(f"'{name}'" for name in dict.fromkeys([told, role]))
+            raise DataError(f"cannot tell which column of {table.name} is the {role}: there is no '{told}', which "
+                            "data.columns names", where=where,
+                            fix=f"Call it {names_it}. The columns are: {', '.join(table.columns)}.")  # fmt: skip
+        elif asked is not None and not column.target:
+            found[role] = role
+    return found
 
 
 def copies_of(

@@ -7,6 +7,7 @@
       recipe.json       the recipe that rounds train by
       labels.jsonl      all that labellers did, one act a line; it only grows, and nothing else holds their work
       seed/             what the recipe's own data have labelled already: train, validation and test, by role
+      unlabelled.jsonl  texts that the recipe learns without labels, by role; where it names any
       rounds/001/       a training: data/, an ordinary run in run/, queue.json: what to label next
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 from weitiao import registry
 from weitiao.data.formats.encoding import text_lines
 from weitiao.data.splits import open_splits
+from weitiao.data.unlabelled import unlabelled_rows
 from weitiao.errors import DataError, RecipeError, RunError, WeitiaoError
 from weitiao.labelling.acts import checked_name
 from weitiao.labelling.kinds import KINDS, Kind, kind_for
@@ -36,6 +38,7 @@ from weitiao.sources.cache import publishing, write_synced
 
 LABELS = Path("labels")
 PROJECT, RECIPE, ACTS, SEED, ROUNDS = "project.json", "recipe.json", "labels.jsonl", "seed", "rounds"
+UNLABELLED = "unlabelled.jsonl"
 VERSION = 1
 AUTO = "auto"  # the strategy that fits the kind of answer
 
@@ -143,6 +146,7 @@ def open_project(
         if kind.labelled and not known:
             raise WeitiaoError("there are no labels to give", where="--labels",
                                fix="Name them: --labels good,bad. More can be added in the page.")  # fmt: skip
+        _write_unlabelled(inside / UNLABELLED, recipe, opened)
         recipe.moved(folder.resolve()).store(inside / RECIPE)
         chosen = Settings(**(settings or {}))
         stored = {
@@ -285,6 +289,18 @@ def _write_seed(folder: Path, recipe: Recipe, pool: str) -> tuple[dict[SplitName
                 kept = {role: value for role, value in row.items() if role not in (FILE, LINE)}
                 file.write(json.dumps(kept, ensure_ascii=False) + "\n")
     return counts, sorted(labels, key=_label_order), lists
+
+
+def _write_unlabelled(path: Path, recipe: Recipe, pool: Pool) -> None:
+    """Write the texts without labels that the recipe names, by role as rounds read them."""
+    for key, section in (("consistency", recipe.consistency), ("distillation", recipe.distillation)):
+        if section is not None and section.unlabelled is not None:
+            rows = unlabelled_rows(section.unlabelled, recipe.data, registry.get("task", recipe.task.name).columns,
+                                   pool.columns, base=recipe.base, where=recipe.place(f"{key}.unlabelled"))  # fmt: skip
+            with path.open("w", encoding="utf-8") as file:
+                for row in rows:
+                    kept = {role: value for role, value in row.items() if role not in (FILE, LINE)}
+                    file.write(json.dumps(kept, ensure_ascii=False) + "\n")
 
 
 def _own_splits(recipe: Recipe, task: Any, pool: str) -> dict[SplitName, Any]:

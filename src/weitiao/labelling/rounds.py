@@ -19,7 +19,7 @@ from typing import Any, Literal
 from weitiao.artifacts.run_folder import find_run, holding
 from weitiao.errors import Interrupted, RunError, WeitiaoError
 from weitiao.labelling.choosing import QUEUE
-from weitiao.labelling.project import Project
+from weitiao.labelling.project import UNLABELLED, Project
 from weitiao.labelling.state import State
 from weitiao.labelling.stopping import Measured
 from weitiao.recipe import Recipe
@@ -236,6 +236,9 @@ def round_recipe(project: Project, home: Path, added: Sequence[str] = ()) -> Rec
             "columns": {role: role for role in roles}, "label_separator": None, "label_names": None, "group": None,
             "fold": None, "max_examples": None}  # fmt: skip
     values: dict[str, Any] = {f"data.{key}": value for key, value in data.items()}
+    if (project.folder / UNLABELLED).exists():
+        section = "consistency" if project.recipe.consistency is not None else "distillation"
+        values[f"{section}.unlabelled"] = f"../../{UNLABELLED}"
     values |= {"output": RUN, "evaluation.baselines": False}
     if {"labels", "rare_labels"} <= set(type(project.recipe.task.options).model_fields):
         labels = list(dict.fromkeys([*project.labels, *added]))

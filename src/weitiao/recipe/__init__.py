@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 from weitiao import registry
 from weitiao.errors import RecipeError
 from weitiao.recipe.amounts import MemoryAmount, TimeAmount, bytes_of, seconds_of
-from weitiao.recipe.consistency import ConsistencySettings
+from weitiao.recipe.consistency import FILES, ConsistencySettings
 from weitiao.recipe.distillation import DistillationSettings, MatchSettings
 from weitiao.recipe.endpoint import EndpointOptions
 from weitiao.recipe.messages import explain, locate
@@ -224,7 +224,7 @@ class Recipe(Settings):
                 return {k: again(v, (*key, k)) for k, v in value.items()}
             if isinstance(value, list):
                 return [again(each, key) for each in value]
-            names_data = key[-1] in NAMES_DATA or "also" in key
+            names_data = key[-1] in NAMES_DATA or "also" in key or (key[0] == "consistency" and key[-1] in FILES)
             if (
                 isinstance(value, str)
                 and names_data

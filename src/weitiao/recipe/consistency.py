@@ -14,6 +14,8 @@ STRONG: list[dict[str, Any]] = [
     {"name": "swap-words", "rate": 0.2},
 ]
 
+FILES = ("synonyms", "model", "there", "back")  # options of operators that may name a file or a folder
+
 
 class ConsistencySettings(Settings):
     """Texts without labels beside the labelled examples: the model is to answer a changed copy of each as it answers
