@@ -19,6 +19,7 @@ from weitiao.recipe import Chosen, ConsistencySettings, Recipe
 from weitiao.recipe.consistency import FILES
 from weitiao.records import FILE, LINE, Example, Finding
 from weitiao.sources.digests import file_digest
+from weitiao.training.order import times_of
 from weitiao.workshop.augment import Operator, Rewriter
 from weitiao.workshop.copies import Copier, Copy, opened
 
@@ -158,6 +159,13 @@ def _course(ready: Preparation, wanted: ConsistencySettings, where: str) -> Find
         return Finding("warning", where, f"a step takes {a_step:,} texts, and there are {there:,}: some come several "
                        "times in it, as other copies",
                        "Give more texts, or lower consistency.ratio or training.batch_size.")  # fmt: skip
-    times = wanted.ratio * len(ready.features["train"]) * ready.recipe.training.epochs / there
+    times = wanted.ratio * _an_epoch(ready) * ready.recipe.training.epochs / there
     more = "More training.epochs would let all of them come by." if times < 1 else ""
     return Finding("note", where, f"each text comes by about {times:.2g} times, {a_step:,} a step", more)
+
+
+def _an_epoch(ready: Preparation) -> int:
+    """Labelled rows of one, drawn as the recipe wants them."""
+    train, columns = ready.features["train"], ready.task.columns
+    times = times_of(train, ready.splits["train"], columns, ready.recipe.training.selection)
+    return len(train) if times is None else data.rows_in_epoch(times)

@@ -20,7 +20,7 @@ from weitiao.parallel import SINGLE, Parallel
 from weitiao.passes import passes
 from weitiao.preparation import Preparation
 from weitiao.recipe import TrainingSettings
-from weitiao.records import Batch
+from weitiao.records import Batch, Pace
 from weitiao.tasks.base import (
     Examines,
     LossByExample,
@@ -92,7 +92,7 @@ def load_for_training(ready: Preparation, *, fresh: bool = True, parallel: Paral
 
     Where it is not `fresh`, the weights that move will come from a checkpoint.
     """
-    settings, method = ready.recipe.training, ready.method
+    settings = ready.recipe.training
     model, pretrained = _model(ready)
     if isinstance(ready.task, Examines):
         ready.task.examine(model)
@@ -109,12 +109,11 @@ def load_for_training(ready: Preparation, *, fresh: bool = True, parallel: Paral
     parts = _parts(ready, model, pretrained, parallel)
     run, loss = passes(ready, model, pretrained, parts)
     inference = Inference(model, ready.task, ready.reader, ready.device, ready.precision, parallel)
-    own_paces = method.paces(model) if isinstance(method, Paced) else {}
     training = Training(
         model=model, settings=settings, forward=run, loss=loss, parts=parts,
         autocast=partial(models.autocast, ready.device, ready.precision), device=ready.device,
         order=order_of(ready, shuffled, parts), collate=collate,
-        paces={**own_paces, **paces(model, float(settings.learning_rate))},
+        paces=_paces(ready, model),
         parallel=parallel, by_rows=parallel.size == 1 and _by_rows(settings), fresh=lambda: begun(_model(ready)[0]),
     )  # fmt: skip
     if fresh:
@@ -172,6 +171,14 @@ def _parts(
     if isinstance(ready.method, Contrasts):
         parts["head"] = FittedHead(ready.method, partial(_vectors, ready))  # of the average, where there is one
     return parts
+
+
+def _paces(ready: Preparation, model: torch.nn.Module) -> dict[str, Pace]:
+    """What moves otherwise than the rest: as the method has it, and what brings states to a teacher's width."""
+    own = dict(ready.method.paces(model)) if isinstance(ready.method, Paced) else {}
+    if ready.match is None:
+        return own
+    return own | paces(model, float(ready.recipe.training.learning_rate), ready.match.settings.until)
 
 
 def _vectors(ready: Preparation, model: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
@@ -242,4 +249,5 @@ def settled(ready: Preparation, training: Training, **limits: Any) -> Training:
     `room`.
     """  # fmt: skip
     order = order_of(ready, shuffled_rows(ready), training.parts)
-    return replace(training, settings=ready.recipe.training, order=order, collate=micro_batches(ready), **limits)
+    return replace(training, settings=ready.recipe.training, order=order, collate=micro_batches(ready),
+                   paces=_paces(ready, training.model), **limits)  # fmt: skip

@@ -98,7 +98,12 @@ class Pace:
 
     rate: float = 1.0  # factor on the learning rate
     start: float = 0.0  # share of all steps before it begins to move
+    end: float = 1.0  # share of all steps after which it stays
     decays: bool | None = None  # weight decay; None: as matrices and vectors do
+
+    def moves(self, step: float, steps: int) -> bool:
+        """Whether it moves in a step, counted from 0, of so many."""
+        return round(self.start * steps) <= step < round(self.end * steps)
 
 
 @dataclass(frozen=True)

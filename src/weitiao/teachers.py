@@ -16,7 +16,7 @@ from weitiao.models import open_pretrained, positions_of
 from weitiao.parallel import world_size
 from weitiao.recipe import DistillationSettings, EndpointOptions, ModelSettings, Recipe
 from weitiao.records import Pretrained
-from weitiao.tasks.base import ComparesExamples, LearnsFromTeacher, LearnsTexts, LearnsTokens, Task
+from weitiao.tasks.base import LearnedAlone, LearnsFromTeacher, LearnsTexts, LearnsTokens, Task
 from weitiao.tasks.prompts import check_prompt
 from weitiao.tasks.replies import HEADS
 from weitiao.training.layer_maps import layer_maps
@@ -206,7 +206,7 @@ def _check_beside(wanted: DistillationSettings, recipe: Recipe, task: Task, pret
         ("task.name", bool(task.parts), "several tasks are learned together, and a teacher knows one", out),
         ("model.source", pretrained.family == "seq2seq", f"{pretrained.source} is an encoder-decoder, of which no "
          "insides are learned", "Take an encoder or a decoder, or take distillation.match out."),
-        ("task.name", isinstance(task, ComparesExamples), f"'{task.name}' puts each text twice into a step",
+        ("task.name", isinstance(task, LearnedAlone), f"'{task.name}' {getattr(task, 'alone', '')}",
          "Take the task language-modeling with distillation.share: 1 to learn a teacher's insides on texts alone."),
         ("task.packing", getattr(task.options, "packing", False), "the teacher may not keep examples apart that share "
          "a row", "Set packing: false."),

@@ -15,7 +15,7 @@ from tests import tiny
 from tests.samples import texts
 from weitiao import load, models, train
 from weitiao.errors import RecipeError
-from weitiao.kernels import quickly
+from weitiao.kernels import attention, quickly
 from weitiao.kernels.attention import read
 from weitiao.kernels.cache import roomy_cache
 from weitiao.kernels.packed_linear import packed_linear
@@ -71,11 +71,15 @@ def test_a_model_has_its_own_layers_again_and_its_gradients_meanwhile() -> None:
 # --- attention
 
 
+@pytest.mark.parametrize("amx", [True, False])
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("keys", [1, 2, 9, 15, 16, 17, 24, 31, 50])
 @pytest.mark.parametrize("kind", ["all", "padded", "causal", "token", "padded token"])
 @pytest.mark.parametrize("key_heads", [4, 2])
-def test_read_is_pytorchs_attention(dtype: torch.dtype, keys: int, kind: str, key_heads: int) -> None:
+def test_read_is_pytorchs_attention(
+    dtype: torch.dtype, keys: int, kind: str, key_heads: int, amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_has_amx", lambda: amx)
     torch.manual_seed(keys)
     query = torch.randn(3, 4, 1 if "token" in kind else keys, 8).to(dtype)
     key, value = (torch.randn(3, key_heads, keys, 8).to(dtype) for _ in range(2))

@@ -90,6 +90,13 @@ def test_masks_of_neighbours_are_independent() -> None:
 # --- attention
 
 
+@pytest.fixture(params=[True, False], ids=["amx", "no amx"])
+def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU with AMX, and one without, whichever this one is."""
+    monkeypatch.setattr(kernels_attention, "_has_amx", lambda: request.param)
+
+
+@pytest.mark.usefixtures("amx")
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("key_heads", [6, 2, 1])
 @pytest.mark.parametrize("kind", ["all", "causal", "padded", "biased"])
@@ -121,6 +128,27 @@ def test_attention_is_pytorchs(dtype: torch.dtype, key_heads: int, kind: str, mo
         return scores.softmax(-1) @ v
 
     both(ours, formula, *tensors, tolerance=PRECISIONS[dtype])
+
+
+@pytest.mark.usefixtures("amx")
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_row_that_sees_nothing_is_finite(learns: bool) -> None:
+    """Padding on the left under a causal mask: the least number of fp32 is minus infinity in bf16."""
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 2, 9, 4, requires_grad=learns) for _ in range(3))
+    hidden = torch.finfo(torch.float32).min
+    bias = torch.full((9, 9), hidden).triu(1).repeat(2, 1, 1, 1)
+    bias[1, :, :, :5] = hidden  # its first rows see nothing at all
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = attend(nn.Module(), query, key, value, bias, scaling=0.5)
+    assert found.isfinite().all()
+    scores = (query @ key.transpose(2, 3) * 0.5 + bias)[1, :, 5:]
+    torch.testing.assert_close(
+        found[1, 5:].transpose(0, 1).float(), scores.softmax(-1) @ value[1], rtol=5e-2, atol=5e-2
+    )
+    if learns:
+        found.float().sum().backward()
+        assert all(each.grad is not None and each.grad.isfinite().all() for each in (query, key, value))
 
 
 def test_a_bias_that_changed_is_filled_up_anew() -> None:

@@ -21,12 +21,14 @@ from torch.nn import functional
 
 from tests.samples import reviews
 from tests.watching import Stopper, Watcher, of
-from weitiao import Recipe, check, resume, train
+from weitiao import Recipe, check, data, models, resume, train
 from weitiao.cli.main import main
 from weitiao.consistency import with_unlabelled
 from weitiao.data import micro_batches
 from weitiao.errors import Interrupted, RecipeError, WeitiaoError
 from weitiao.events import StepDone, UnlabelledSeen
+from weitiao.forecast import budgets, within_memory
+from weitiao.forecast.steps import _Stepping, peak_of
 from weitiao.labelling.project import open_project
 from weitiao.labelling.rounds import round_recipe
 from weitiao.loading import load_for_training
@@ -216,6 +218,22 @@ def test_what_comes_hangs_on_seed_and_epoch_alone() -> None:
     assert not np.array_equal(np.concatenate(one(1)), np.concatenate(ordered(seed=6)(1)))
 
 
+def test_short_epochs_take_from_a_pass_that_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [np.concatenate(ordered(texts=90)(epoch)) for epoch in range(40)]
+    order, real = ordered(texts=90), data.length_bucketed
+    drawn: list[int] = []
+
+    def noted(*args: Any, epoch: int, **more: Any) -> Any:
+        drawn.append(epoch)
+        return real(*args, epoch=epoch, **more)
+
+    monkeypatch.setattr(data, "length_bucketed", noted)
+    assert all(np.array_equal(np.concatenate(order(epoch)), wanted[epoch]) for epoch in range(40))
+    assert drawn == list(range(13))  # 40 x 28 texts
+    for epoch in (0, 40, 3):  # an epoch before, or far behind, is as it was
+        assert np.array_equal(np.concatenate(order(epoch)), np.concatenate(ordered(texts=90)(epoch)))
+
+
 def test_a_step_that_takes_more_texts_than_there_are_takes_other_copies() -> None:
     for rows in ordered(texts=3)(0)[:3]:
         drawn = rows[rows >= 14] - 14
@@ -244,8 +262,7 @@ def test_rows_of_a_kind_are_cut_by_themselves() -> None:
     batches(rows)
     assert taken == [(0, [4]), (0, [2, 0]), (1, [2, 1]), (1, [0])]
     assert batches.lengths.tolist() == [3, 9, 4, 4, 12, 5, 6, 7]
-    assert batches.longest()[:2].tolist() == [4, 1]
-    assert MicroBatches([kind(1), kind(1)], 14).longest().tolist() == [5, 4, 3]
+    assert [own.tolist() for own in batches.longest()] == [[4, 1, 2, 3, 0], [7, 6, 5]]
     alone = MicroBatches([kind(0)], 14)
     assert [part.tolist() for part in alone.cut(np.arange(5))] == [
         part.tolist() for part in micro_batches(np.arange(5), lengths[0], 14)
@@ -551,6 +568,44 @@ def test_the_forecast_counts_the_texts_too(values: Callable[..., dict[str, Any]]
     assert any("a step takes 160 texts" in each.problem for each in more.findings)
 
 
+def test_the_memory_that_a_run_takes_is_that_of_its_many_texts(
+    values: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A micro-batch of copies holds more rows than a step has labelled ones."""
+    given = with_unlabelled(prepare(Recipe(**values(ratio=7, training={"micro_batch_tokens": 100_000}))))
+    assert budgets._rows(given, 100_000) == budgets._wished(given) == 56
+    assert budgets._rows(prepare(given.recipe), 100_000) == 8
+    peaks = [[(1, 2e9), (2, 2.1e9)], [(1, 1e9), (2, 1.2e9)]]  # 56 copies may take 2e9 + 55 x 0.2e9
+    monkeypatch.setattr(budgets, "peak_of", lambda *_: peaks)
+    monkeypatch.setattr(models, "free_memory", lambda *_: 64 << 30)
+
+    def settled(memory: str, tokens: int | str) -> str:
+        wanted = values(ratio=7, training={"micro_batch_tokens": tokens}) | {"memory": memory}
+        ready = with_unlabelled(prepare(Recipe(**wanted)))
+        ready, _, _ = within_memory(ready, load_for_training(ready), None)
+        return ready.recipe.origin("training.micro_batch_tokens")
+
+    with pytest.raises(RecipeError, match=r"needs about 13\.00 GB, and may take 10"):
+        settled("10GB", 100_000)
+    assert "38 of the longest examples" in settled("10GB", "auto")
+    assert "56 of the longest examples" in settled("40GB", "auto")
+
+
+def test_the_longest_of_each_kind_are_tried(
+    values: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = with_unlabelled(prepare(Recipe(**values(texts=["a clean room"]))))
+    loaded, _ = load_for_training(ready)
+    tried: list[list[int]] = []
+    real = _Stepping.step
+    monkeypatch.setattr(_Stepping, "step", lambda self, rows: tried.append(rows.tolist()) or real(self, rows))
+    found = peak_of(ready, loaded, [1, 4])
+    assert [[count for count, _ in kind] for kind in found] == [[1, 4], [1, 4]]
+    assert [len(rows) for rows in tried] == [1, 1, 4, 1, 1, 4]
+    assert max(map(max, tried[:3])) < 96  # those with a label
+    assert {*tried[-1]} == {96, 97}  # both copies that there are, twice
+
+
 def test_what_is_frozen_is_computed_once_for_them_too(values: Callable[..., dict[str, Any]]) -> None:
     found = []
     for place in ("memory", "never"):
@@ -576,6 +631,24 @@ def test_it_goes_with(values: Callable[..., dict[str, Any]], more: dict[str, Any
     wanted = values(training=more.get("training"))
     run = train(Recipe(**wanted | {key: value for key, value in more.items() if key != "training"}))
     assert run.score is not None
+
+
+def test_it_is_told_how_often_texts_come_by_with_labelled_rows_as_often_as_they_are_drawn(
+    values: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    wanted = values(training={"selection": {"resample": "oversample"}})
+    with (tmp_path / "reviews.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    few = [row for number, row in enumerate(rows[1:]) if number % 2 or number % 5 == 0]  # of one label fewer
+    with (tmp_path / "reviews.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([rows[0], *few])
+    ready = with_unlabelled(prepare(Recipe(**wanted)))
+    loaded, _ = load_for_training(ready)
+    labelled = len(ready.features["train"])
+    drawn = sum(int((rows >= labelled).sum()) for epoch in range(2) for rows in loaded.order(epoch))
+    assert drawn > 2 * 3 * labelled * 1.2
+    [note] = [each.problem for each in ready.findings if "each text comes by" in each.problem]
+    assert f"about {drawn / 90:.2g} times" in note
 
 
 # --- what is refused

@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,9 +25,9 @@ from weitiao import Recipe, check, load, resume, train
 from weitiao.artifacts.run_folder import Run
 from weitiao.cli.main import main
 from weitiao.errors import Interrupted, ModelError, RecipeError, RunError
-from weitiao.events import CheckpointSaved, StepDone
+from weitiao.events import CheckpointSaved, LayersUnwell, StepDone
 from weitiao.kernels import quickly
-from weitiao.loading import load_for_training
+from weitiao.loading import load_for_training, settled, with_usual_rate
 from weitiao.models.states import Attended, States, Wanted, Watch
 from weitiao.preparation import Preparation, prepare
 from weitiao.recipe import MatchSettings
@@ -35,6 +36,7 @@ from weitiao.teaching import with_teacher
 from weitiao.training.layer_maps import LayerMaps, layer_maps, uniform
 from weitiao.training.match import (
     PROJECTIONS,
+    RATE,
     Inside,
     Match,
     Matched,
@@ -383,7 +385,7 @@ def test_projections_are_there_where_widths_differ_and_draw_no_numbers_of_others
     assert [tuple(layers[name].weight.shape) for name in ("hidden", "embeddings")] == [(8, 4), (8, 4)]
     weight = layers["hidden"].weight.detach()
     assert torch.allclose(weight.T @ weight, torch.eye(4), atol=1e-5)
-    found = paces(model, 5e-5)
+    found = paces(model, 5e-5, 1.0)
     assert {name: round(pace.rate, 6) for name, pace in found.items()} == dict.fromkeys(
         (f"{PROJECTIONS}.hidden.weight", f"{PROJECTIONS}.embeddings.weight"), 20.0
     )
@@ -582,6 +584,23 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     save_file({**tensors, name: tensors[name] + 1}, own / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RunError, match="is not what it was"):
         resume(tmp_path / "kept-3")
+
+
+def test_projections_keep_their_rate_and_their_end_beside_a_range_test(student: Callable[..., dict[str, Any]]) -> None:
+    recipe = student("narrow", training={"epochs": 10, "learning_rate": "range-test"}, until=0.5)
+    ready = with_usual_rate(with_teacher(prepare(Recipe(**recipe))))
+    training, _ = load_for_training(ready)
+    ready = replace(ready, recipe=ready.recipe.resolved({"training.learning_rate": (0.25, "found")}))
+    moved = settled(ready, training).paces
+    [pace] = {pace for name, pace in moved.items() if "projections" in name}
+    assert pace.rate * 0.25 == pytest.approx(RATE)
+    assert [step for step in range(10) if pace.moves(step, 10)] == [0, 1, 2, 3, 4]
+
+
+def test_projections_whose_time_is_over_are_not_called_unwell(student: Callable[..., dict[str, Any]]) -> None:
+    watcher = Watcher()
+    train(Recipe(**student("narrow", training={"epochs": 25}, until=0.3)), trackers=[watcher])
+    assert not [event for event in of(LayersUnwell, watcher.seen) if "projections" in str(event)]
 
 
 def test_after_its_share_of_the_steps_the_labels_are_learned_alone(student: Callable[..., dict[str, Any]]) -> None:

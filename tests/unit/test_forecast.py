@@ -254,10 +254,10 @@ def test_check_leaves_a_range_test_to_training(values: Values) -> None:
 def fake_peaks(monkeypatch: pytest.MonkeyPatch, base: float, each: float, again: float | None = None) -> None:
     """Steps take `base` and `each` a row, or `again` a row where activations are computed again."""
 
-    def peaks(ready: Preparation, _: Any, counts: list[int]) -> list[tuple[int, int | None]]:
+    def peaks(ready: Preparation, _: Any, counts: list[int]) -> list[list[tuple[int, int | None]]]:
         recomputed = ready.recipe.training.checkpoint_activations == "always"
         row = again if recomputed and again is not None else each
-        return [(count, int(base + count * row)) for count in counts]
+        return [[(count, int(base + count * row)) for count in counts]]
 
     monkeypatch.setattr(budgets, "peak_of", peaks)
     monkeypatch.setattr(budgets, "_check_memory", lambda *_: None)
@@ -356,7 +356,7 @@ def test_one_example_of_a_hopeless_size_is_not_tried(
 
 def test_peaks_are_told_of_more_and_more_examples(values: Values) -> None:
     ready, (training, _), _ = loaded(values())
-    found = peak_of(ready, training, [1, 4])
+    [found] = peak_of(ready, training, [1, 4])
     assert [count for count, _ in found] == [1, 4]
     assert all(peak is None or peak > 50e6 for _, peak in found)
 

@@ -206,6 +206,10 @@ def test_methods_that_merge_learn_it(values: Values, method: str) -> None:
     assert [name for name in moving if "crossattention" in name], "what is new is trained whole"
     run = train(values(method=method))
     same_vectors_by_transformers(run, ["the room was great", "a cold bed and a small room"])
+    kept = [name for file in run.artifact.glob("adapter/*.safetensors") for name in load_file(file)]
+    assert not [name for name in kept if "crossattention" in name or "cls." in name], "of the decoder nothing is kept"
+    told = run.artifact / "adapter" / "adapter_config.json"
+    assert not told.exists() or not json.loads(told.read_text())["modules_to_save"]
 
 
 def test_stopped_and_resumed_is_bit_identical(values: Values, tmp_path: Path) -> None:

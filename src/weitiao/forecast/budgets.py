@@ -119,12 +119,13 @@ def _most_rows(ready: Preparation, training: Training, most: float) -> tuple[int
     if HOPELESS * room(ready) < _example(ready):
         return 0, [float(_example(ready))]
     counts = sorted({1, min(2, wish)})
-    peaks = [float(peak) for _, peak in peak_of(ready, training, counts) if peak is not None]
-    if not peaks:
+    kinds = [[float(peak) for _, peak in kind if peak is not None] for kind in peak_of(ready, training, counts)]
+    if not all(kinds):
         return wish, [0.0]
+    peaks = [max(of_each) for of_each in zip(*kinds, strict=True)]
     if peaks[0] > most:
         return 0, peaks
-    each = max(peaks[-1] - peaks[0], 0.0) / max(counts[-1] - 1, 1)
+    each = max(max(kind[-1] - kind[0], 0.0) for kind in kinds) / max(counts[-1] - 1, 1)
     fits = wish if each == 0 else min(wish, 1 + int((most - peaks[0]) / each))
     if fits < wish and not _may_cut(ready):
         return 0, [peaks[0] + (wish - 1) * each]
@@ -136,13 +137,19 @@ def _wished(ready: Preparation) -> int:
     settings, longest = ready.recipe.training, int(training_lengths(ready).max())
     if not _may_cut(ready):
         return _rows(ready, int(settings.micro_batch_tokens))
-    count = min(settings.batch_size, len(ready.features["train"]))
+    count = _largest(ready)
     return min(count, max(1, CPU_TOKENS // longest)) if ready.device.type == "cpu" else count
 
 
 def _rows(ready: Preparation, tokens: int) -> int:
-    count = min(ready.recipe.training.batch_size, len(ready.features["train"]))
-    return max(1, min(count, tokens // int(training_lengths(ready).max())))
+    return max(1, min(_largest(ready), tokens // int(training_lengths(ready).max())))
+
+
+def _largest(ready: Preparation) -> int:
+    """Rows of a step at most, of the kind that it takes most of: a micro-batch holds rows of one kind."""
+    labelled = min(ready.recipe.training.batch_size, len(ready.features["train"]))
+    wanted = ready.recipe.consistency
+    return labelled if wanted is None or ready.unlabelled is None else wanted.ratio * labelled
 
 
 def _recomputable(ready: Preparation, training: Training) -> bool:

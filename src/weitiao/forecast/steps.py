@@ -121,18 +121,24 @@ def _grown(base: int | None, peaks: Sequence[tuple[int, int | None]], kinds: int
     return int(max(last, first + GROWTH * max(first - base, 0) * (steps > FEWEST)))
 
 
-def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> list[tuple[int, int | None]]:
-    """Bytes at most while the so many longest examples go through together, for each of `counts`."""
+def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> list[list[tuple[int, int | None]]]:
+    """Bytes at most while the so many longest rows of a kind go through together, for each kind each of `counts`.
+
+    Rows of a kind that has fewer are taken several times.
+    """
     batches = micro_batches(ready)
-    longest = batches.longest()
     device, found = training.device, []
     one = replace(training, collate=replace(batches, tokens=sys.maxsize))
     with _as_in_training(ready, training), _as_it_was(device), _Stepping(one) as stepping:
-        stepping.step(longest[-1:])  # moments of the optimizer, first uses
-        for count in counts:
-            models.restart_peak(device)
-            stepping.step(longest[:count])
-            found.append((count, models.peak_memory(device)))
+        for longest in batches.longest():
+            models.trim_memory()  # else what the kind before needed seems needed by one row of this one
+            stepping.step(longest[-1:])  # moments of the optimizer, first uses
+            peaks: list[tuple[int, int | None]] = []
+            for count in counts:
+                models.restart_peak(device)
+                stepping.step(np.resize(longest, count))
+                peaks.append((count, models.peak_memory(device)))
+            found.append(peaks)
     return found
 
 

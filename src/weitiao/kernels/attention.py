@@ -295,12 +295,18 @@ def attend(
 
 
 def _narrowed(bias: torch.Tensor, tokens: int, dtype: torch.dtype) -> torch.Tensor:
-    """A bias as the products want it; the same tensor for each layer that gets the same one, unless it learns."""
+    """A bias as the products want it; the same tensor for each layer that gets the same one, unless it learns.
+
+    The least number of fp32 is minus infinity in bf16, and a row that sees nothing would have no probabilities: it
+    becomes the least number of bf16.
+    """
     if bias.dtype == dtype and bias.shape[-1] == tokens:
         return bias
-    if bias.requires_grad:
-        return bias[..., :tokens].to(dtype)
-    return _once(bias, f"_weitiao_{tokens}_{dtype}", lambda: bias[..., :tokens].to(dtype))
+
+    def make() -> torch.Tensor:
+        return bias[..., :tokens].clamp(min=torch.finfo(dtype).min).to(dtype)
+
+    return make() if bias.requires_grad else _once(bias, f"_weitiao_{tokens}_{dtype}", make)
 
 
 def _learns(*states: torch.Tensor) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from weitiao.methods.parts import left_out_prefixes
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
@@ -25,11 +27,15 @@ class MovedWeights:
         return cast("PreTrainedModel", model)
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
-        """Write all that has ``requires_grad``, by name; a parameter of two names (tied) once."""
+        """Write all that has ``requires_grad``, by name, but for a head that nothing is kept of; a parameter of two
+        names (tied) once.
+        """  # fmt: skip
         from safetensors.torch import save_file
 
+        left_out = left_out_prefixes(cast("PreTrainedModel", model))
         folder.mkdir(parents=True, exist_ok=True)
-        moved = {name: p.detach().contiguous().clone() for name, p in model.named_parameters() if p.requires_grad}
+        moved = {name: p.detach().contiguous().clone() for name, p in model.named_parameters()
+                 if p.requires_grad and not name.startswith(left_out)}  # fmt: skip
         save_file(moved, folder / FILE, metadata={"format": "pt"})
 
     def load(self, model: PreTrainedModel, folder: Path) -> torch.nn.Module:

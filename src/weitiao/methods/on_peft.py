@@ -68,7 +68,11 @@ class OnPeft:
         return model.merge_and_unload(safe_merge=True) if self.merges else model.unload()  # type: ignore[operator]
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
-        """Write the adapter in PEFT's own format."""
+        """Write the adapter in PEFT's own format, without a head that nothing is kept of."""
+        inner: Any = model
+        if not getattr(inner.get_base_model(), "keeps_head", True):
+            _put_back_heads(model)
+            inner.peft_config[ADAPTER].modules_to_save = None
         model.save_pretrained(str(folder), save_embedding_layers=False)  # type: ignore[operator]
         (folder / "README.md").unlink(missing_ok=True)  # an empty form of PEFT's; the artifact has its own card
         if not self.merges:

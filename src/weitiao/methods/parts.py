@@ -35,6 +35,14 @@ def head_prefixes(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(f"{name}." for name in head_modules(model))
 
 
+def left_out_prefixes(model: PreTrainedModel) -> tuple[str, ...]:
+    """What the names of parameters begin with that are there in training alone."""
+    if getattr(model, "keeps_head", True):
+        return ()
+    outside = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+    return tuple(f"{name}." for name in [*outside, *getattr(model, "added", ())])
+
+
 def body_parameters(model: PreTrainedModel) -> set[int]:
     """The ``id`` of each parameter of the pretrained body, which a method may wrap but does not copy."""
     heads = head_prefixes(model)

@@ -51,8 +51,9 @@ class MatchSettings(Settings):
     """Into how many parts queries, keys and values are cut for `relations`. `auto`: as many as the teacher has heads,
     or fewer where the widths ask for it."""
     until: float = Field(1.0, gt=0, le=1)
-    """Share of the steps in which this is learned; the others go on without it, and without the teacher's pass. Where
-    no probabilities are learned, either, these have the labels' loss L whole."""
+    """Share of the steps in which this is learned; the others go on without it, and without the teacher's
+    pass unless its next tokens are learned. Where no probabilities are learned, either, these have the labels' loss L
+    whole."""
 
     @property
     def anything(self) -> bool:

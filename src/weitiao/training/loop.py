@@ -130,7 +130,7 @@ def _update(training: Training, rows: np.ndarray, steps_per_epoch: int) -> StepD
         training.model.train()
     parameters = training.parameters
     at, steps = training.schedule(steps_per_epoch)
-    waiting = [name for name, pace in training.paces.items() if at < round(pace.start * steps)]  # do not move yet
+    waiting = [name for name, pace in training.paces.items() if not pace.moves(at, steps)]  # not yet, or no more
     moving = list(parameters.values())
     with _left_out(waiting, parameters):
         passes = parallel.passes(batches, counts, lambda: training.collate(rows[:1]))

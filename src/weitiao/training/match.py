@@ -185,9 +185,12 @@ def detach(model: torch.nn.Module) -> None:
         delattr(model, PROJECTIONS)
 
 
-def paces(model: torch.nn.Module, rate: float) -> dict[str, Pace]:
-    """Return how they move, by the parameters' names; `rate` is the learning rate of the training."""
-    return {name: Pace(RATE / rate) for name, _ in model.named_parameters() if name.startswith(f"{PROJECTIONS}.")}
+def paces(model: torch.nn.Module, rate: float, until: float) -> dict[str, Pace]:
+    """Return how they move, by the parameters' names; `rate` is the learning rate of the training, `until` the share of
+    its steps in which they are learned.
+    """  # fmt: skip
+    pace = Pace(RATE / rate, end=until)
+    return {name: pace for name, _ in model.named_parameters() if name.startswith(f"{PROJECTIONS}.")}
 
 
 # --- in the steps
@@ -271,7 +274,8 @@ class Matched:
     """``rest L + share sum over rows of n M``: the loss without the insides, and how far these are apart.
 
     A row counts as often as it has targets, n: the sum, divided by the targets of a step, is a mean, however the step
-    is cut. Once matching is over the loss is L alone.
+    is cut; with class weights, whose sum the targets are then, it is as much less or more. Once matching is over the
+    loss is L alone.
     """
 
     loss: Callable[[Any, Batch], torch.Tensor]  # outputs, or where it learns the teacher's, too, a pair; summed

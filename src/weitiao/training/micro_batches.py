@@ -42,10 +42,9 @@ class MicroBatches:
         """Return the rows of each micro-batch."""
         return [part for first, kind in self._placed() for part in self._cut(rows, first, kind)]
 
-    def longest(self) -> np.ndarray:
-        """Return the rows of the kind that has the longest one, of several the last such kind, longest first."""
-        first, kind = max(reversed(list(self._placed())), key=lambda placed: int(placed[1].lengths.max()))
-        return first + np.argsort(-kind.lengths, kind="stable")
+    def longest(self) -> list[np.ndarray]:
+        """Return the rows of each kind, longest first."""
+        return [first + np.argsort(-kind.lengths, kind="stable") for first, kind in self._placed()]
 
     def _placed(self) -> Iterator[tuple[int, Rows]]:
         first = 0

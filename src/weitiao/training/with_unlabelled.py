@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from weitiao import data
 from weitiao.training.order import Order
+
+KEPT = 2  # passes: a short epoch takes rows of one, or of two that follow each other
 
 
 def nothing() -> None:
@@ -34,6 +36,7 @@ class WithUnlabelled:
     first: int
     seed: int
     begin: Callable[[], None] = nothing  # called when an epoch begins, after steps that were only tried out
+    _latest: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)  # passes, by number
 
     def __call__(self, epoch: int) -> list[np.ndarray]:
         """Return the rows of each step of an epoch."""
@@ -51,7 +54,14 @@ class WithUnlabelled:
         return rows[start - first * texts :][:count]
 
     def _pass(self, number: int) -> np.ndarray:
-        """Each text once, in the order of one pass over them."""
+        """Each text once, in the order of one pass over them; of short epochs many lie in one or two of these."""
+        if number not in self._latest:
+            self._latest[number] = self._ordered(number)
+            for old in list(self._latest)[:-KEPT]:
+                del self._latest[old]
+        return self._latest[number]
+
+    def _ordered(self, number: int) -> np.ndarray:
         together = min(self.ratio * self.batch_size, len(self.lengths))
         texts = np.concatenate(data.length_bucketed(self.lengths, together, seed=self.seed, epoch=number))
         rows: np.ndarray = self.first + texts * self.variants + (texts + number) % self.variants
