@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from tests.samples import reviews
 from tests.watching import Stopper, Watcher, of
-from weitiao import Recipe, check, data, models, resume, train
+from weitiao import Recipe, check, data, models, registry, resume, train
 from weitiao.cli.main import main
 from weitiao.consistency import with_unlabelled
 from weitiao.data import micro_batches
@@ -35,7 +35,7 @@ from weitiao.loading import load_for_training
 from weitiao.parallel import SINGLE, Counts
 from weitiao.preparation import prepare
 from weitiao.records import Batch
-from weitiao.row_files import reading, rows_of, write_rows
+from weitiao.row_files import reading, rows_of, write_rows, write_unlabelled
 from weitiao.training.consistency import (
     ANNEALING,
     Annealing,
@@ -739,12 +739,29 @@ def test_a_column_that_the_recipe_names_is_not_guessed(values: Callable[..., dic
     for columns in ({"text": "body", "label": "label"}, {}):
         wanted["data"]["columns"] = columns
         assert not any("soitis" in text for text in read_of(with_unlabelled(prepare(Recipe(**wanted)))))
-    wanted["data"]["columns"] = {"text": "body"}
     others(tmp_path / "others.csv", "id,title,message")
-    with pytest.raises(WeitiaoError, match=r"others\.csv is the text: there is no 'body'[\s\S]*id, title, message"):
-        with_unlabelled(prepare(Recipe(**wanted)))
+    for columns in ({"text": "body"}, {}):
+        wanted["data"]["columns"] = columns
+        with pytest.raises(WeitiaoError, match=r"others\.csv is the text: there is no 'body'[\s\S]*body or text\. "
+                                               "The columns are: id, title, message"):  # fmt: skip
+            with_unlabelled(prepare(Recipe(**wanted)))
     others(tmp_path / "others.csv", "id,title,text")
     assert len(read_of(with_unlabelled(prepare(Recipe(**wanted))))) == 40
+
+
+def test_columns_are_not_mixed_from_both_ways_to_call_them(tmp_path: Path) -> None:
+    columns = registry.get("task", "text-classification").columns
+    names = {"text": "body", "text_pair": "text", "label": "label"}
+
+    def read(header: str) -> list[dict[str, Any]]:
+        (tmp_path / "pairs.csv").write_text(f"{header}\nthe first,the second\n")
+        rows = data.unlabelled_rows("pairs.csv", columns, names, base=tmp_path, where="unlabelled")
+        return [{role: row[role] for role in ("text", "text_pair")} for row in rows]
+
+    for header in ("text,text_pair", "body,text"):
+        assert read(header) == [{"text": "the first", "text_pair": "the second"}]
+    with pytest.raises(WeitiaoError, match=r"is the text: there is no 'body'[\s\S]*body, text or text, text_pair\."):
+        read("text,other")
 
 
 def test_rounds_of_other_rows_read_the_same_column(values: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -764,6 +781,7 @@ def test_rounds_of_other_rows_read_the_same_column(values: Callable[..., dict[st
     files: dict[Any, Path] = {name: tmp_path / "data" / f"{name}.jsonl" for name in ready.splits}
     for name, path in files.items():
         write_rows(path, rows_of(ready.splits[name], ready.splits.columns.names))
+    write_unlabelled(ready, tmp_path / "data")
     found = with_unlabelled(prepare(reading(recipe, ready, files, why="a test")))
     assert found.recipe.to_dict()["consistency"]["unlabelled"] == "data/unlabelled.jsonl"
     texts = read_of(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 from weitiao import sources
 from weitiao.data.arrow import arrow_batches, digest, is_whole, open_arrow, rows_digest, select_rows, write_arrow
 from weitiao.data.checks import empty_rows
-from weitiao.data.columns import choose_columns, listed
+from weitiao.data.columns import listed
 from weitiao.data.labels import rename
 from weitiao.data.splits import Splits, fingerprint, input_keys
 from weitiao.data.table import Table, open_table
@@ -35,22 +34,19 @@ def open_unlabelled(
     """Return a file's rows under the roles that a model reads, and what was left out of them.
 
     Left out are rows without text, those that stand in a split or `besides` already, and all but the first of the same
-    text. A column is the one that `settings` names, or that has the role's own name; where none is named, the one that
-    the training data has, else it is guessed. With `answers` the targets are there, too, where the file has the columns
-    that `settings` names for them and they can be read as such. Raises a `DataError` where the file has not the columns
-    that the training data has, or no row is left.
+    text. Columns are called as in the training data, or by their roles; none is guessed. With `answers` the targets are
+    there, too, where the file has their columns and they can be read as such. Raises a `DataError` where the file has
+    not the columns, or no row is left.
     """
-    table = _table(source, base, where)
-    read = _inputs(columns, splits.columns.names)
+    table, names = _table(source, base, where), splits.columns.names
+    found_in = _inputs(table, columns, names, where)
     if answers:
-        told = settings.columns
-        read += [replace(column, required=False) for column in columns
-                 if column.target and set(listed(told.get(column.role, ""))) <= set(table.columns)]  # fmt: skip
-    named = _named(table, settings, read, splits.columns.names, where)
+        targets = {column.role: names[column.role] for column in columns if column.target and column.role in names}
+        found_in |= {role: name for role, name in targets.items() if set(listed(name)) <= set(table.columns)}
+    read = [column for column in columns if column.role in found_in]
     asked = settings.model_copy(update={"group": None}) if answers else None
-    chosen = choose_columns(table, read, named, where=where).names
     try:
-        found = rename(table, chosen, asked, base=base, columns=read)
+        found = rename(table, found_in, asked, base=base, columns=read)
     except DataError as error:
         if asked is None:
             raise
@@ -77,13 +73,11 @@ def open_unlabelled(
 
 
 def unlabelled_rows(
-    source: str, settings: DataSettings, columns: Sequence[Column], names: Mapping[str, str | list[str]], *,
-    base: Path, where: str,
-) -> Dataset:  # fmt: skip
-    """Return all rows of such a file under the roles that a model reads; `names`: columns of the training data."""
-    table, read = _table(source, base, where), _inputs(columns, names)
-    named = _named(table, settings, read, names, where)
-    return rename(table, choose_columns(table, read, named, where=where).names, base=base, columns=read)
+    source: str, columns: Sequence[Column], names: Mapping[str, str | list[str]], *, base: Path, where: str
+) -> Dataset:
+    """Return all rows of such a file under the roles that a model reads; `names`: role -> column in training."""
+    table = _table(source, base, where)
+    return rename(table, _inputs(table, columns, names, where), base=base, columns=columns)
 
 
 def _table(source: str, base: Path, where: str) -> Table:
@@ -93,29 +87,22 @@ def _table(source: str, base: Path, where: str) -> Table:
         raise DataError(f"{source}: {error.problem}", where=where, fix=error.fix) from None
 
 
-def _inputs(columns: Sequence[Column], names: Mapping[str, str | list[str]]) -> list[Column]:
-    return [replace(column, required=True) for column in columns if not column.target and column.role in names]
-
-
-def _named(
-    table: Table, settings: DataSettings, read: Sequence[Column], names: Mapping[str, str | list[str]], where: str
+def _inputs(
+    table: Table, columns: Sequence[Column], names: Mapping[str, str | list[str]], where: str
 ) -> dict[str, str | list[str]]:  # fmt: skip
-    """The file's columns that need not be guessed."""
-    found: dict[str, str | list[str]] = {}
-    for column in read:
-        role, asked = column.role, settings.columns.get(column.role)
-        known = names.get(role) if asked is None and not column.target else asked
-        if known is not None and set(listed(known)) <= set(table.columns):
-            found[role] = known
-        elif asked is not None and not column.target and role not in table.columns:
-            told = ", ".join(listed(asked))
-            names_it = " or ".join(f"'{name}'" for name in dict.fromkeys([told, role]))
-            raise DataError(f"cannot tell which column of {table.name} is the {role}: there is no '{told}', which "
-                            "data.columns names", where=where,
-                            fix=f"Call it {names_it}. The columns are: {', '.join(table.columns)}.")  # fmt: skip
-        elif asked is not None and not column.target:
-            found[role] = role
-    return found
+    """Role -> the table's column of what a model reads: all of them as in training, else all by their roles."""
+    called = {column.role: names[column.role] for column in columns if not column.target and column.role in names}
+    there = [column for name in called.values() for column in listed(name)]
+    missing = next((name for name in there if name not in table.columns), None)
+    if missing is None:
+        return called
+    if set(called) <= set(table.columns):
+        return {role: role for role in called}
+    ways = " or ".join(dict.fromkeys([", ".join(there), ", ".join(called)]))
+    role = next(role for role, name in called.items() if missing in listed(name))
+    raise DataError(f"cannot tell which column of {table.name} is the {role}: there is no '{missing}', as the training "
+                    "data calls it", where=where,
+                    fix=f"Call what is read {ways}. The columns are: {', '.join(table.columns)}.")  # fmt: skip
 
 
 def copies_of(

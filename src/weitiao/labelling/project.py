@@ -286,21 +286,24 @@ def _write_seed(folder: Path, recipe: Recipe, pool: str) -> tuple[dict[SplitName
                     text = next((row[c.role] for c in task.columns if not c.target and row.get(c.role)), "")
                     answer = answering.read(cell, str(text), place)
                     labels |= dict.fromkeys(sorted(answering.labels_in(answer)) if answer is not None else ())
-                kept = {role: value for role, value in row.items() if role not in (FILE, LINE)}
-                file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+                file.write(_line(row))
     return counts, sorted(labels, key=_label_order), lists
 
 
 def _write_unlabelled(path: Path, recipe: Recipe, pool: Pool) -> None:
-    """Write the texts without labels that the recipe names, by role as rounds read them."""
-    for key, section in (("consistency", recipe.consistency), ("distillation", recipe.distillation)):
-        if section is not None and section.unlabelled is not None:
-            rows = unlabelled_rows(section.unlabelled, recipe.data, registry.get("task", recipe.task.name).columns,
-                                   pool.columns, base=recipe.base, where=recipe.place(f"{key}.unlabelled"))  # fmt: skip
-            with path.open("w", encoding="utf-8") as file:
-                for row in rows:
-                    kept = {role: value for role, value in row.items() if role not in (FILE, LINE)}
-                    file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+    """Write the texts without labels that the recipe names, if any, by role as rounds read them."""
+    if recipe.unlabelled is None:
+        return
+    key, source = recipe.unlabelled
+    names = {role: recipe.data.columns.get(role, name) for role, name in pool.columns.items()}
+    columns = registry.get("task", recipe.task.name).columns
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(map(_line, unlabelled_rows(source, columns, names, base=recipe.base, where=recipe.place(key))))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    kept = {role: value for role, value in row.items() if role not in (FILE, LINE)}
+    return json.dumps(kept, ensure_ascii=False) + "\n"
 
 
 def _own_splits(recipe: Recipe, task: Any, pool: str) -> dict[SplitName, Any]:

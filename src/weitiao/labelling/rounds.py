@@ -236,9 +236,8 @@ def round_recipe(project: Project, home: Path, added: Sequence[str] = ()) -> Rec
             "columns": {role: role for role in roles}, "label_separator": None, "label_names": None, "group": None,
             "fold": None, "max_examples": None}  # fmt: skip
     values: dict[str, Any] = {f"data.{key}": value for key, value in data.items()}
-    if (project.folder / UNLABELLED).exists():
-        section = "consistency" if project.recipe.consistency is not None else "distillation"
-        values[f"{section}.unlabelled"] = f"../../{UNLABELLED}"
+    if project.recipe.unlabelled and (project.folder / UNLABELLED).exists():  # an older project has none
+        values[project.recipe.unlabelled[0]] = f"../../{UNLABELLED}"
     values |= {"output": RUN, "evaluation.baselines": False}
     if {"labels", "rare_labels"} <= set(type(project.recipe.task.options).model_fields):
         labels = list(dict.fromkeys([*project.labels, *added]))

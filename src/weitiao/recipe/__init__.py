@@ -199,6 +199,12 @@ class Recipe(Settings):
         origin = next((o for k, o in self._origins.items() if k == key or k.startswith(f"{key}.")), "")
         return f"{origin} ({key})" if origin else key
 
+    @property
+    def unlabelled(self) -> tuple[str, str] | None:
+        """The key that names a file of texts without labels, and the file."""
+        sections = {"consistency.unlabelled": self.consistency, "distillation.unlabelled": self.distillation}
+        return next(((key, it.unlabelled) for key, it in sections.items() if it and it.unlabelled), None)
+
     def resolved(self, values: Mapping[str, tuple[Any, str]]) -> Self:
         """Return the recipe with dotted keys set to values, each with the reason it was chosen for."""
         return self.changed({key: (value, f"auto: {why}") for key, (value, why) in values.items()})
