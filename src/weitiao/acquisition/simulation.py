@@ -4,7 +4,7 @@
 
     simulations/all-minilm-1f3a9c02/
       plan.json                            the recipe that all runs share
-      data/test.jsonl                      what all are measured on
+      data/test.jsonl                      what all are measured on; unlabelled.jsonl where the recipe names such texts
       chosen/margin-seed0-200rows.json     the rows of each round, in the order in which they were chosen
       data/margin-seed0-200rows.jsonl      the same with their labels
       runs/margin-seed0-200rows/           an ordinary run, its model not kept; all strategies share runs/first-seed0
