@@ -17,6 +17,7 @@ from weitiao.data.arrow import digest
 from weitiao.errors import DataError, RecipeError
 from weitiao.preparation import Preparation, Unlabelled, encode_split
 from weitiao.recipe import Chosen, ConsistencySettings, Recipe
+from weitiao.recipe.consistency import FILES
 from weitiao.records import FILE, LINE, Example, Finding
 from weitiao.sources.digests import file_digest
 from weitiao.training.order import times_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 OPERATORS = "consistency.operators"
 MICRO = "training.micro_batch_tokens"
 USUAL = {"uda": (0.8, "what UDA takes for images"), "fixmatch": (0.95, "what FixMatch takes")}  # thresholds
-PATHS = ("synonyms", "model", "there", "back")  # options of operators that may name a file or a folder
 
 
 def with_unlabelled(ready: Preparation, *, settled: bool = False, silent: bool = False) -> Preparation:
@@ -138,7 +138,7 @@ def _opened(chosen: list[Chosen], recipe: Recipe) -> list[Operator | Rewriter]:
 
 def _found(chosen: Chosen, base: Path) -> Chosen:
     """The operator with files that its options name counted from the recipe's folder."""
-    named = {name: getattr(chosen.options, name, None) for name in PATHS}
+    named = {name: getattr(chosen.options, name, None) for name in FILES}
     there = {name: str(base / value) for name, value in named.items()
              if isinstance(value, str) and (base / value).exists()}  # fmt: skip
     return chosen.model_copy(update={"options": chosen.options.model_copy(update=there)})
@@ -147,7 +147,7 @@ def _found(chosen: Chosen, base: Path) -> Chosen:
 def _contents(chosen: list[Chosen]) -> Iterator[str]:
     """What stands for the content of each file, and of the weights in each folder, that an operator reads."""
     for each in chosen:
-        for name in PATHS:
+        for name in FILES:
             value: Any = getattr(each.options, name, None)
             path = Path(value) if isinstance(value, str) else Path()
             files = [path] if path.is_file() else sorted(path.rglob("*.safetensors")) if value else []

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weitiao.data.keys import input_keys
+from weitiao.data.unlabelled import UNLABELLED, unlabelled_rows
 from weitiao.evaluation.evaluate import take_rows
 from weitiao.preparation import Preparation
 from weitiao.recipe import Recipe
@@ -35,12 +37,26 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_synced(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def write_unlabelled(ready: Preparation, folder: Path) -> None:
+    """Write the texts without labels that the recipe names, if any, by role, where they are not there. Those that are
+    spoken for and in no split are not among them: who reads the files does not know of these.
+    """  # fmt: skip
+    named, path = ready.recipe.unlabelled, folder / UNLABELLED
+    if named is None or path.exists():
+        return
+    (key, source), recipe, columns = named, ready.recipe, ready.task.columns
+    names = ready.splits.columns.names
+    rows = unlabelled_rows(source, columns, names, base=recipe.base, where=recipe.place(key))
+    kept = np.flatnonzero(~np.isin(input_keys(rows, columns), ready.splits.hidden))
+    write_rows(path, rows_of(rows.select(kept), names))
+
+
 def reading(
     recipe: Recipe, ready: Preparation, files: Mapping[SplitName, Path], *, why: str, validation_size: float = 0.0
 ) -> Recipe:
     """Return the recipe with these files for data, whose rows are those of `ready`. It knows all labels of `ready`,
-    though a file has not all of them; `validation_size` of train is cut off where there is no file of it. `why` is the
-    origin of what is set.
+    though a file has not all of them; `validation_size` of train is cut off where there is no file of it. Texts without
+    labels are those that `write_unlabelled` put beside train. `why` is the origin of what is set.
     """  # fmt: skip
     given, task = ready.recipe.data, ready.task
     values: dict[str, Any] = {
@@ -51,4 +67,6 @@ def reading(
     }  # fmt: skip
     options = task.told() if isinstance(task, NamesLabels) else task.options
     learned = {"name": task.name, **options.model_dump(mode="json")}
-    return recipe.resolved({"data": (values, why), "task": (learned, why)})
+    beside = os.path.relpath(files["train"].parent / UNLABELLED, recipe.base)
+    unlabelled = {recipe.unlabelled[0]: (beside, why)} if recipe.unlabelled else {}
+    return recipe.resolved({"data": (values, why), "task": (learned, why), **unlabelled})

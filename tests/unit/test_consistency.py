@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from tests.samples import reviews
 from tests.watching import Stopper, Watcher, of
-from weitiao import Recipe, check, compare, data, learning_curve, models, probe, resume, search, train
+from weitiao import Recipe, check, compare, data, learning_curve, models, probe, registry, resume, search, train
 from weitiao.cli.main import main
 from weitiao.consistency import with_unlabelled
 from weitiao.data import micro_batches
@@ -29,10 +29,13 @@ from weitiao.errors import Interrupted, RecipeError, WeitiaoError
 from weitiao.events import StepDone, UnlabelledSeen
 from weitiao.forecast import budgets, within_memory
 from weitiao.forecast.steps import _Stepping, peak_of
+from weitiao.labelling.project import open_project
+from weitiao.labelling.rounds import round_recipe
 from weitiao.loading import load_for_training
 from weitiao.parallel import SINGLE, Counts
 from weitiao.preparation import prepare
 from weitiao.records import Batch
+from weitiao.row_files import reading, rows_of, write_rows, write_unlabelled
 from weitiao.training.consistency import (
     ANNEALING,
     Annealing,
@@ -715,6 +718,91 @@ def test_bad_input_is_told_on_the_command_line(
     assert not (tmp_path / "run").exists()
 
 
+def others(path: Path, header: str = "id,title,body") -> Path:
+    """Texts in the last of three columns."""
+    path.write_text("".join(f"{line}\n" for line in [header, *(f"{i},so it is {i},{text}" for i, text in
+                                                               enumerate(pool(40)))]))  # fmt: skip
+    return path
+
+
+def read_of(ready: Any) -> list[str]:
+    found = ready.reader.tokenizer.batch_decode(list(ready.unlabelled.texts["input_ids"]), skip_special_tokens=True)
+    return ["".join(text.split()) for text in found]
+
+
+def test_a_column_that_the_recipe_names_is_not_guessed(values: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    wanted = values(unlabelled=str(others(tmp_path / "others.csv")))
+    with (tmp_path / "reviews.csv").open() as file:
+        [_, *rows] = csv.reader(file)
+    with (tmp_path / "bodies.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("body", "label"), *(row[:2] for row in rows)])
+    wanted["data"]["train"] = str(tmp_path / "bodies.csv")
+    for columns in ({"text": "body", "label": "label"}, {}):
+        wanted["data"]["columns"] = columns
+        assert not any("soitis" in text for text in read_of(with_unlabelled(prepare(Recipe(**wanted)))))
+    others(tmp_path / "others.csv", "id,title,message")
+    for columns in ({"text": "body"}, {}):
+        wanted["data"]["columns"] = columns
+        with pytest.raises(WeitiaoError, match=r"others\.csv is the text: there is no 'body'[\s\S]*body or text\. "
+                                               "The columns are: id, title, message"):  # fmt: skip
+            with_unlabelled(prepare(Recipe(**wanted)))
+    others(tmp_path / "others.csv", "id,title,text")
+    assert len(read_of(with_unlabelled(prepare(Recipe(**wanted))))) == 40
+
+
+def test_columns_are_not_mixed_from_both_ways_to_call_them(tmp_path: Path) -> None:
+    columns = registry.get("task", "text-classification").columns
+    names = {"text": "body", "text_pair": "text", "label": "label"}
+
+    def read(header: str) -> list[dict[str, Any]]:
+        (tmp_path / "pairs.csv").write_text(f"{header}\nthe first,the second\n")
+        rows = data.unlabelled_rows("pairs.csv", columns, names, base=tmp_path, where="unlabelled")
+        return [{role: row[role] for role in ("text", "text_pair")} for row in rows]
+
+    for header in ("text,text_pair", "body,text"):
+        assert read(header) == [{"text": "the first", "text_pair": "the second"}]
+    with pytest.raises(WeitiaoError, match=r"is the text: there is no 'body'[\s\S]*body, text or text, text_pair\."):
+        read("text,other")
+
+
+def test_rounds_of_other_rows_read_the_same_column(values: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    wanted = values(unlabelled="others.csv")
+    with (tmp_path / "reviews.csv").open() as file:
+        [_, *rows] = csv.reader(file)
+    with (tmp_path / "bodies.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("body", "label"), *(row[:2] for row in rows)])
+    wanted["data"] |= {"train": "bodies.csv", "columns": {"text": "body", "label": "label"},
+                       "fold": {"number": 1, "of": 3, "keep_test": True}, "test_size": 0.2}  # fmt: skip
+    (tmp_path / "recipe.json").write_text(json.dumps(wanted))
+    recipe = Recipe.read(tmp_path / "recipe.json")
+    others(tmp_path / "others.csv")
+    with (tmp_path / "others.csv").open("a", newline="") as file:
+        csv.writer(file).writerows([(i, "so it is", row[0]) for i, row in enumerate(rows)])
+    ready = prepare(recipe)
+    files: dict[Any, Path] = {name: tmp_path / "data" / f"{name}.jsonl" for name in ready.splits}
+    for name, path in files.items():
+        write_rows(path, rows_of(ready.splits[name], ready.splits.columns.names))
+    write_unlabelled(ready, tmp_path / "data")
+    found = with_unlabelled(prepare(reading(recipe, ready, files, why="a test")))
+    assert found.recipe.to_dict()["consistency"]["unlabelled"] == "data/unlabelled.jsonl"
+    texts = read_of(found)
+    assert not any("soitis" in text for text in texts)
+    assert len(texts) == 40  # none of the test split that the fold leaves out
+
+
+def test_rounds_of_labelling_read_the_same_column(values: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    wanted = values(unlabelled=str(others(tmp_path / "others.csv")))
+    write(tmp_path / "rows.csv", pool(), column="body")
+    wanted["data"] = {"train": str(tmp_path / "rows.csv"), "columns": {"text": "body"}}
+    project = open_project(str(tmp_path / "rows.csv"), Recipe(**wanted | {"output": None}), folder=tmp_path / "labels",
+                           labels=["good", "bad"])  # fmt: skip
+    made = round_recipe(project, project.rounds / "001").consistency
+    assert made is not None
+    file = project.rounds / "001" / made.unlabelled
+    project.rounds.joinpath("001").mkdir(parents=True)
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [{"text": text} for text in pool(40)]
+
+
 def test_fewer_texts_than_a_step_takes_is_told(values: Callable[..., dict[str, Any]]) -> None:
     found = check(Recipe(**values(texts=pool(10))), forecast=False)
     [warning] = [each for each in found.findings if each.level == "warning" and "a step takes 24 texts" in each.problem]
@@ -734,6 +822,11 @@ def test_paths_count_from_the_recipe(values: Callable[..., dict[str, Any]], tmp_
     assert first.unlabelled is not None
     moved = recipe.moved(tmp_path / "elsewhere")
     assert moved.to_dict()["consistency"]["unlabelled"] == "../pool.csv"
+    assert moved.to_dict()["consistency"]["operators"][0]["synonyms"] == "../near.txt"
+    (tmp_path / "elsewhere").mkdir()
+    again = with_unlabelled(prepare(moved))
+    assert again.unlabelled is not None
+    assert again.unlabelled.copies["input_ids"] == first.unlabelled.copies["input_ids"]
     (tmp_path / "near.txt").write_text("room, hall\n")
     assert with_unlabelled(prepare(recipe)).digest != first.digest  # what is in the file counts
 

@@ -13,6 +13,7 @@ from weitiao.errors import RecipeError, RunError
 from weitiao.recipe import Dimension, Pruning, Recipe, SearchSettings
 from weitiao.searching import drawing
 from weitiao.searching.space import Space, grid_of, told
+from weitiao.searching.trying import Part, trial_recipe
 
 Values = Callable[..., dict[str, Any]]
 
@@ -117,6 +118,16 @@ def test_a_point_makes_a_recipe_components_before_their_options(recipe_values: V
     assert drawn == {'{"method": "full", "training.learning_rate": 1e-05}',
                      '{"method": "lora", "training.learning_rate": 1e-05, "method.rank": 4}',
                      '{"method": {"name": "head"}, "training.learning_rate": 1e-05}'}  # fmt: skip
+
+
+def test_other_data_to_measure_on_stays_known_where_texts_are_learned_without_labels(
+    recipe_values: Values, tmp_path: Path
+) -> None:
+    values = recipe_values(evaluation={"also": {"hotels": "hotels.csv"}})
+    for more, kept in (({}, []), ({"consistency": {"unlabelled": "pool.csv"}}, ["hotels"])):
+        ours = space(values | more, {"training.learning_rate": [1e-4, 1e-3]})
+        recipe = trial_recipe(ours, {"training.learning_rate": 1e-3}, Part(0), tmp_path / "run")
+        assert list(recipe.evaluation.also) == kept
 
 
 def test_a_grid_has_each_point_once_and_conditional_ones_only_where_they_hold(recipe_values: Values) -> None:

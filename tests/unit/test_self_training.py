@@ -428,6 +428,27 @@ def test_text_pairs(tmp_path: Path, values: dict[str, Any]) -> None:
         weitiao.self_train(own, write(tmp_path / "one.csv", [(row[0],) for row in rows], ("premise",)))
 
 
+def test_texts_of_consistency_are_read_by_the_column_of_the_data(
+    tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_one_class(monkeypatch, 0.95, 0.95)
+    rows = reviews(90)
+    write(tmp_path / "rows.csv", rows[:60], ("body", "label"))
+    pool = write(tmp_path / "pool.csv", [(str(i), f"so it is {text}", text) for i, (text, _) in enumerate(rows[60:])],
+                 ("id", "title", "body"))  # fmt: skip
+    own = {
+        **values,
+        "data": {"train": str(tmp_path / "rows.csv"), "validation_size": 0.3, "test_size": 0.0},
+        "consistency": {"unlabelled": str(pool), "operators": [{"name": "drop-words", "chinese": "characters"}]},
+    }
+    found = weitiao.self_train(own, pool, rounds=1, per_class=5, output=tmp_path / "s")
+    assert [each.problem for each in found.chains[0].rounds] == ["", ""]
+    assert lines(tmp_path / "s/data/unlabelled.jsonl") == [{"text": text} for text, _ in rows[60:]]
+    all_taken = weitiao.self_train(own, pool, rounds=1, output=tmp_path / "t").chains[0]
+    assert "no row of unlabelled.jsonl is left" in all_taken.rounds[1].problem
+    assert all_taken.best == 0
+
+
 def test_what_cannot_be_done_is_said_before_the_first_run(
     values: dict[str, Any], pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

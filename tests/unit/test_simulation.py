@@ -29,6 +29,7 @@ from weitiao.cli.main import app
 from weitiao.errors import DataError, ModelError, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.by_seed import compare_by_seed
 from weitiao.evaluation.verdicts import Drawn
+from weitiao.preparation import prepare
 
 Values = Callable[..., dict[str, Any]]
 
@@ -171,6 +172,18 @@ def times(folder: Path) -> dict[str, float]:
 
 def rows_of(folder: Path, name: str) -> list[int]:
     return json.loads((folder / "chosen" / f"{name}.json").read_text())["rows"]
+
+
+def test_texts_of_a_test_split_that_is_held_back_are_not_learned_without_labels(recipe: Values, tmp_path: Path) -> None:
+    values = recipe(consistency={"unlabelled": str(tmp_path / "reviews.csv"),
+                                 "operators": [{"name": "drop-words", "chinese": "characters"}]})  # fmt: skip
+    test = {str(text) for text in prepare(weitiao.Recipe(**values)).splits["test"]["text"]}
+    values["evaluation"]["test"] = False
+    found = weitiao.simulate_labelling(values, ["margin"], **SMALL | {"until": 30}, output=tmp_path / "s")
+    assert [len(point.scores) for point in found["margin"].points] == [1, 1]
+    texts = [json.loads(line)["text"] for line in (tmp_path / "s/data/unlabelled.jsonl").read_text().splitlines()]
+    assert len(texts) == 120 - len(test)
+    assert not test & set(texts)
 
 
 def test_a_simulation(whole: tuple[dict[str, Any], Path]) -> None:

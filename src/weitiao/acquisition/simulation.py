@@ -4,7 +4,7 @@
 
     simulations/all-minilm-1f3a9c02/
       plan.json                            the recipe that all runs share
-      data/test.jsonl                      what all are measured on
+      data/test.jsonl                      what all are measured on; unlabelled.jsonl where the recipe names such texts
       chosen/margin-seed0-200rows.json     the rows of each round, in the order in which they were chosen
       data/margin-seed0-200rows.jsonl      the same with their labels
       runs/margin-seed0-200rows/           an ordinary run, its model not kept; all strategies share runs/first-seed0
@@ -43,7 +43,7 @@ from weitiao.plans import check_folder, check_free, keep_plan, own_folder, refus
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Chosen, Recipe
 from weitiao.records import Example, SplitName
-from weitiao.row_files import reading, rows_of, write_rows
+from weitiao.row_files import reading, rows_of, write_rows, write_unlabelled
 from weitiao.training.fit import stop_on_signal
 from weitiao.trials import Say, Trial
 
@@ -323,6 +323,7 @@ class _Simulation:
         return self.folder / "data" / f"{name}.jsonl"
 
     def _write_fixed(self) -> None:
+        write_unlabelled(self.ready, self.folder / "data")
         for name in self._fixed:
             if not self._split(name).exists():
                 write_rows(self._split(name), rows_of(self.ready.splits[name], self.ready.splits.columns.names))

@@ -14,7 +14,7 @@ from weitiao.data.labels import label_codes, label_counts, lines_where, places, 
 from weitiao.data.resampling import times_by_label
 from weitiao.data.splits import Splits, open_splits
 from weitiao.data.table import Table, open_table
-from weitiao.data.unlabelled import copies_of, open_unlabelled, with_targets
+from weitiao.data.unlabelled import copies_of, open_unlabelled, unlabelled_rows, with_targets
 
 __all__ = [
     "ChosenColumns",
@@ -48,5 +48,6 @@ __all__ = [
     "text_keys",
     "times_by_label",
     "truncated",
+    "unlabelled_rows",
     "with_targets",
 ]

@@ -58,6 +58,11 @@ class Splits(Mapping[SplitName, "Dataset"]):
         """`input_keys` of all texts that are spoken for: those of each split, and of what stays aside."""
         return np.concatenate([*self.text_keys.values(), self.aside])
 
+    @property
+    def hidden(self) -> np.ndarray:
+        """Those of them that are in no split that is there: held back, or aside."""
+        return np.concatenate([self.aside, *(keys for name, keys in self.text_keys.items() if name not in self)])
+
     def learning(self, train: Dataset, columns: Sequence[Column]) -> Splits:
         """Return the same with other training examples in place of those that were given."""
         keys = {**self.text_keys, "train": input_keys(train, columns)}

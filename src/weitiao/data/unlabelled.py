@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +21,11 @@ from weitiao.data.arrow import (
     write_arrow,
 )
 from weitiao.data.checks import empty_rows
-from weitiao.data.columns import choose_columns, listed
+from weitiao.data.columns import listed
 from weitiao.data.keys import input_keys
 from weitiao.data.labels import rename
 from weitiao.data.splits import Splits
-from weitiao.data.table import open_table
+from weitiao.data.table import Table, open_table
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.recipe import DataSettings
 from weitiao.records import FILE, LINE, Column, Example, Finding
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 VERSION = "1"  # raise when what is written into the cache changes
+UNLABELLED = "unlabelled.jsonl"  # a file of them by role, where a command writes one for its runs
 SOME = 2000  # rows whose copies are kept at once
 
 
@@ -45,29 +45,21 @@ def open_unlabelled(
     """Return a file's rows under the roles that a model reads, and what was left out of them.
 
     Left out are rows without text, those that stand in a split or `besides` already, and all but the first of the same
-    text. With `answers` the targets are there, too, where the file has the columns that `settings` names for them and
-    they can be read as such. Raises
-    a `DataError` where the file has not the columns that the training data has, or no row is left.
+    text. Columns are called as in the training data, or by their roles; none is guessed. With `answers` the targets are
+    there, too, where the file has their columns and they can be read as such. Raises a `DataError` where the file has
+    not the columns, or no row is left.
     """
-    try:
-        table = open_table(source, base=base)
-    except WeitiaoError as error:
-        raise DataError(f"{source}: {error.problem}", where=where, fix=error.fix) from None
-    read = [replace(column, required=True) for column in columns
-            if not column.target and column.role in splits.columns.names]  # fmt: skip
+    table, names = _table(source, base, where), splits.columns.names
+    found_in = _inputs(table, columns, names, where)
     if answers:
-        named = settings.columns
-        read += [replace(column, required=False) for column in columns
-                 if column.target and set(listed(named.get(column.role, ""))) <= set(table.columns)]  # fmt: skip
-    roles = {column.role for column in read}
-    named = {role: name for role, name in settings.columns.items()
-             if role in roles and set(listed(name)) <= set(table.columns)}  # fmt: skip
-    told = settings.model_copy(update={"group": None}) if answers else None
-    chosen = choose_columns(table, read, named, where=where).names
+        targets = {column.role: names[column.role] for column in columns if column.target and column.role in names}
+        found_in |= {role: name for role, name in targets.items() if set(listed(name)) <= set(table.columns)}
+    read = [column for column in columns if column.role in found_in]
+    asked = settings.model_copy(update={"group": None}) if answers else None
     try:
-        found = rename(table, chosen, told, base=base, columns=read)
+        found = rename(table, found_in, asked, base=base, columns=read)
     except DataError as error:
-        if told is None:
+        if asked is None:
             raise
         rows, findings = open_unlabelled(source, settings, columns, splits, base=base, where=where, besides=besides)
         return rows, [*findings, Finding("note", where, f"its labels are not looked at: {error.problem}")]
@@ -89,6 +81,39 @@ def open_unlabelled(
     said = f"{len(kept):,} of {len(found):,} rows of {table.name} are used" + (f": {left_out}" if left_out else "")
     rows = select_rows(found, kept, digest(fingerprint(found), kept.astype("<i8").tobytes()))
     return rows, [*table.notes, Finding("note", where, said)]
+
+
+def unlabelled_rows(
+    source: str, columns: Sequence[Column], names: Mapping[str, str | list[str]], *, base: Path, where: str
+) -> Dataset:
+    """Return all rows of such a file under the roles that a model reads; `names`: role -> column in training."""
+    table = _table(source, base, where)
+    return rename(table, _inputs(table, columns, names, where), base=base, columns=columns)
+
+
+def _table(source: str, base: Path, where: str) -> Table:
+    try:
+        return open_table(source, base=base)
+    except WeitiaoError as error:
+        raise DataError(f"{source}: {error.problem}", where=where, fix=error.fix) from None
+
+
+def _inputs(
+    table: Table, columns: Sequence[Column], names: Mapping[str, str | list[str]], where: str
+) -> dict[str, str | list[str]]:  # fmt: skip
+    """Role -> the table's column of what a model reads: all of them as in training, else all by their roles."""
+    called = {column.role: names[column.role] for column in columns if not column.target and column.role in names}
+    there = [column for name in called.values() for column in listed(name)]
+    missing = next((name for name in there if name not in table.columns), None)
+    if missing is None:
+        return called
+    if set(called) <= set(table.columns):
+        return {role: role for role in called}
+    ways = " or ".join(dict.fromkeys([", ".join(there), ", ".join(called)]))
+    role = next(role for role, name in called.items() if missing in listed(name))
+    raise DataError(f"cannot tell which column of {table.name} is the {role}: there is no '{missing}', as the training "
+                    "data calls it", where=where,
+                    fix=f"Call what is read {ways}. The columns are: {', '.join(table.columns)}.")  # fmt: skip
 
 
 def copies_of(

@@ -7,6 +7,7 @@
       recipe.json       the recipe that rounds train by
       labels.jsonl      all that labellers did, one act a line; it only grows, and nothing else holds their work
       seed/             what the recipe's own data have labelled already: train, validation and test, by role
+      unlabelled.jsonl  texts that the recipe learns without labels, by role; where it names any
       rounds/001/       a training: data/, an ordinary run in run/, queue.json: what to label next
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 from weitiao import registry
 from weitiao.data.formats.encoding import text_lines
 from weitiao.data.splits import open_splits
+from weitiao.data.unlabelled import UNLABELLED, unlabelled_rows
 from weitiao.errors import DataError, RecipeError, RunError, WeitiaoError
 from weitiao.labelling.acts import checked_name
 from weitiao.labelling.kinds import KINDS, Kind, kind_for
@@ -143,6 +145,7 @@ def open_project(
         if kind.labelled and not known:
             raise WeitiaoError("there are no labels to give", where="--labels",
                                fix="Name them: --labels good,bad. More can be added in the page.")  # fmt: skip
+        _write_unlabelled(inside / UNLABELLED, recipe, opened)
         recipe.moved(folder.resolve()).store(inside / RECIPE)
         chosen = Settings(**(settings or {}))
         stored = {
@@ -282,9 +285,24 @@ def _write_seed(folder: Path, recipe: Recipe, pool: str) -> tuple[dict[SplitName
                     text = next((row[c.role] for c in task.columns if not c.target and row.get(c.role)), "")
                     answer = answering.read(cell, str(text), place)
                     labels |= dict.fromkeys(sorted(answering.labels_in(answer)) if answer is not None else ())
-                kept = {role: value for role, value in row.items() if role not in (FILE, LINE)}
-                file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+                file.write(_line(row))
     return counts, sorted(labels, key=_label_order), lists
+
+
+def _write_unlabelled(path: Path, recipe: Recipe, pool: Pool) -> None:
+    """Write the texts without labels that the recipe names, if any, by role as rounds read them."""
+    if recipe.unlabelled is None:
+        return
+    key, source = recipe.unlabelled
+    names = {role: recipe.data.columns.get(role, name) for role, name in pool.columns.items()}
+    columns = registry.get("task", recipe.task.name).columns
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(map(_line, unlabelled_rows(source, columns, names, base=recipe.base, where=recipe.place(key))))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    kept = {role: value for role, value in row.items() if role not in (FILE, LINE)}
+    return json.dumps(kept, ensure_ascii=False) + "\n"
 
 
 def _own_splits(recipe: Recipe, task: Any, pool: str) -> dict[SplitName, Any]:

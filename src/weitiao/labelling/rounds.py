@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weitiao.artifacts.run_folder import find_run, holding
+from weitiao.data.unlabelled import UNLABELLED
 from weitiao.errors import Interrupted, RunError, WeitiaoError
 from weitiao.labelling.choosing import QUEUE
 from weitiao.labelling.project import Project
@@ -236,6 +237,8 @@ def round_recipe(project: Project, home: Path, added: Sequence[str] = ()) -> Rec
             "columns": {role: role for role in roles}, "label_separator": None, "label_names": None, "group": None,
             "fold": None, "max_examples": None}  # fmt: skip
     values: dict[str, Any] = {f"data.{key}": value for key, value in data.items()}
+    if project.recipe.unlabelled:
+        values[project.recipe.unlabelled[0]] = f"../../{UNLABELLED}"
     values |= {"output": RUN, "evaluation.baselines": False}
     if {"labels", "rare_labels"} <= set(type(project.recipe.task.options).model_fields):
         labels = list(dict.fromkeys([*project.labels, *added]))

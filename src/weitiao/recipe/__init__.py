@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 from weitiao import registry
 from weitiao.errors import RecipeError
 from weitiao.recipe.amounts import MemoryAmount, TimeAmount, bytes_of, seconds_of
-from weitiao.recipe.consistency import ConsistencySettings
+from weitiao.recipe.consistency import FILES, ConsistencySettings
 from weitiao.recipe.distillation import DistillationSettings, MatchSettings
 from weitiao.recipe.endpoint import EndpointOptions
 from weitiao.recipe.messages import explain, locate
@@ -199,6 +199,12 @@ class Recipe(Settings):
         origin = next((o for k, o in self._origins.items() if k == key or k.startswith(f"{key}.")), "")
         return f"{origin} ({key})" if origin else key
 
+    @property
+    def unlabelled(self) -> tuple[str, str] | None:
+        """The key that names a file of texts without labels, and the file."""
+        sections = {"consistency.unlabelled": self.consistency, "distillation.unlabelled": self.distillation}
+        return next(((key, it.unlabelled) for key, it in sections.items() if it and it.unlabelled), None)
+
     def resolved(self, values: Mapping[str, tuple[Any, str]]) -> Self:
         """Return the recipe with dotted keys set to values, each with the reason it was chosen for."""
         return self.changed({key: (value, f"auto: {why}") for key, (value, why) in values.items()})
@@ -224,7 +230,7 @@ class Recipe(Settings):
                 return {k: again(v, (*key, k)) for k, v in value.items()}
             if isinstance(value, list):
                 return [again(each, key) for each in value]
-            names_data = key[-1] in NAMES_DATA or "also" in key
+            names_data = key[-1] in NAMES_DATA or "also" in key or (key[0] == "consistency" and key[-1] in FILES)
             if (
                 isinstance(value, str)
                 and names_data

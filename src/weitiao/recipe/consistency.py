@@ -14,14 +14,17 @@ STRONG: list[dict[str, Any]] = [
     {"name": "swap-words", "rate": 0.2},
 ]
 
+FILES = ("synonyms", "model", "there", "back")  # options of operators that may name a file or a folder
+
 
 class ConsistencySettings(Settings):
     """Texts without labels beside the labelled examples: the model is to answer a changed copy of each as it answers
     the text itself (UDA: Xie et al. 2020; FixMatch: Sohn et al. 2020)."""
 
     unlabelled: str = Field(min_length=1)
-    """File of texts without labels, with the columns that the model reads. Texts that stand in the data already are
-    left out."""
+    """File of texts without labels. What the model reads is in columns that are called as in the training data
+    (`data.columns`, or what was found), else by their roles; another file is refused, and no column is guessed. Texts
+    that stand in the data already are left out."""
     kind: Literal["uda", "fixmatch"] = "uda"
     """What is learned of a copy. `uda`: the probabilities of the text itself, sharpened by `temperature`, by
     `KL(text, copy)`. `fixmatch`: its likeliest label, by cross-entropy."""

@@ -87,8 +87,9 @@ class DistillationSettings(Settings):
     """What is learned of the teacher's insides, see below; `{}`: as by default. For all tasks of encoders and decoders,
     also those that learn no probabilities. null: nothing."""
     unlabelled: Name | None = None
-    """More examples, without a target: what the teacher says of them is all that is learned of them. A file with the
-    columns that the model reads. Texts that stand in the data already are left out."""
+    """More examples, without a target: what the teacher says of them is all that is learned of them. A file; what the
+    model reads is in columns that are called as in the training data (`data.columns`, or what was found), else by their
+    roles. Another file is refused, and no column is guessed. Texts that stand in the data already are left out."""
     prompt: str | None = None
     """What a chat model is asked, with the task's roles in braces: `Sum up in one sentence: {text}`. null: what a
     decoder is asked by `task.prompt: auto`."""

@@ -205,16 +205,20 @@ def run_folder(folder: Path, number: int, part: Part) -> Path:
 
 
 def trial_recipe(space: Space, point: Point, part: Part, folder: Path) -> Recipe:
-    """The recipe of a run: the point's, without anything that looks at the test split; with a fold in its place."""
-    shared = space.recipe
+    """The recipe of a run: the point's, without anything that looks at the test split; with a fold in its place. Other
+    data to measure on stays only where its texts would else be learned without their labels.
+    """  # fmt: skip
+    shared, own = space.recipe, space.at(point)
     values: dict[str, Any] = {
         "training.seed": part.seed, "data.seed": shared.data_seed, "search": None,
         "evaluation.test": part.fold is not None, "evaluation.baselines": False, "evaluation.bootstrap": 0,
-        "evaluation.also": {}, "output": os.path.relpath(folder, shared.base),
+        "output": os.path.relpath(folder, shared.base),
     }  # fmt: skip
+    if own.consistency is None:
+        values["evaluation.also"] = {}
     if part.fold is not None and shared.search is not None:
         values["data.fold"] = {"number": part.fold, "of": shared.search.folds, "keep_test": True}
-    return space.at(point).resolved({key: (value, WHY) for key, value in values.items()})
+    return own.resolved({key: (value, WHY) for key, value in values.items()})
 
 
 def _finished(folder: Path) -> Run | None:

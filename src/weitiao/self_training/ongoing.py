@@ -18,7 +18,7 @@ from weitiao.plans import silent
 from weitiao.preparation import Preparation
 from weitiao.recipe import Recipe
 from weitiao.records import Example, SplitName, target_role
-from weitiao.row_files import reading, rows_of, write_rows
+from weitiao.row_files import reading, rows_of, write_rows, write_unlabelled
 from weitiao.self_training.choosing import Shares
 from weitiao.self_training.pool import Pool
 from weitiao.trials import Say, Trial
@@ -84,7 +84,10 @@ class Ongoing:
         return "test" in self.fixed and self.recipe.evaluation.test
 
     def write_splits(self) -> None:
-        """Write the rows of all splits, the labelled ones of train as `labels`, where they are not there."""
+        """Write the rows of all splits, the labelled ones of train as `labels`, where they are not there, and the texts
+        without labels that the recipe names.
+        """  # fmt: skip
+        write_unlabelled(self.ready, self.folder / "data")
         for name, split in self.ready.splits.items():
             file = self.file("labels" if name == "train" else name)
             if not file.exists():

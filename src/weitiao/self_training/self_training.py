@@ -4,7 +4,8 @@
 
     self-trainings/all-minilm-1f3a9c02/
       plan.json                              what was asked for
-      data/labels.jsonl                      the labelled training rows; validation.jsonl and test.jsonl beside it
+      data/labels.jsonl                      the labelled training rows; validation.jsonl and test.jsonl beside it, and
+                                             unlabelled.jsonl where the recipe names such texts, for consistency say
       guesses/round1-seed0.jsonl             what the model of round 0 says of the pool, until rows are chosen
       pseudo-labels/round1-seed0.jsonl       the rows that were chosen, with their label and its confidence
       data/round1-seed0.jsonl                what round 1 learns from: the labels, then these
