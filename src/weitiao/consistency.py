@@ -43,9 +43,7 @@ def with_unlabelled(ready: Preparation, *, settled: bool = False, silent: bool =
     if wanted is None:
         return ready
     where = ready.recipe.place("consistency.unlabelled")
-    besides = [on.examples for on in ready.also.values()]
-    pool, findings = data.open_unlabelled(wanted.unlabelled, ready.recipe.data, ready.task.columns, ready.splits,
-                                          base=ready.recipe.base, where=where, besides=besides)  # fmt: skip
+    pool, findings = ready.pool(wanted.unlabelled, where)
     copies, told = _copies(ready, pool, wanted, silent=silent)
     pool, left_out = _with_copies(ready, pool, copies, wanted)
     texts, features = (encode_split(each, ready.task, ready.reader) for each in (pool, copies))

@@ -86,6 +86,14 @@ class Preparation:
             found |= {"texts": self.unlabelled.texts, "copies": self.unlabelled.copies}
         return found
 
+    def pool(self, source: str, where: str, *, answers: bool = False) -> tuple[Dataset, list[Finding]]:
+        """Open a file of examples without a target, as `data.open_unlabelled` does: those that stand in no split, and
+        in no other data that is measured on.
+        """  # fmt: skip
+        besides = [on.examples for on in self.also.values()]
+        return data.open_unlabelled(source, self.recipe.data, self.task.columns, self.splits, base=self.recipe.base,
+                                    where=where, answers=answers, besides=besides)  # fmt: skip
+
     def labelled(self, name: SplitName) -> Labelled:
         """A split with its features, its targets those that were given."""
         if name == "train" and self.own is not None:

@@ -444,6 +444,11 @@ def test_of_examples_without_a_label_the_teachers_part_alone_is_learned(
     assert ready.facts["splits"]["train"]["examples"] == count + len(known)
     told = "\n".join(map(str, ready.findings))
     assert f"{len(known)} of {len(texts)} rows of pool.csv are used: 1 without text, 1 in the data" in told
+    with (tmp_path / "also.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *((text, "good") for text in texts[:3])])
+    beside = wanted | {"evaluation": {"also": {"others": str(tmp_path / "also.csv")}}}
+    fewer = with_teacher(prepare(Recipe(**beside)))  # what is measured on is not learned
+    assert fewer.facts["splits"]["train"]["examples"] == count + len(known) - 3
     run = train(Recipe(**wanted))
     assert json.loads((run.folder / "report.json").read_text())["splits"][0]["examples"] == count
     again = evaluate(run.folder, str(tmp_path / "right.csv"))

@@ -214,7 +214,7 @@ def trial_recipe(space: Space, point: Point, part: Part, folder: Path) -> Recipe
         "evaluation.test": part.fold is not None, "evaluation.baselines": False, "evaluation.bootstrap": 0,
         "output": os.path.relpath(folder, shared.base),
     }  # fmt: skip
-    if own.consistency is None:
+    if own.unlabelled is None:
         values["evaluation.also"] = {}
     if part.fold is not None and shared.search is not None:
         values["data.fold"] = {"number": part.fold, "of": shared.search.folds, "keep_test": True}

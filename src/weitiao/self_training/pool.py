@@ -28,9 +28,7 @@ class Pool:
     def of(cls, source: str, ready: Preparation) -> Pool:
         """Open the pool: a path counts from the current folder, as on a command line."""
         there = str(Path(source).resolve()) if Path(source).exists() else source
-        rows, findings = data.open_unlabelled(there, ready.recipe.data, ready.task.columns, ready.splits,
-                                              base=ready.recipe.base, where="unlabelled", answers=True,
-                                              besides=[on.examples for on in ready.also.values()])  # fmt: skip
+        rows, findings = ready.pool(there, "unlabelled", answers=True)
         target = target_role(ready.task.columns)
         examples = take_rows(rows, np.arange(len(rows)))
         roles = [role for role in ready.splits.columns.names if role != target]

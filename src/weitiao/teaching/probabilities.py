@@ -82,8 +82,7 @@ def unlabelled(ready: Preparation) -> tuple[Dataset | None, list[Finding]]:
     if wanted is None or wanted.unlabelled is None:
         return None, []
     where = f"{ready.recipe.origin('distillation.unlabelled')} (distillation.unlabelled)"
-    return data.open_unlabelled(wanted.unlabelled, ready.recipe.data, ready.task.columns, ready.splits,
-                                base=ready.recipe.base, where=where)  # fmt: skip
+    return ready.pool(wanted.unlabelled, where)
 
 
 def _with_more(ready: Preparation, more: Dataset, logits: np.ndarray, *, settled: bool) -> Preparation:
