@@ -1,8 +1,9 @@
 """What is measured: jobs and who takes part in them, as data.
 
 A contender is one side of a job: a script under `sides/`, the environment it runs in, its settings. The first one of a
-job is Weitiao, with what its users get by default; the others are peers, `as it comes` or at the `best` settings that
-were found. Where several settings might be a peer's best, all take part and the fastest counts.
+job is Weitiao, with what its users get by default; the others are peers, `as it comes`, at the `best batch size` with
+nothing else changed, or at the `best` settings that were found. Where several settings might be the best, all take part
+and the fastest counts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["weitiao", "as it comes", "best"]
+Role = Literal["weitiao", "as it comes", "best batch size", "best"]
 Better = Literal["higher", "lower"]
 
 
@@ -241,7 +242,7 @@ SEQ2SEQ = Job(
 def _pipeline(size: int, role: Role, name: str = "", says: str = "", **more: Any) -> Contender:
     return Contender(f"pipeline-{size}{name}", f"pipeline {{transformers}}, batch {size}{says}", role,
                      "pipeline_predict.py", "transformers", {"batch_size": size, **more},
-                     KEEP_MEMORY if role == "best" else {})  # fmt: skip
+                     {} if role == "as it comes" else KEEP_MEMORY)  # fmt: skip
 
 
 PREDICTION = Job(
@@ -255,12 +256,12 @@ PREDICTION = Job(
     unit="samples",
     score="predicted_labels",
     better="higher",
-    targets={"best": 3},
+    targets={"best batch size": 3, "best": 3},
     first={"task": "text-classification", "method": "head", "data": _ALL_TRAIN, "training": {"epochs": 3}},
     contenders=(
         _weitiao("predict, defaults", {}, "weitiao_predict.py"),
         _pipeline(1, "as it comes", says=" (its default)"),
-        *(_pipeline(size, "best") for size in (8, 32, 128)),
+        *(_pipeline(size, "best batch size") for size in (8, 32, 128)),
         _pipeline(32, "best", "-sorted", ", texts sorted by length, bf16", sort=True, dtype="bfloat16"),
         _pipeline(128, "best", "-sorted", ", texts sorted by length, bf16", sort=True, dtype="bfloat16"),
     ),

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.floor import share
 
 BEGIN, END = "<!-- measured: written by python -m benchmarks table -->", "<!-- end of what was measured -->"
+OWN_MOST = 0.03  # of Weitiao's steps may be its own
 NOTHING = "Nothing has been measured with this harness yet."
 SCORE_WORDS = {
     "accuracy": ("accuracy", 4), "reply_loss": ("loss a token", 4), "masked_loss": ("loss a masked token", 4),
@@ -32,9 +33,9 @@ def ratios(job: Json, name: str, key: str) -> list[float]:
     return [run[key] / ours[run["repeat"]] for run in good_runs(job, name) if run["repeat"] in ours]
 
 
-def fastest(job: Json) -> str | None:
-    """The peer at its best settings that took the least time, by medians; None when none came to its end."""
-    names = [each["name"] for each in job["contenders"] if each["role"] == "best" and good_runs(job, each["name"])]
+def fastest(job: Json, role: str = "best") -> str | None:
+    """Of the peers in a role the one that took the least time, by medians; None when none came to its end."""
+    names = [each["name"] for each in job["contenders"] if each["role"] == role and good_runs(job, each["name"])]
     return min(names, key=lambda name: median(job, name, "seconds"), default=None)
 
 
@@ -82,7 +83,7 @@ def says(job: Json, contender: Json) -> str:
     found = good_runs(job, contender["name"])
     versions = {name: value for run in found for name, value in run["versions"].items()}
     words = str(contender["says"])
-    for name in ("weitiao", "transformers", "trl", "llamafactory"):
+    for name in ("weitiao", "transformers", "trl", "llamafactory", "setfit"):
         words = words.replace(f"{{{name}}}", versions.get(name, "(version unknown)"))
     return words
 
@@ -91,8 +92,7 @@ def verdicts(job: Json) -> list[str]:
     """Whether the targets are met, each with its numbers: speed, and memory where there is one."""
     told = []
     for role, target in job["targets"].items():
-        name = fastest(job) if role == "best" else next(
-            (c["name"] for c in job["contenders"] if c["role"] == role), None)  # fmt: skip
+        name = fastest(job, role)
         found = ratios(job, name, "seconds") if name else []
         if found:
             reached = statistics.median(found)
@@ -103,6 +103,11 @@ def verdicts(job: Json) -> list[str]:
         told.append(
             f"at most {target:.2f} of the memory of `{peer}`: {'met' if part <= target else 'missed'}, {part:.2f}"
         )
+    own = [run["own_share"] for run in good_runs(job, "weitiao") if "own_share" in run]
+    if own:
+        middle = statistics.median(own)
+        told.append(f"at most {OWN_MOST:.0%} of Weitiao's steps its own (all but forward, backward and the update): "
+                    f"{'met' if middle <= OWN_MOST else 'missed'}, {middle:.1%}")  # fmt: skip
     return told
 
 

@@ -17,7 +17,7 @@ from weitiao import load, models, train
 from weitiao.errors import RecipeError
 from weitiao.kernels import attention, quickly
 from weitiao.kernels.attention import read
-from weitiao.kernels.cache import roomy_cache
+from weitiao.kernels.cache import ROOM, roomy_cache, stacked
 from weitiao.kernels.packed_linear import packed_linear
 from weitiao.models import device
 from weitiao.records import Reader
@@ -146,11 +146,12 @@ def test_texts_are_those_of_plain_generate(
 
     monkeypatch.setattr(type(model), "forward", watched)
     monkeypatch.setattr(generation, "ROUND", 2)
+    monkeypatch.setattr(generation, "FEW", 1)
     with quickly(model, "fp32", learns=False):
         assert generate(model, prompts, reader, options, stops) == wanted
     if kind != "t5" and beams == 1:  # who has ended is no longer computed
         assert len({len(ids) for ids in wanted}) > 1
-        assert widths[0] == len(prompts)
+        assert widths[0] < len(prompts) == max(widths)  # first those of like length, then all
         assert widths[-1] < len(prompts)
 
 
@@ -169,6 +170,56 @@ def test_a_cache_with_room_holds_what_transformers_cache_holds(tmp_path: Path) -
         for cache in (ours, theirs):
             cache.reorder_cache(order) if tokens == 70 else cache.batch_select_indices(torch.tensor([0, 1, 2]))
     assert ours.get_seq_length() == theirs.get_seq_length() == 78
+
+
+def test_caches_under_each_other_end_together(tmp_path: Path) -> None:
+    model, _ = made("llama", tmp_path)
+    torch.manual_seed(0)
+    parts, states = [roomy_cache(model) for _ in range(3)], []
+    for cache, (rows, tokens) in zip(parts, ((1, 9), (2, 4), (3, 70)), strict=True):
+        new = torch.randn(rows, 2, tokens, 4), torch.randn(rows, 2, tokens, 4)
+        states.append(new)
+        for layer in range(len(cache.layers)):
+            cache.update(*new, layer)
+    whole = stacked(parts, roomy_cache(model))
+    assert whole.get_seq_length() == 70
+    for number in (0, 1):
+        more = torch.randn(6, 2, 1, 4)
+        for found, kind in zip(whole.update(more, more, number), (0, 1), strict=True):
+            wanted = torch.cat(
+                [torch.nn.functional.pad(each[kind], (0, 0, 70 - each[kind].shape[2], 0)) for each in states]
+            )
+            assert torch.equal(found, torch.cat([wanted, more], 2))
+            room = getattr(found, ROOM)
+            assert room.is_contiguous()
+            assert room.shape[2] % 32 == 0
+            assert not room[:, :, 71:].any()
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_room_behind_the_keys_is_not_read(masked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_has_amx", lambda: False)
+    model, _ = made("llama", tmp_path)
+    torch.manual_seed(0)
+    cache = roomy_cache(model)
+    key, value = cache.update(*(torch.randn(3, 2, 21, 16).bfloat16() for _ in range(2)), 0)
+    query = torch.randn(3, 4, 1, 16).bfloat16()
+    bias = torch.zeros(3, 1, 1, 21).bfloat16()
+    bias[1, ..., :5] = torch.finfo(torch.bfloat16).min
+    given = bias if masked else None
+    wanted = attention.read(query, key.clone(), value.clone(), given)
+    assert torch.allclose(attention.read(query, key, value, given), wanted, atol=1e-2)
+    assert torch.allclose(
+        wanted.float(),
+        torch.nn.functional.scaled_dot_product_attention(
+            query.float(),
+            key.float(),
+            value.float(),
+            attn_mask=given if given is None else given.float(),
+            enable_gqa=True,
+        ),
+        atol=2e-2,
+    )
 
 
 # --- predictions

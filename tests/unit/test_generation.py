@@ -14,6 +14,7 @@ from tests.samples import texts
 from weitiao.records import Reader
 from weitiao.tasks.generation import (
     GenerationOptions,
+    _alike,
     decoded,
     generate,
     generation_config,
@@ -196,6 +197,19 @@ def test_texts_have_no_special_tokens(load: Load) -> None:
     ids = reader.tokenizer("the film was good")["input_ids"]
     assert decoded([ids, [*ids, 2]], reader) == ["the film was good"] * 2
     assert generate(load("llama")[0], [], reader, GenerationOptions(), [2]) == []
+
+
+@pytest.mark.parametrize(
+    ("lengths", "runs"),
+    [
+        ([], []),
+        ([7, 6, 5, 1], [4]),  # few tokens: all at once
+        ([400, 320, 319, 300, 10, 9], [2, 2, 2]),
+        ([300, 100, 70, 60, 50], [1, 3, 1]),  # below its share, but the run holds few
+    ],
+)
+def test_prompts_of_like_length_are_read_together(lengths: list[int], runs: list[int]) -> None:
+    assert _alike(lengths) == runs
 
 
 @pytest.mark.slow

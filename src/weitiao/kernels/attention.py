@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from weitiao.kernels.cache import ROOM
 from weitiao.kernels.dropout import keep_mask, scaled
 
 NAME = "weitiao"
@@ -165,10 +166,25 @@ def _multiplied(
 def _of_a_token(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, attn_mask: torch.Tensor | None, scale: float
 ) -> torch.Tensor:
-    """Attention of one query a head by matrix products; (rows, key heads, heads that share one, width)."""
+    """Attention of one query a head by matrix products; (rows, key heads, heads that share one, width).
+
+    Keys and values of a roomy cache are read with the room behind them, which is hidden: part of a tensor would be
+    copied for each product.
+    """
+    tokens, whole = key.shape[2], attn_mask is None or attn_mask.shape[-1] == key.shape[2]
+    if whole:
+        key, value = (getattr(states, ROOM, states) for states in (key, value))
     scores = _product(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), scale).view(*query.shape[:3], -1)
-    likely = torch.softmax(scores if attn_mask is None else scores + attn_mask, -1)
-    return torch.bmm(likely.flatten(0, 1), value.flatten(0, 1)).view(query.shape)
+    if attn_mask is not None:
+        scores.add_(_with_room(attn_mask, key.shape[2]) if whole else attn_mask)
+    else:
+        scores[..., tokens:] = -math.inf
+    return torch.bmm(torch.softmax(scores, -1).flatten(0, 1), value.flatten(0, 1)).view(query.shape)
+
+
+def _with_room(bias: torch.Tensor, room: int) -> torch.Tensor:
+    """A bias that hides the room behind the tokens, too; made once for all layers that get the same one."""
+    return _once(bias, f"_weitiao_{room}", lambda: functional.pad(bias, (0, room - bias.shape[-1]), value=-math.inf))
 
 
 def _parts(query: torch.Tensor, key: torch.Tensor) -> list[slice]:

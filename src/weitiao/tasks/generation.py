@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BATCH = 64  # sequences generated together, at most; each beam is one
 TOKENS = 16384  # tokens of a batch, new ones and padding included, at most
+ALIKE = 0.8  # of the longest prompt's tokens, at least, have those that are read together,
+FEW = 256  # unless they would be fewer tokens than this: matrix products want many at once
 ROUND = 16  # tokens generated before sequences that have ended leave the batch
 
 # What belongs to an architecture and not to somebody's taste: kept of the model's own configuration.
@@ -108,50 +110,99 @@ def _written(model: Any, inputs: dict[str, torch.Tensor], config: GenerationConf
     """`generated` with a cache that grows in place; sequences leave the batch as they end where the rest can go on."""
     from weitiao.kernels.cache import roomy_cache
 
-    cache = roomy_cache(_base(model))
-    if cache is None:
+    def empty() -> Any:
+        return roomy_cache(_base(model))
+
+    if empty() is None:
         return generated(model, inputs, config)
     if _may_shrink(model, config):
-        found = _shrinking(model, inputs, config, cache)
-        if found is not None:
-            return found
-        cache = roomy_cache(_base(model))
-    return generated(model, {**inputs, "past_key_values": cache}, config)
+        read = _read(model, inputs, config, empty)
+        if read is not None:
+            return _gone_on(model, *read, inputs["input_ids"].shape[1], config)
+    return generated(model, {**inputs, "past_key_values": empty()}, config)
 
 
 def _may_shrink(model: Any, config: GenerationConfig) -> bool:
     """Whether a token hangs on its own sequence alone: nothing drawn, no beams, no rule about where a text begins."""
     plain = not config.do_sample and config.num_beams == 1 and not config.begin_suppress_tokens
-    return plain and not _base(model).config.is_encoder_decoder and config.max_new_tokens > ROUND
+    return plain and not _base(model).config.is_encoder_decoder and config.max_new_tokens > 1
 
 
-def _shrinking(
-    model: Any, inputs: dict[str, torch.Tensor], config: GenerationConfig, cache: Any
-) -> list[list[int]] | None:
-    """Generate `ROUND` tokens at a time; None where the model reads more than it is given (virtual tokens)."""
+def _some_more(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Any, config: GenerationConfig, most: int
+) -> torch.Tensor:  # fmt: skip
+    """Return `ids` with up to so many tokens more; what the cache holds is not read again."""
     import torch
 
-    width, stops = inputs["input_ids"].shape[1], config.eos_token_id
-    ids, mask, numbers = inputs["input_ids"], inputs["attention_mask"], list(range(len(inputs["input_ids"])))
-    found: list[list[int]] = [[] for _ in numbers]
-    some, left = copy.deepcopy(config), config.max_new_tokens
-    while numbers and left:
-        some.max_new_tokens = min(ROUND, left)
-        with torch.inference_mode():
-            ids = model.generate(input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=some)
-        if cache.get_seq_length() != ids.shape[1] - 1:
+    some = copy.deepcopy(config)
+    some.max_new_tokens = most
+    with torch.inference_mode():
+        found: torch.Tensor = model.generate(
+            input_ids=ids, attention_mask=mask, past_key_values=cache, generation_config=some
+        )
+    return found
+
+
+def _read(
+    model: Any, inputs: dict[str, torch.Tensor], config: GenerationConfig, empty: Callable[[], Any]
+) -> tuple[torch.Tensor, torch.Tensor, Any] | None:
+    """Read prompts, the longest first, those of like length together so that little padding is read; return them with
+    a token each, their mask and a cache. None where the model reads more than it is given (virtual tokens).
+    """
+    import torch
+
+    from weitiao.kernels.cache import stacked
+
+    parts, firsts = [], []
+    alike = _alike(inputs["attention_mask"].sum(1).tolist())
+    some = (torch.split(inputs[name], alike) for name in ("input_ids", "attention_mask"))
+    for ids, mask in zip(*some, strict=True):
+        width, cache = int(mask.sum(1).max()), empty()
+        read = _some_more(model, ids[:, -width:], mask[:, -width:], cache, config, 1)
+        if cache.get_seq_length() != width:
             return None
-        left -= some.max_new_tokens
+        parts.append(cache)
+        firsts.append(read[:, -1:])
+    cache = parts[0] if len(parts) == 1 else stacked(parts, empty())
+    return torch.cat([inputs["input_ids"], torch.cat(firsts)], dim=1), inputs["attention_mask"], cache
+
+
+def _alike(lengths: Sequence[int]) -> list[int]:
+    """Cut rows, the longest first, into runs of like length; return how many are in each."""
+    runs: list[int] = []
+    width = 0
+    for length in lengths:
+        if runs and (length >= ALIKE * width or runs[-1] * width < FEW):
+            runs[-1] += 1
+        else:
+            runs.append(1)
+            width = length
+    return runs
+
+
+def _gone_on(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Any, width: int, config: GenerationConfig
+) -> list[list[int]]:  # fmt: skip
+    """Generate `ROUND` tokens at a time for sequences whose first `width` tokens are prompts, without those that have
+    ended."""
+    import torch
+
+    numbers = list(range(len(ids)))
+    found: list[list[int]] = [[] for _ in numbers]
+    while True:
         said = ids[:, width:].tolist()
         for number, row in zip(numbers, said, strict=True):
-            found[number] = until(row, stops)
+            found[number] = until(row, config.eos_token_id)
         going = [at for at, row in enumerate(said) if len(found[numbers[at]]) == len(row)]
+        left = config.max_new_tokens - (ids.shape[1] - width)
+        if not going or not left:
+            return found
         if len(going) < len(numbers):
             kept = torch.tensor(going, dtype=torch.long, device=ids.device)
             cache.batch_select_indices(kept)
             ids, mask, numbers = ids[kept], mask[kept], [numbers[at] for at in going]
         mask = torch.cat([mask, mask.new_ones(len(mask), ids.shape[1] - mask.shape[1])], dim=1)
-    return found
+        ids = _some_more(model, ids, mask, cache, config, min(ROUND, left))
 
 
 def generated(model: Any, inputs: Mapping[str, Any], config: GenerationConfig) -> list[list[int]]:
