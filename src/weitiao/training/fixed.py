@@ -364,7 +364,8 @@ def row_ends(inputs: Mapping[str, Any]) -> list[int]:
     if mask is None:
         return [tokens] * rows
     backward = (mask != 0).cpu().numpy()[:, ::-1]
-    return [tokens - int(row.argmax()) if row.any() else tokens for row in backward]
+    ends: list[int] = (tokens - backward.argmax(1)).tolist()  # where all is padding: the whole row
+    return ends
 
 
 def _multiplies(module: torch.nn.Module) -> bool:

@@ -202,8 +202,8 @@ class _Store:
         self._blocks: list[list[torch.Tensor]] = [[] for _ in read]
         self._sizes: list[list[int]] = [[] for _ in read]  # numbers in each block, while they stand in a file only
         self._files: list[Any] = []
-        self._places: dict[bytes, tuple[int, int, int]] = {}  # block, row in it, first token in it
-        self._count = 0
+        self._places: dict[bytes, tuple[int, int, int]] = {}  # number of the row, block, first token in it
+        self._count = 0  # blocks
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
             folder.mkdir(parents=True)
@@ -221,8 +221,8 @@ class _Store:
         starts = np.concatenate([[0], np.cumsum([ends[row] for row in new])]).tolist()
         for number, (leaf, tensor) in enumerate(zip(self._read, tensors, strict=True)):
             self._put(number, _kept(leaf, tensor.detach().cpu(), new, ends))
-        for place, row in enumerate(new):
-            self._places[keys[row]] = (self._count, place, starts[place])
+        for row, start in zip(new, starts, strict=False):
+            self._places[keys[row]] = (len(self._places), self._count, start)
         self._count += 1
 
     def _put(self, number: int, block: torch.Tensor) -> None:
@@ -235,7 +235,9 @@ class _Store:
             self._blocks[number].append(block.clone())
 
     def seal(self) -> None:
-        """Map what was written; nothing is added afterwards."""
+        """Map what was written; nothing is added afterwards. What is kept by row becomes one block: a batch is gathered
+        from it at once.
+        """  # fmt: skip
         import torch
 
         for number, file in enumerate(self._files):
@@ -243,23 +245,28 @@ class _Store:
             path, leaf, sizes = Path(file.name), self._read[number], self._sizes[number]
             width = int(np.prod(leaf.each, dtype=np.int64))
             whole = torch.from_file(str(path), shared=False, size=sum(sizes) * width, dtype=leaf.dtype)
-            self._blocks[number] = list(torch.split(whole.view(-1, *leaf.each), sizes)) if sizes else []
+            rows = whole.view(-1, *leaf.each)
+            self._blocks[number] = list(torch.split(rows, sizes)) if leaf.by_token and sizes else [rows]
         self._files = []
+        for leaf, blocks in zip(self._read, self._blocks, strict=True):
+            if len(blocks) > 1 and not leaf.by_token:
+                blocks[:] = [torch.cat(blocks)]
 
     def batch(self, number: int, keys: Sequence[bytes], shape: tuple[int, ...], ends: Sequence[int]) -> torch.Tensor:
         """The rows of a leaf as a batch; zeros where nothing was kept: at padding, and at tokens that nobody reads."""
         import torch
 
         leaf, blocks = self._read[number], self._blocks[number]
+        places = [self._places[key] for key in keys]
         out = torch.zeros(shape, dtype=leaf.dtype)
-        for row, key in enumerate(keys):
-            block, place, start = self._places[key]
-            if leaf.by_token:
+        if leaf.by_token:
+            for row, (_, block, start) in enumerate(places):
                 out[row, : ends[row]] = blocks[block][start : start + ends[row]]
-            elif leaf.read == "all":
-                out[row] = blocks[block][place]
-            else:
-                out[row, 0 if leaf.read == "first" else ends[row] - 1] = blocks[block][place]
+            return out
+        found = blocks[0][[row for row, _, _ in places]]
+        if leaf.read == "all":
+            return out.copy_(found)
+        out[range(len(keys)), [0 if leaf.read == "first" else end - 1 for end in ends]] = found
         return out
 
     def close(self) -> None:
@@ -293,14 +300,11 @@ def row_keys(inputs: Mapping[str, Any]) -> list[bytes]:
         (name, value.cpu().numpy()) for name, value in sorted(inputs.items())
         if hasattr(value, "cpu") and not name.startswith(TARGETS)
     ]  # fmt: skip
-    keys = []
-    for row, end in enumerate(ends):
-        digest = hashlib.blake2b(digest_size=16)
-        for name, values in named:
-            own = values[row] if values.ndim and len(values) == len(ends) else values
-            if values.ndim > 1 and values.shape[1] == tokens:
-                own = own[:end]
-            digest.update(f"{name} {own.shape} ".encode())
-            digest.update(own.tobytes())
-        keys.append(digest.digest())
-    return keys
+    rows: list[list[bytes]] = [[] for _ in ends]
+    for name, values in named:
+        by_row = values if values.ndim and len(values) == len(ends) else [values] * len(ends)
+        cut = values.ndim > 1 and values.shape[1] == tokens
+        for parts, own, end in zip(rows, by_row, ends, strict=True):
+            content = (own[:end] if cut else own).tobytes()
+            parts += (f"{name} {own.shape[1:] if cut else own.shape} {len(content)} ".encode(), content)
+    return [hashlib.blake2b(b"".join(parts), digest_size=16).digest() for parts in rows]
