@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.labelling_page import write
 from tests.label_server import Server
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -59,3 +60,9 @@ def serving() -> Iterator[Callable[..., Server]]:
     for server in begun:
         if server.process is not None and server.process.poll() is None:
             server.kill()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A pool and a recipe whose model is not there."""
+    return write(tmp_path)

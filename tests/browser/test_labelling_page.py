@@ -1,95 +1,29 @@
-"""The labelling page in a real browser: keys, undo, a reload, a killed server, and two labellers at once."""
+"""The labelling page in a real browser: keys, undo, reload, a killed server, several people at once."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.browser.labelling_page import (
+    HOTEL,
+    ROWS,
+    Serving,
+    Sit,
+    begin,
+    find,
+    kept,
+    label,
+    opened,
+    right,
+    saved,
+    shown,
+    state,
+    write,
+)  # fmt: skip
+from tests.labelling import guessed
 from weitiao.labelling.log import Log
 from weitiao.labelling.pool import row_digest
-from weitiao.labelling.state import State
-
-Serving = Callable[..., Any]
-Sit = Callable[..., Any]
-ROWS = [f"the {thing} was {word}, visit {visit}" for visit in range(5)
-        for thing in ("room", "meal", "staff", "view") for word in ("great", "rude")]  # fmt: skip
-
-
-HOTEL = "<img src=x onerror=alert(1)> 这家酒店的服务非常好 😀 在北京"
-
-
-def write(folder: Path, task: str = "text-classification", **data: Any) -> Path:
-    rows = [*ROWS, HOTEL]
-    with (folder / "pool.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("text",), *((row,) for row in rows)])
-    recipe = {"task": task, "model": "none-is-trained-here", "data": {"train": "pool.csv", **data}}
-    (folder / "recipe.json").write_text(json.dumps(recipe))
-    return folder
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write(tmp_path)
-
-
-def guessed(folder: Path, guess: Any) -> None:
-    """Write a queue as a round leaves it: the first row, with the model's guess."""
-    row = row_digest({"text": ROWS[0]})
-    home = folder / "labels/pool/rounds/001"
-    home.mkdir(parents=True)
-    (home / "queue.json").write_text(json.dumps({"number": 1, "strategy": "margin", "rows": [row],
-                                                 "guesses": {row: guess}}))  # fmt: skip
-
-
-def find(page: Any, words: str, text: str) -> None:
-    shown(page)
-    page.keyboard.press("Escape")  # out of a box of text
-    page.keyboard.press("f")
-    page.fill("#words", words)
-    page.wait_for_selector("#found button")
-    page.keyboard.press("Enter")
-    page.wait_for_function("text => document.querySelector('.cell').innerText === text", arg=text)
-
-
-def saved(page: Any, press: str = "Enter") -> None:
-    before = shown(page)
-    page.keyboard.press(press)
-    page.wait_for_function("text => document.querySelector('.cell').innerText !== text", arg=before)
-
-
-def begin(labels: str = "good,bad", *words: str) -> list[str]:
-    return ["--recipe", "recipe.json", "--labels", labels, "--no-train", *words]
-
-
-def state(folder: Path) -> State:
-    return State().add(Log(folder / "labels/pool/labels.jsonl").news())
-
-
-def shown(page: Any) -> str:
-    page.wait_for_selector(".cell")
-    return str(page.inner_text(".cell"))
-
-
-def label(page: Any, key: str | None = None) -> str:
-    """Give the right label by its key; return the text. The next example is there when it returns."""
-    text = shown(page)
-    page.keyboard.press(key or ("2" if "rude" in text else "1"))
-    page.wait_for_function("text => document.querySelector('.cell')?.innerText !== text", arg=text)
-    return text
-
-
-def right(page: Any, count: int) -> dict[str, str]:
-    return {text: "bad" if "rude" in text else "good" for text in (label(page) for _ in range(count))}
-
-
-def kept(folder: Path) -> dict[str, Any]:
-    found, texts = state(folder), {row_digest({"text": text}): text for text in (*ROWS, HOTEL)}
-    return {texts[row]: answer for row in found.rows() for answer in found.answers(row).values()}
 
 
 def test_thirty_labels_by_keyboard_with_undo_reload_and_a_killed_server(
@@ -223,7 +157,7 @@ def test_the_guess_is_shown_hidden_and_taken_and_that_is_kept_with_the_label(
     folder: Path, serving: Serving, sit_down: Sit
 ) -> None:
     server = serving(folder, *begin())
-    guessed(folder, {"answer": "good", "confidence": 0.83, "others": [["good", 0.83], ["bad", 0.17]]})
+    guessed(opened(folder), ROWS[0], {"answer": "good", "confidence": 0.83, "others": [["good", 0.83], ["bad", 0.17]]})
     page = sit_down(server.url)
     assert shown(page) == ROWS[0]
     assert page.inner_text("#guess") == "The model: good 83%\nbad 17%"
@@ -245,7 +179,7 @@ def test_the_guess_is_shown_hidden_and_taken_and_that_is_kept_with_the_label(
 
 def test_several_labels_are_turned_on_and_off_and_saved(folder: Path, serving: Serving, sit_down: Sit) -> None:
     server = serving(folder, *begin("good,bad,odd", "--multi-label"))
-    guessed(folder, {"answer": ["odd"], "confidence": 0.6, "others": [["odd", 0.6]]})
+    guessed(opened(folder), ROWS[0], {"answer": ["odd"], "confidence": 0.6, "others": [["odd", 0.6]]})
     page = sit_down(server.url)
     assert shown(page) == ROWS[0]
     for key in "g2312":  # the guess; bad on, odd off, good on, bad off

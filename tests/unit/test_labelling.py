@@ -263,6 +263,15 @@ def test_two_labellers_get_different_rows_and_each_the_same_until_it_is_done(tmp
     assert at.next("anna")["row"] not in (anna["row"], bob["row"])
 
 
+def test_whoever_adds_a_label_keeps_the_row_that_they_have_before_them(tmp_path):
+    at = desk(tmp_path)
+    anna = at.next("anna")["row"]
+    at.take(Given("new-label", "anna", answer="odd"))
+    assert at.next("bob")["row"] != anna
+    assert at.next("anna")["row"] == anna
+    assert at.progress()["known"] == ["good", "bad", "odd"]
+
+
 def test_all_rows_come_once_and_skipped_ones_not_again_to_the_same_person(tmp_path):
     at = desk(tmp_path)
     skipped = at.next("anna")["row"]

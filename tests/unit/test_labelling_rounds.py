@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import weitiao
-from tests.labelling import pool
+from tests.labelling import accuracy, finished, pool
+from tests.labelling import project as without_model
 from weitiao.artifacts.run_folder import holding
 from weitiao.labelling import rounds as module
 from weitiao.labelling.choosing import Queue, choose_queue, read_queue
@@ -239,6 +240,58 @@ def test_what_a_score_is_is_told_to_the_page(tmp_path, score, spoken, share):
     at.rounds._note(Round(1, 4, 4, "finished", name=score, score=0.25))
     told = at.progress()
     assert (told["score"], told["spoken"], told["share"]) == (score, spoken, share)
+
+
+def test_finished_rounds_are_points_of_a_curve_and_tell_what_more_labels_would_bring(tmp_path):
+    (tmp_path / "test.csv").write_text("text,label\nlovely,good\nawful,bad\n")
+    found = without_model(tmp_path, data={"test": str(tmp_path / "test.csv")})
+    at = Desk(found, trains=False)
+    assert (at.progress()["points"], at.progress()["outlook"]) == ([], None)
+    at.rounds._note(Round(0, 0, 0, "finished"))  # the cold start measures nothing
+    for number, rows in enumerate((50, 100), 1):
+        finished(found, number, rows)
+    missing = at.progress()["outlook"]
+    assert missing["sentences"] == ["What more labels would bring can be told after 1 more round."]
+    assert (missing["gain"], missing["curve"]) == (None, [])
+    finished(found, 3, 150)
+    at.rounds._note(Round(4, 170, 170, "failed", problem="no room on the disk"))
+    at.rounds._note(Round(5, 180, 180, "training"))
+    told = at.progress()
+    assert told["points"] == [
+        {"round": number, "rows": rows, "score": accuracy(rows), "low": accuracy(rows) - 0.02,
+         "high": accuracy(rows) + 0.02, "written": f"{100 * accuracy(rows):.1f}%"}
+        for number, rows in enumerate((50, 100, 150), 1)
+    ]  # fmt: skip
+    gain, low, high = told["outlook"]["gain"]
+    true = accuracy(250) - accuracy(150)
+    assert gain == pytest.approx(true, abs=0.01)
+    assert low < true < high
+    assert told["outlook"]["sentences"][0].startswith(f"100 more labels would bring about {100 * gain:.1f} points")
+    assert [each[0] for each in (told["outlook"]["curve"][0], told["outlook"]["curve"][-1])] == [50, 250]
+    json.dumps(told, allow_nan=False)  # as the page is sent it
+    finished(found, 5, 200)
+    assert at.progress()["outlook"]["curve"][-1][0] == 300
+
+
+@pytest.mark.parametrize(("given", "same"), [(("test",), True), (("validation",), False), ((), False)])
+def test_rounds_are_on_the_same_examples_where_what_they_were_measured_on_is_a_file(tmp_path, given, same):
+    """Where only validation is given, each round cuts a test split from its own rows, and is measured on that."""
+    (tmp_path / "known.csv").write_text("text,label\nlovely,good\nawful,bad\n")
+    found = without_model(tmp_path, data=dict.fromkeys(given, str(tmp_path / "known.csv")))
+    for number, rows in enumerate((50, 100, 150), 1):
+        finished(found, number, rows)
+    told = Desk(found, trains=False).progress()["outlook"]
+    assert ("cut from what is labelled anew each time" in " ".join(told["sentences"])) is not same
+
+
+@pytest.mark.parametrize("scores", [(0.5, 0.5, 0.5), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.9, 0.7, 0.2)])
+def test_whatever_rounds_measured_can_be_sent(tmp_path, scores):
+    found = without_model(tmp_path)
+    for number, score in enumerate(scores, 1):
+        finished(found, number, 50 * number, score=score, low=None, high=None, examples=None)
+    told = Desk(found, trains=False).progress()
+    json.dumps(told, allow_nan=False)
+    assert len(told["outlook"]["sentences"]) >= 2
 
 
 def test_what_was_stopped_is_gone_on_with(tmp_path, quick):

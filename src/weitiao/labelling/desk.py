@@ -180,7 +180,7 @@ class Desk:
             self._state.add(self._log.append(make))
             if not kept:
                 return self._state.seen[given.id]
-            if given.act != "note":
+            if given.act not in ("note", "new-label"):  # with which a row is not done
                 self._before.pop(given.annotator, None)
             if given.act in ("label", "adjudicate"):
                 self.rounds.follow(settled_rows(self.project, self._state))
@@ -260,6 +260,7 @@ class Desk:
                 "seeded": dict(self.project.seeded),
                 "acts": dict(Counter(act.act for act in acts)),
                 "own": sum(act.annotator == annotator for act in given),
+                "known": self.labels,
                 "labels": dict(Counter(label for act in given for label in kind.labels_in(act.answer))),
                 "annotators": dict(Counter(act.annotator for act in given)),
                 "seconds": median(seconds) if seconds else None,
@@ -289,7 +290,7 @@ class Desk:
         key = tuple((point.number, point.score) for point in points)
         if self._outlook is None or self._outlook[0] != key:
             confidence = self.project.recipe.evaluation.confidence
-            same = bool({"validation", "test"} & set(self.project.seeded))
+            same = {point.split for point in points} <= set(self.project.seeded)
             self._outlook = key, outlook(points, same=same, confidence=confidence, seconds=seconds)
         return self._outlook[1]
 

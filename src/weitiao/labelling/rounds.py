@@ -64,7 +64,7 @@ def rounds_of(project: Project) -> list[Round]:
 
 def measured(rounds: list[Round]) -> list[Measured]:
     """Return what finished rounds measured."""
-    return [Measured(r.number, r.rows, r.score, r.low, r.high, r.name, r.examples)
+    return [Measured(r.number, r.rows, r.score, r.low, r.high, r.name, r.examples, r.split)
             for r in rounds if r.doing == "finished" and r.score is not None]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ class Measured:
     high: float | None
     name: str  # of the score
     examples: int | None = None  # measured on
+    split: str = ""  # that these are
 
 
 @dataclass(frozen=True)
@@ -97,4 +98,7 @@ def _time(seconds: float) -> str:
 
 def points_dict(points: Sequence[Measured]) -> list[dict[str, Any]]:
     """Return plain JSON values."""
-    return [{"round": p.number, "rows": p.rows, "score": p.score, "low": p.low, "high": p.high} for p in points]
+    from weitiao.metrics.words import written
+
+    return [{"round": p.number, "rows": p.rows, "score": p.score, "low": p.low, "high": p.high,
+             "written": written(p.name, p.score)} for p in points]  # fmt: skip

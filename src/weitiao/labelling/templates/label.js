@@ -127,9 +127,10 @@ function disputes() { state.disputed = !state.disputed; return alone(next); }
 function search() { const field = kind() !== "text" && many() ? byId("filter") : null; field ? field.focus() : find(); }
 function find() { byId("find").showModal(); byId("words").select(); }
 async function addLabel() {
+  if (state.busy) return;
   const name = prompt("Name of the new label")?.trim();
   if (!name) return;
-  await alone(async () => { state.about.labels = (await keep("/api/acts", { act: "new-label", answer: name })).labels; drawLabels(); });
+  await alone(async () => { state.about.labels = (await keep("/api/acts", { act: "new-label", answer: name })).labels; drawLabels(); status(`New label: ${name}`); });
 }
 
 // --- showing
@@ -243,13 +244,16 @@ function drawActs() {
   const several = state.progress?.agreement.disputed || state.disputed;
   const acts = [["Undo", "u", undo], ["Skip", "s", () => say("skip")], ["Unsure", "?", () => say("unsure")], ["Note", "n", note], ["Find", "f", find],
     [state.shown ? "Hide the guess" : "Show the guess", "h", hide], ...(several ? [[state.disputed ? "Back to labelling" : `Disagreements (${state.progress.agreement.disputed})`, "d", disputes]] : [])];
+  const saves = kind() !== "label" && state.example, drawn = JSON.stringify([saves ? "Save" : "", ...acts.map(([name]) => name)]);
+  if (byId("acts").dataset.drawn === drawn) return;  // a click on a button that is drawn anew under it is lost
+  byId("acts").dataset.drawn = drawn;
   const buttons = acts.map(([name, key, work]) => {
     const button = make("button", "", name);
     button.type = "button"; button.append(make("kbd", "", key));
     button.onclick = () => { button.blur(); work(); };
     return button;
   });
-  if (kind() !== "label" && state.example) {
+  if (saves) {
     const save = make("button", "", "Save");
     save.type = "button"; save.append(make("kbd", "", "Enter")); save.onclick = () => { save.blur(); submit(); };
     buttons.unshift(save);
@@ -305,7 +309,7 @@ async function refresh() {
   try {
     state.progress = await asked("/api/progress");
     drawProgress();
-    if (state.progress.labels && Object.keys(state.progress.labels).some(label => !state.about.labels.includes(label))) { state.about = await call("/api/about"); drawLabels(); }
+    if (state.progress.known.length !== state.about.labels.length) { state.about.labels = state.progress.known; drawLabels(); }
   } catch { /* told where something is to be saved */ } finally { asking = false; }
 }
 function drawProgress() {
@@ -331,27 +335,32 @@ function roundText(p) {
   const last = p.round, until = p.until === null ? "" : p.until ? ` The next training begins after ${p.until} more.` : "";
   if (p.refused) return p.refused;
   if (!p.trains && !p.points.length) return "No model is trained by this server: rows come in a random order.";
+  if (p.busy && last?.doing === "training") return `Round ${last.number} trains${last.rows ? ` on ${last.rows.toLocaleString("en")} labelled rows` : ""}. Go on labelling.`;
+  if (p.busy && last?.doing === "choosing") return last.number ? `Round ${last.number} chooses what to label next.` : "Choosing what to label first. You can begin.";
+  if (p.busy) return "A round begins. Go on labelling.";
   if (!last) return "No model yet." + until;
-  if (p.busy) return last.doing === "training" ? `Round ${last.number} trains${last.rows ? ` on ${last.rows.toLocaleString("en")} labelled rows` : ""}. Go on labelling.` : last.number ? `Round ${last.number} chooses what to label next.` : "Choosing what to label first. You can begin.";
-  if (last.doing === "failed") return `Round ${last.number} failed: ${last.problem}`;
+  if (last.doing === "failed") return `Round ${last.number} failed: ${last.problem}${until}`;
   const score = p.points.length ? p.points[p.points.length - 1] : null;
-  const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${number(score.score, p.share)} ${p.spoken} on ${last.examples ? `${last.examples.toLocaleString("en")} examples of ` : ""}${last.split}.` : "No model yet.";
+  const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${score.written} ${p.spoken} on ${last.examples ? `${last.examples.toLocaleString("en")} examples of ` : ""}${last.split}.` : "No model yet.";
   return [measured, last.problem, until.trim(), p.queue === "random" ? "" : `What comes is chosen by ${p.queue}.`].filter(Boolean).join(" ");
 }
-const number = (value, share) => share ? `${(100 * value).toFixed(1)}%` : value.toFixed(2);
 function drawCurve(p) {
   byId("curve-part").hidden = !p.points.length;
-  if (!p.points.length) return;
+  const drawn = JSON.stringify([p.points, p.outlook]);
+  if (!p.points.length || state.curve === drawn) return;
+  state.curve = drawn;
   byId("curve-title").textContent = capital(`${p.spoken} by labelled rows`);
-  byId("outlook").textContent = p.outlook ? p.outlook.sentences.join(" ") : "";
-  const ahead = (p.outlook?.curve || []).map(each => p.share ? [each[0], ...each.slice(1).map(v => clamp(v, 0, 1))] : each), left = 44, right = 288, top = 12, bottom = 128;
+  byId("outlook").replaceChildren(...(p.outlook?.sentences || []).map(each => make("p", "", each)));
+  const most = Math.max(1, ...p.points.map(each => each.high ?? each.score));  // of a share, though an error rate can be over 1
+  const within = value => p.share ? clamp(value, 0, most) : value;
+  const ahead = (p.outlook?.curve || []).map(each => [each[0], ...each.slice(1).map(within)]), left = 44, right = 288, top = 12, bottom = 128;
   const xs = [...p.points.map(each => each.rows), ...ahead.map(each => each[0])], ys = [...p.points.flatMap(each => [each.score, each.low ?? each.score, each.high ?? each.score]), ...ahead.flatMap(each => each.slice(1))];
-  const [x0, x1] = spread(xs), [y0, y1] = p.share ? spread(ys).map(v => clamp(v, 0, 1)) : spread(ys), x = v => left + (right - left) * (v - x0) / (x1 - x0), y = v => bottom - (bottom - top) * (v - y0) / (y1 - y0);
+  const [x0, x1] = spread(xs), [y0, y1] = spread(ys).map(within), x = v => left + (right - left) * (v - x0) / (x1 - x0), y = v => bottom - (bottom - top) * (v - y0) / (y1 - y0);
   const drawing = svg("svg", { viewBox: "0 0 300 150", role: "img", "aria-label": byId("curve-title").textContent });
-  for (const tick of [y0, (y0 + y1) / 2, y1]) {
-    drawing.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }), words(left - 6, y(tick) + 4, p.share ? percent(tick) : number(tick, p.share), "end"));
+  for (const tick of ticks(y0, y1)) {
+    drawing.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }), words(left - 6, y(tick) + 4, p.share ? `${+(100 * tick).toFixed(2)}%` : tick.toLocaleString("en", { maximumSignificantDigits: 6 }), "end"));
   }
-  const last = p.points[p.points.length - 1].rows, path = part => part.map((each, n) => `${n ? "L" : "M"}${x(each[0]).toFixed(1)} ${y(each[1]).toFixed(1)}`).join("");
+  const last = Math.max(...p.points.map(each => each.rows)), path = part => part.map((each, n) => `${n ? "L" : "M"}${x(each[0]).toFixed(1)} ${y(each[1]).toFixed(1)}`).join("");
   if (ahead.length) {
     drawing.append(svg("path", { class: "band", d: path([...ahead.map(each => [each[0], each[2]]), ...[...ahead].reverse().map(each => [each[0], each[3]])]) + "Z" }));
     drawing.append(svg("path", { class: "line ours", d: path(ahead.filter(each => each[0] <= last)) }), svg("path", { class: "line ahead", d: path(ahead.filter(each => each[0] >= last)) }));
@@ -359,7 +368,7 @@ function drawCurve(p) {
   for (const each of p.points) {
     if (each.low !== null) drawing.append(svg("line", { x1: x(each.rows), x2: x(each.rows), y1: y(each.low), y2: y(each.high), stroke: "var(--ours)", "stroke-width": 1.5, opacity: .55 }));
     const dot = svg("circle", { class: "dot ours", cx: x(each.rows), cy: y(each.score), r: 3.6 }), title = svg("title", {});
-    title.textContent = `round ${each.round}: ${number(each.score, p.share)} on ${each.rows} rows`;
+    title.textContent = `round ${each.round}: ${each.written} with ${each.rows.toLocaleString("en")} rows`;
     dot.append(title);
     drawing.append(dot);
   }
@@ -368,6 +377,11 @@ function drawCurve(p) {
   byId("curve").replaceChildren(drawing);
 }
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+function ticks(low, high, count = 3) {  // round values: 1, 2, 2.5 or 5 times a power of ten
+  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough)), step = [1, 2, 2.5, 5, 10].map(each => each * power).find(each => each >= rough * .999);
+  const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, n) => (first + n) * step);
+}
 function spread(values) { const low = Math.min(...values), high = Math.max(...values), edge = (high - low || Math.abs(high) * .1 || 1) * .08; return [low - edge, high + edge]; }
 function svg(name, values) { const made = document.createElementNS("http://www.w3.org/2000/svg", name); for (const [key, value] of Object.entries(values)) made.setAttribute(key, value); return made; }
 function words(x, y, text, anchor) { const made = svg("text", { class: "tick", x, y, "text-anchor": anchor }); made.textContent = text; return made; }
@@ -418,16 +432,21 @@ annotator.addEventListener("change", () => { annotator.value = annotator.value.t
 annotator.addEventListener("keydown", event => { if (event.key === "Enter") annotator.blur(); });
 let typing;
 byId("words").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(lookUp, 150); });
-byId("find").querySelector("form").addEventListener("submit", event => { event.preventDefault(); byId("found").querySelector("button")?.click(); });
-async function lookUp() {
-  const reply = await asked("/api/find", { words: byId("words").value });
-  byId("found").replaceChildren(...reply.rows.map(row => {
+byId("find").querySelector("form").addEventListener("submit", async event => { event.preventDefault(); clearTimeout(typing); if (await lookUp()) byId("found").querySelector("button")?.click(); });
+async function lookUp() {  // returns whether what is found is of what stands there
+  const words = byId("words").value;
+  let rows;
+  try { rows = (await asked("/api/find", { words })).rows; } catch (error) { trouble(error instanceof TypeError ? "The server does not answer." : error.message); return false; }
+  if (words !== byId("words").value) return false;
+  byId("found").replaceChildren(...rows.map(row => {
     const line = make("li"), button = make("button", "", short(row.text));
     button.type = "button"; button.append(make("small", "", `  ${row.place}${row.done.act ? ` · ${told0(row.done)}` : ""}`));
     button.onclick = () => { byId("find").close(); alone(async () => { state.disputed = false; show((await asked(`/api/row/${row.row}`)).example); }); };
     line.append(button);
     return line;
   }));
+  if (words.trim() && !rows.length) byId("found").append(make("li", "soft small", "No example holds this."));
+  return true;
 }
 const told0 = done => done.act === "label" ? (typeof done.answer === "string" ? done.answer : "labelled") : done.act;
 
