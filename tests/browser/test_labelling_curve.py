@@ -141,6 +141,10 @@ def test_train_now_says_why_no_round_begins_or_why_one_fails(folder: Path, servi
     page = sit_down(server.url)
     page.wait_for_selector("#round:has-text('No model yet.')")
     page.wait_for_selector("#train:not([disabled])")
+    page.click("#train")
+    page.wait_for_selector("#trouble:has-text('nothing is labelled yet to train on. Label some texts first.')")
+    label(page)
+    assert page.is_hidden("#trouble")
     project = opened(folder)
     with holding(project.rounds, "the rounds of this project"):
         page.click("#train")
@@ -148,8 +152,9 @@ def test_train_now_says_why_no_round_begins_or_why_one_fails(folder: Path, servi
     page.click("#train")
     page.wait_for_selector("#round:has-text('Round 1 failed: ')")
     assert [each.doing for each in rounds_of(project)][1:] == ["failed"]
+    assert "there is no file or folder 'none-is-trained-here'" in page.inner_text("#round")
     label(page)  # labelling goes on
-    assert len(kept(folder)) == 1
+    assert len(kept(folder)) == 2
 
 
 def test_train_now_trains_a_round_on_what_is_labelled_and_the_curve_gets_its_dot(

@@ -220,7 +220,7 @@ def test_a_round_that_fails_is_told_and_another_process_s_rounds_are_left_to_it(
 
 def test_rounds_are_counted_beyond_999(tmp_path, quick):
     found = project(tmp_path, tmp_path, every=4)
-    at = Desk(found)
+    at = labelled(Desk(found), "label", 1)
     for number in (998, 999):
         at.rounds._note(Round(number, 0, 0, "finished"))
     for _ in range(3):

@@ -208,10 +208,12 @@ def test_a_round_is_begun_or_it_is_said_why_not(tmp_path, monkeypatch):
         go.set()
         at.rounds.wait()
 
-    told = session(at, ":t", ":t", ":p", end, ":p", ":q")
+    assert "nothing is labelled yet to train on" in session(at, ":t", ":q")
+    told = session(at, "1", ":t", ":t", ":p", end, ":p", ":q")
     lines = ["A round begins", "A round is under way already", "A round is under way.", "round 1: 50.0% accuracy"]
     assert [told.count(line) for line in lines] == [1, 1, 1, 1]
-    assert "The next training begins after 4 more." in told
+    assert "The next training begins after 3 more." in told
+    assert not list(at.project.rounds.glob("002"))
     with holding(at.project.rounds, "them"):
         assert "another process is working" in session(at, ":t", at.rounds.wait, ":p", ":q")
 

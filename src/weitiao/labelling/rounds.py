@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from weitiao.artifacts.run_folder import find_run, holding
 from weitiao.data.unlabelled import UNLABELLED
-from weitiao.errors import Interrupted, RunError, WeitiaoError
+from weitiao.errors import DataError, Interrupted, RunError, WeitiaoError
 from weitiao.labelling.choosing import QUEUE
 from weitiao.labelling.project import Project
 from weitiao.labelling.state import State
@@ -113,7 +113,9 @@ class Rounds:
             self.begin()
 
     def begin(self) -> None:
-        """Begin the next round now, unless one is under way."""
+        """Begin the next round now, unless one is under way. A `DataError` where there is nothing to train on."""
+        if not self.project.seeded.get("train") and not settled_rows(self.project, self._state()):
+            raise DataError("nothing is labelled yet to train on", where="rounds", fix="Label some texts first.")
         self._begin(self._next())
 
     def stop(self) -> None:

@@ -18,7 +18,7 @@ async function call(path, body) {
   const reply = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) });
   const told = reply.headers.get("content-type")?.includes("json") ? await reply.json() : { problem: await reply.text() };
   if (reply.ok) return told;
-  const error = new Error([told.where, told.problem || JSON.stringify(told.detail)].filter(Boolean).join(": ") + (told.fix ? ` ${told.fix}` : ""));
+  const error = new Error([told.where, told.problem || JSON.stringify(told.detail)].filter(Boolean).join(": ") + (told.fix ? `. ${told.fix}` : ""));
   error.refused = reply.status < 500 && reply.status !== 403;  // a server that was begun anew has another token
   throw error;
 }
@@ -339,7 +339,7 @@ function roundText(p) {
   if (p.busy && last?.doing === "choosing") return last.number ? `Round ${last.number} chooses what to label next.` : "Choosing what to label first. You can begin.";
   if (p.busy) return "A round begins. Go on labelling.";
   if (!last) return "No model yet." + until;
-  if (last.doing === "failed") return `Round ${last.number} failed: ${last.problem}${until}`;
+  if (last.doing === "failed") return `Round ${last.number} failed: ${last.problem}\n${until.trim()}`;
   const score = p.points.length ? p.points[p.points.length - 1] : null;
   const measured = score && last.number ? `Round ${last.number}, ${last.rows.toLocaleString("en")} rows: ${score.written} ${p.spoken} on ${last.examples ? `${last.examples.toLocaleString("en")} examples of ` : ""}${last.split}.` : "No model yet.";
   return [measured, last.problem, until.trim(), p.queue === "random" ? "" : `What comes is chosen by ${p.queue}.`].filter(Boolean).join(" ");
@@ -377,7 +377,7 @@ function drawCurve(p) {
   byId("curve").replaceChildren(drawing);
 }
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-function ticks(low, high, count = 3) {  // round values: 1, 2, 2.5 or 5 times a power of ten
+function ticks(low, high, count = 5) {  // round values: 1, 2, 2.5 or 5 times a power of ten
   const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough)), step = [1, 2, 2.5, 5, 10].map(each => each * power).find(each => each >= rough * .999);
   const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
   return Array.from({ length: last - first + 1 }, (_, n) => (first + n) * step);
