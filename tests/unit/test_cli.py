@@ -711,6 +711,20 @@ def test_init_proposes_a_recipe_that_reads_and_shows_what_it_guessed(command: Co
     assert sorted(path.name for path in folder.iterdir()) == ["recipe.yaml", "reviews.csv"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "more", "method"),
+    [(40, (), "few-shot"), (80, (), "few-shot"), (84, (), "head"), (40, ("--model", "roberta-base"), "head"),
+     (40, ("--task", "text-regression"), "full")],
+)  # fmt: skip
+def test_init_proposes_to_compare_examples_where_each_label_has_few(
+    command: Command, folder: Path, rows: int, more: tuple[str, ...], method: str
+) -> None:
+    reviews(folder / "reviews.csv", rows)  # of four labels
+    assert command("init", "reviews.csv", *more).code == 0
+    assert Recipe.read(folder / "recipe.yaml").method.name == method
+    assert ("which are alike" in (folder / "recipe.yaml").read_text()) == (method == "few-shot")
+
+
 def test_init_suggests_a_multilingual_model_for_chinese(command: Command, folder: Path) -> None:
     rows = [{"内容": f"这家酒店的服务非常好，第{n}次来", "标签": "好" if n % 2 else "差"} for n in range(50)]
     (folder / "评论.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")

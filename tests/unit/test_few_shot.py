@@ -120,7 +120,7 @@ def test_several_labels_are_alike_by_the_share_that_both_have() -> None:
 def test_each_row_comes_once_in_as_many_steps_as_ever(
     labels: list[int], together: int, batch_size: int, epoch: int
 ) -> None:
-    order = ByLabel(np.array(labels), together, batch_size, seed=3)
+    order = ByLabel(np.array(labels), np.ones(len(labels), int), together, batch_size, seed=3)
     steps = order(epoch)
     assert sorted(np.concatenate(steps).tolist()) == list(range(len(labels)))
     assert len(steps) == -(-len(labels) // batch_size)
@@ -131,7 +131,7 @@ def test_each_row_comes_once_in_as_many_steps_as_ever(
 
 def test_a_step_holds_several_of_each_of_its_labels() -> None:
     labels = np.repeat(np.arange(77), 8)
-    order = ByLabel(labels, 4, 32, seed=0)
+    order = ByLabel(labels, np.ones(len(labels), int), 4, 32, seed=0)
     for epoch in range(3):
         sizes = [len(rows) for rows in order(epoch)]
         assert min(sizes) >= 24
@@ -145,9 +145,22 @@ def test_a_step_holds_several_of_each_of_its_labels() -> None:
 def test_a_step_has_more_than_one_label(counts: tuple[int, ...], batch_size: int) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     for epoch in range(5):
-        steps = ByLabel(labels, 4, batch_size, seed=1)(epoch)
+        steps = ByLabel(labels, np.ones(len(labels), int), 4, batch_size, seed=1)(epoch)
         single = [rows for rows in steps if len(np.unique(labels[rows])) == 1]
         assert len(single) <= len(steps) * (0.6 if len(counts) == 3 else 0)  # 60 of 72 are of one
+
+
+def test_the_longest_row_comes_in_the_first_step_and_the_steps_are_those_of_other_lengths() -> None:
+    labels, lengths = np.repeat(np.arange(12), 8), np.full(96, 5)
+    plain = ByLabel(labels, lengths, 4, 16, seed=0)
+    where = len(plain(0)) - 1
+    lengths = lengths.copy()
+    lengths[plain(0)[where][3]] = 40
+    long = ByLabel(labels, lengths, 4, 16, seed=0)
+    assert lengths[long(0)[0]].max() == 40
+    assert sorted(tuple(rows) for rows in long(0)) == sorted(tuple(rows) for rows in plain(0))
+    for one, other in zip(long(1), plain(1), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # --- the head

@@ -91,6 +91,29 @@ def test_few_rows_get_a_sentence_encoder_and_a_new_head(tmp_path: Path) -> None:
     assert any("are few" in sentence for sentence in found.advice)
 
 
+def test_few_examples_of_each_label_are_compared_by_a_sentence_encoder(tmp_path: Path) -> None:
+    found = recommend(labelled(tmp_path / "a.csv", ENGLISH, 480, labels=24), top=40)  # 16 each are left to learn from
+    assert "sentences" in found.first.entry.traits
+    assert found.first.method == "few-shot"
+    assert "few examples of each label" in found.first.why_method
+    assert Recipe(**_values(found.recipe)).method.name == "few-shot"
+    others = {choice.method for choice in found.choices if "sentences" not in choice.entry.traits}
+    assert others
+    assert "few-shot" not in others
+    more = recommend(labelled(tmp_path / "b.csv", ENGLISH, 540, labels=24))
+    assert more.first.method != "few-shot"
+
+
+def test_examples_that_are_compared_take_the_memory_of_a_whole_step() -> None:
+    texts = tuple(letters_of("a film that is good " * 60) for _ in range(4))
+    mini = entry("all-MiniLM-L6-v2")
+    tokens = counted(mini, texts, (), 60, cut=True)
+    few, full = (estimate(mini, method, tokens, 3, MACHINE, MACHINE.free) for method in ("few-shot", "full"))
+    assert few.least > full.least
+    assert few.memory > full.memory
+    assert few.seconds == pytest.approx(full.seconds)
+
+
 def test_chinese_gets_a_chinese_model(tmp_path: Path) -> None:
     found = recommend(labelled(tmp_path / "评论.csv", CHINESE, 3_000))
     assert found.need.languages == ("zh",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weitiao.data.arrow import fingerprint, select_rows
-from weitiao.data.batches import in_length_order, length_bucketed, micro_batches, rows_in_epoch
+from weitiao.data.batches import in_length_order, length_bucketed, longest_first, micro_batches, rows_in_epoch
 from weitiao.data.checks import check_examples, empty_rows
 from weitiao.data.columns import ChosenColumns, choose_columns, listed
 from weitiao.data.features import column_array, encode_split, truncated
@@ -35,6 +35,7 @@ __all__ = [
     "length_bucketed",
     "lines_where",
     "listed",
+    "longest_first",
     "micro_batches",
     "occurrences",
     "open_splits",

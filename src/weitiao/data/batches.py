@@ -36,10 +36,15 @@ def length_bucketed(
     ]
     order = random.permutation(len(batches))
     batches = [batches[i] for i in order]
-    if epoch == 0 and batches:
-        longest = max(range(len(batches)), key=lambda i: (int(lengths[batches[i]].max()), len(batches[i])))
-        batches.insert(0, batches.pop(longest))
-    return batches
+    return longest_first(batches, lengths) if epoch == 0 else batches
+
+
+def longest_first(batches: list[np.ndarray], lengths: np.ndarray) -> list[np.ndarray]:
+    """Return the batches with the one in front that holds the longest row; of several such, the one with most rows."""
+    if not batches:
+        return []
+    longest = max(range(len(batches)), key=lambda i: (int(lengths[batches[i]].max()), len(batches[i])))
+    return [batches[longest], *batches[:longest], *batches[longest + 1 :]]
 
 
 def rows_in_epoch(times: np.ndarray) -> int:

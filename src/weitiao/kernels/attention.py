@@ -169,14 +169,14 @@ def _of_a_token(
     """Attention of one query a head by matrix products; (rows, key heads, heads that share one, width).
 
     Keys and values of a roomy cache are read with the room behind them, which is hidden: part of a tensor would be
-    copied for each product.
+    copied for each product. Where one of them came in another precision it is a copy without room, and neither is.
     """
     tokens, whole = key.shape[2], attn_mask is None or attn_mask.shape[-1] == key.shape[2]
-    if whole:
-        key, value = (getattr(states, ROOM, states) for states in (key, value))
+    if whole and all(hasattr(states, ROOM) for states in (key, value)):
+        key, value = (getattr(states, ROOM) for states in (key, value))
     scores = _product(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), scale).view(*query.shape[:3], -1)
     if attn_mask is not None:
-        scores.add_(_with_room(attn_mask, key.shape[2]) if whole else attn_mask)
+        scores.add_(_with_room(attn_mask, key.shape[2]) if key.shape[2] > tokens else attn_mask)
     else:
         scores[..., tokens:] = -math.inf
     return torch.bmm(torch.softmax(scores, -1).flatten(0, 1), value.flatten(0, 1)).view(query.shape)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from weitiao.models.catalogue import Entry
 from weitiao.recommendation.cost import START, Estimate, Machine, Tokens, counted, estimate
 from weitiao.recommendation.need import Need
-from weitiao.recommendation.proposal import FEW_ROWS, LARGE_MODEL
+from weitiao.recommendation.proposal import COMPARED, FEW_EACH, FEW_ROWS, LARGE_MODEL
 from weitiao.recommendation.rules import Weighed, is_in_reach, order_of, refused
 from weitiao.recommendation.suits import CUT, place_of
 from weitiao.trackers.units import duration, size
@@ -20,6 +20,7 @@ LABELS_ONLY = frozenset({"text-classification", "text-regression"})  # a new hea
 FULL = "all weights learn: best for a small model"
 LORA = "LoRA trains a small share of the weights: memory stays low"
 LORA_LARGE = "LoRA trains a small share of the weights: the usual way for a model so large"
+FEW_SHOT = "few examples of each label: the encoder learns which are alike, then a head is fitted (SetFit)"
 HEAD_FEW = "few rows: only a new head learns, the body's outputs are computed once"
 HEAD = "only a new head learns: all else would not fit"
 
@@ -43,6 +44,8 @@ class Fitted:
 
 def methods_for(entry: Entry, need: Need) -> Iterator[tuple[str, str]]:
     """Yield the methods to think of, the first best, each with its reason."""
+    if need.task in COMPARED and 0 < need.each <= FEW_EACH and "sentences" in entry.traits:
+        yield "few-shot", FEW_SHOT
     few = need.rows < FEW_ROWS and need.task in LABELS_ONLY and entry.family == "encoder"
     if few:
         yield "head", HEAD_FEW

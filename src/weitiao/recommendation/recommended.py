@@ -238,8 +238,6 @@ def _need(
     family: str, context: int, here: bool,
 ) -> Need:  # fmt: skip
     kind = registry.get("task", look.task)
-    held_out = sum(0.1 for split in ("validation", "test") if split not in look.neighbours)
-    rows = max(1, round(look.rows * (1 - held_out)))
     families: frozenset[Family] = frozenset(each for each in kind.families if family in ("", each))
     if not families:
         raise WeitiaoError(f"'{look.task}' trains no {family}", where="--family",
@@ -249,7 +247,7 @@ def _need(
     )  # a pair that was told from letters may err
     room = machine.free if budget is None else min(int(budget), machine.free)
     return Need(
-        task=look.task, families=families, reads=kind.reads, rows=rows, epochs=epochs_for(look.rows),
+        task=look.task, families=families, reads=kind.reads, rows=look.learned, epochs=epochs_for(look.rows),
         labels=len(look.labels), texts=texts, languages=(language,) if alone else texts.languages,
         roles=frozenset(look.columns), memory=room, time=limit, memory_asked=budget is not None, licence=licence,
         context=context, at_hand=here, pair="" if alone else texts.pair,
@@ -316,9 +314,8 @@ def _advice(choices: Sequence[Choice], fitting: Sequence[Fitted], need: Need) ->
             f"On this machine already: {_named(local)}, {_taking(local.estimate)}. --at-hand looks at no others."
         )
     if need.few and need.labels:
-        each = need.rows / need.labels
-        told.append(f"{need.rows:,} rows for {need.labels:,} labels, about {each:.0f} each, are few: which model is "
-                    "best may hang on the seed. Compare two or three with `weitiao compare`.")  # fmt: skip
+        told.append(f"{need.rows:,} rows for {need.labels:,} labels, about {need.each:.0f} each, are few: which model "
+                    "is best may hang on the seed. Compare two or three with `weitiao compare`.")  # fmt: skip
     return told
 
 

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weitiao import data
+
 
 @dataclass(frozen=True)
 class ByLabel:
     """An `Order` in which up to `together` rows of a label come together, and a step holds such groups of many labels.
 
     Each row comes once an epoch, in other groups each time, and the groups of a label are spread over the epoch. There
-    are as many steps as with any order, alike in size; a group is cut only where no whole one fits.
+    are as many steps as with any order, alike in size; a group is cut only where no whole one fits. The step that holds
+    the longest row comes first in epoch 0, so that a lack of memory shows at once.
     """
 
     labels: np.ndarray  # a number for the label of each row, shape (rows,)
+    lengths: np.ndarray  # tokens of each row, shape (rows,)
     together: int
     batch_size: int
     seed: int
@@ -32,7 +36,8 @@ class ByLabel:
             groups += np.array_split(rows, count)
             places += [*((np.arange(count) + random.random(count)) / count)]
         ordered = [groups[number] for number in np.argsort(places, kind="stable")]
-        return np.split(np.concatenate(ordered), self._cuts(np.cumsum([len(group) for group in ordered])))
+        steps = np.split(np.concatenate(ordered), self._cuts(np.cumsum([len(group) for group in ordered])))
+        return data.longest_first(steps, self.lengths) if epoch == 0 else steps
 
     def _cuts(self, ends: np.ndarray) -> list[int]:
         """Where steps end, of rows in groups that end at `ends`: near even parts, and where groups end if that fits."""
