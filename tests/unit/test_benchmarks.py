@@ -76,7 +76,7 @@ def test_jobs_and_peers_are_chosen_by_how_their_names_begin():
     assert [job.name for job, _ in chosen("", "pipeline")] == ["E1"]
     with pytest.raises(ValueError, match=r"no 'X'; there is: A, B"):
         chosen("X", "")
-    with pytest.raises(ValueError, match=r"no 'axolotl'; there is: generate"):
+    with pytest.raises(ValueError, match=r"no 'axolotl'; there is: evaluate"):
         chosen("A", "axolotl")
 
 
