@@ -62,36 +62,57 @@ class Work:
 
 
 def work(
-    config: Config, counts: Counts, *, kind: str, moves: str, epochs: int = 1, rank: int = 0, labels: int = 2
+    config: Config,
+    counts: Counts,
+    *,
+    kind: str,
+    moves: str,
+    epochs: int = 1,
+    rank: int = 0,
+    labels: int = 2,
+    top: int = 0,
 ) -> Work:
-    """Return the needed work of training; `kind` is encoder, masked, decoder or seq2seq, `moves` all, head or lora.
+    """Return the needed work of training; `kind` is encoder, masked, decoder or seq2seq, `moves` all, head, layers (an
+    encoder's `top` ones, with the head) or lora.
 
     A `ValueError` where that is not known. Embeddings, norms and activations are not matrix products: not counted.
     """
-    known = {"encoder": ("all", "head"), "masked": ("all",), "decoder": ("all", "lora"), "seq2seq": ("all",)}
+    known = {"encoder": ("all", "head", "layers"), "masked": ("all",), "decoder": ("all", "lora"), "seq2seq": ("all",)}
     if moves not in known.get(kind, ()):
         raise ValueError(f"no formula for {kind} with {moves}")
-    one = _FORMULAS[kind](config, counts, moves, rank)
     if kind == "encoder":
-        width, rows = int(config["hidden_size"]), len(counts.lengths)
-        own = (Product(rows, width, width, input_gradient=moves == "all"), Product(rows, width, labels))
-        if moves == "head":  # the body's outputs never change: once is enough
-            return Work((*one.products, *own * epochs), one.attention)
-        one = Work((*one.products, *own), one.attention)
+        return _encoder(config, counts, moves, epochs, labels, top)
+    one = _FORMULAS[kind](config, counts, moves, rank)
     return Work(one.products * epochs, one.attention * epochs)
 
 
-def _encoder(config: Config, counts: Counts, moves: str, rank: int) -> Work:
-    width, inner, layers = (int(config[key]) for key in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-    tokens, learned = sum(counts.lengths), moves == "all"
-    block = (*[(width, width)] * 4, (width, inner), (inner, width))
-    products = tuple(Product(tokens, k, n, learned, learned) for k, n in block * layers)
+def _encoder(config: Config, counts: Counts, moves: str, epochs: int, labels: int, top: int) -> Work:
+    """Training of an encoder with pooler and labels; what lies below all that moves is needed once."""
+    width, rows, layers = int(config["hidden_size"]), len(counts.lengths), int(config["num_hidden_layers"])
+    moving = {"all": layers, "layers": top, "head": 0}[moves]
+    if not 0 <= moving <= layers or (moves == "layers" and not top):
+        raise ValueError(f"{moving} of {layers} layers cannot move")
+    below = _body(config, counts, layers - moving, learned=False)
+    above = _body(config, counts, moving, learned=True, on_frozen=moves != "all")
+    head = (Product(rows, width, width, input_gradient=moving > 0), Product(rows, width, labels))
+    return Work((*below.products, *(*above.products, *head) * epochs), below.attention + above.attention * epochs)
+
+
+def _body(config: Config, counts: Counts, layers: int, *, learned: bool, on_frozen: bool = False) -> Work:
+    """So many layers of an encoder, one above the other; below those `on_frozen` ones no gradient goes."""
+    width, inner, tokens = int(config["hidden_size"]), int(config["intermediate_size"]), sum(counts.lengths)
+    block = (*[(width, width)] * 4, (width, inner), (inner, width))  # query, key and value come first
+    products = tuple(
+        Product(tokens, k, n, learned and not (on_frozen and number < 3), learned)
+        for number, (k, n) in enumerate(block * layers)
+    )
     pairs = sum(length**2 for length in counts.lengths)
     return Work(products, layers * _attention(pairs, width, learned))
 
 
 def _masked(config: Config, counts: Counts, moves: str, rank: int) -> Work:
-    body, width = _encoder(config, counts, moves, rank), int(config["hidden_size"])
+    width = int(config["hidden_size"])
+    body = _body(config, counts, int(config["num_hidden_layers"]), learned=True)
     head = (Product(counts.labelled, width, width), Product(counts.labelled, width, int(config["vocab_size"])))
     return Work((*body.products, *head), body.attention)
 
@@ -134,7 +155,7 @@ def _seq2seq(config: Config, counts: Counts, moves: str, rank: int) -> Work:
     return Work(tuple(products), attention)
 
 
-_FORMULAS = {"encoder": _encoder, "masked": _masked, "decoder": _decoder, "seq2seq": _seq2seq}
+_FORMULAS = {"masked": _masked, "decoder": _decoder, "seq2seq": _seq2seq}
 
 
 def _attention(pairs: float, width: int, learned: bool) -> float:

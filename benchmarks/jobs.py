@@ -194,6 +194,28 @@ HEAD = Job(
     ),
 )  # fmt: skip
 
+_FOUR_EPOCHS = {"per_device_train_batch_size": 32, "learning_rate": 2e-4, "num_train_epochs": 4}
+
+TOP_LAYERS = Job(
+    name="C2",
+    title="MiniLM, `layers`: head and the top 2 of 6 layers, 4 epochs on the sentences of job A",
+    model="minilm",
+    rows="reviews",
+    size=Size(6920, 1821),
+    small=Size(128, 64),
+    max_length=128,
+    unit="samples",
+    score="accuracy",
+    better="higher",
+    work={"kind": "encoder", "moves": "layers", "top": 2, "epochs": 4, "batch": 32},
+    contenders=(
+        _weitiao("layers, top 2, else defaults",
+                 {"task": "text-classification", "method": {"name": "layers", "top": 2}, "data": _ALL_TRAIN,
+                  "training": {"epochs": 4, "batch_size": 32}}),
+        *_trainer("trainer_classification.py", _FOUR_EPOCHS, frozen_body=True, top_layers=2),
+    ),
+)  # fmt: skip
+
 MASKED = Job(
     name="D1",
     title="MiniLM with a new masked-LM head, passages of up to 128 tokens, 15% masked, batch 32, 1 epoch",
@@ -297,6 +319,42 @@ GENERATION = Job(
     ),
 )  # fmt: skip
 
+_EVAL: Mapping[str, Any] = {"use_cpu": True, "report_to": "none"}
+_EVAL_FAST: Mapping[str, Any] = {**_EVAL, "bf16_full_eval": True, "disable_tqdm": True, "dataloader_pin_memory": False}
+
+
+def _evaluated(size: int, role: Role, name: str = "", says: str = "", **more: Any) -> Contender:
+    arguments = {**(_EVAL_FAST if role == "best" else _EVAL), "per_device_eval_batch_size": size}
+    return Contender(f"evaluate-{size}{name}", f"Trainer.evaluate {{transformers}}, batch {size}{says}", role,
+                     "trainer_evaluate.py", "transformers", {"arguments": arguments, **more},
+                     {} if role == "as it comes" else KEEP_MEMORY)  # fmt: skip
+
+
+EVALUATION = Job(
+    name="E3",
+    title="Evaluation, MiniLM classifier, accuracy on 5,000 labelled sentences",
+    model="minilm",
+    rows="reviews_to_predict",
+    size=Size(1000, 5000),
+    small=Size(64, 128),
+    max_length=128,
+    unit="samples",
+    score="told_accuracy",
+    better="higher",
+    targets={"best batch size": 3, "best": 3},
+    first={"task": "text-classification", "method": "head", "data": _ALL_TRAIN, "training": {"epochs": 3},
+           "evaluation": {"baselines": False}},  # the Trainer measures none either
+    contenders=(
+        _weitiao("evaluate without baselines, else defaults: scores of each class, intervals, mistakes", {},
+                 "weitiao_evaluate.py"),
+        _evaluated(8, "as it comes", says=" (its default), fp32"),
+        *(_evaluated(size, "best batch size", says=", fp32") for size in (32, 128)),
+        *(_evaluated(size, "best", "-sorted", ", texts sorted by length, bf16", sort=True) for size in (32, 128)),
+        *(_evaluated(size, "best", "-eager", ", texts sorted by length, bf16, eager attention", sort=True,
+                     model={"attn_implementation": "eager"}) for size in (32, 128)),
+    ),
+)  # fmt: skip
+
 _SAME = {
     "num_train_epochs": 3, "per_device_train_batch_size": 32, "learning_rate": 2e-4, "weight_decay": 0.01,
     "warmup_steps": 0.1, "train_sampling_strategy": "group_by_length",
@@ -349,7 +407,8 @@ FEW_EXAMPLES = Job(
 )  # fmt: skip
 
 JOBS: tuple[Job, ...] = (
-    CLASSIFICATION, INSTRUCTIONS, HEAD, MASKED, SEQ2SEQ, PREDICTION, GENERATION, PARITY, FEW_EXAMPLES
+    CLASSIFICATION, INSTRUCTIONS, HEAD, TOP_LAYERS, MASKED, SEQ2SEQ, PREDICTION, GENERATION, EVALUATION, PARITY,
+    FEW_EXAMPLES,
 )  # fmt: skip
 
 

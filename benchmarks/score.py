@@ -100,6 +100,11 @@ def predicted_labels(job: dict[str, Any], result: dict[str, Any]) -> float:
     return sum(row["label"] == said for row, said in zip(rows, _predictions(result), strict=True)) / len(rows)
 
 
+def told_accuracy(job: dict[str, Any], result: dict[str, Any]) -> float:
+    """The accuracy that a side measured itself: that was its work."""
+    return float(result["accuracy"])
+
+
 def labels(job: dict[str, Any], result: dict[str, Any]) -> float:
     """The same of labels that a side wrote down, or of a folder with a linear head on the mean of the hidden states."""
     if "predictions" in result:
@@ -148,6 +153,7 @@ SCORES = {
     "accuracy": (accuracy, "accuracy"), "reply_loss": (reply_loss, "loss a token"),
     "masked_loss": (masked_loss, "loss a masked token"), "target_loss": (target_loss, "loss a token"),
     "predicted_labels": (predicted_labels, "accuracy"), "labels": (labels, "accuracy"), "replies": (replies, "chrF"),
+    "told_accuracy": (told_accuracy, "accuracy as each side measured it"),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ NOTHING = "Nothing has been measured with this harness yet."
 SCORE_WORDS = {
     "accuracy": ("accuracy", 4), "reply_loss": ("loss a token", 4), "masked_loss": ("loss a masked token", 4),
     "target_loss": ("loss a token", 4), "predicted_labels": ("accuracy", 4), "labels": ("accuracy", 4),
-    "replies": ("chrF", 2),
+    "replies": ("chrF", 2), "told_accuracy": ("accuracy as each side measured it", 4),
 }  # fmt: skip
 
 Json = Mapping[str, Any]

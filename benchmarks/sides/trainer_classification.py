@@ -1,4 +1,4 @@
-"""The `transformers` Trainer on labelled texts; with `frozen_body` only pooler and head learn."""
+"""The `transformers` Trainer on labelled texts; with `frozen_body` only pooler, head and `top_layers` learn."""
 
 import told
 import torch
@@ -13,6 +13,14 @@ from transformers import (
 )
 
 
+def freeze(model, top_layers: int) -> None:
+    """Leave moving what does on the other side: pooler and head, which are new there, and the topmost layers."""
+    model.base_model.requires_grad_(False)
+    layers = model.base_model.encoder.layer
+    for part in (model.base_model.pooler, *layers[len(layers) - top_layers :]):
+        part.requires_grad_(True)
+
+
 def main() -> None:
     job = told.read_job()
     settings, labels, rows = job["settings"], job["labels"], told.rows(job["train"])
@@ -23,8 +31,7 @@ def main() -> None:
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
     model = AutoModelForSequenceClassification.from_pretrained(job["model"], **names, **settings.get("model", {}))
     if settings.get("frozen_body"):
-        model.base_model.requires_grad_(False)
-        model.base_model.pooler.requires_grad_(True)  # part of the head, as on the other side
+        freeze(model, settings.get("top_layers", 0))
     trainer = Trainer(
         model, TrainingArguments(**trained.arguments(job)), train_dataset=train, processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),

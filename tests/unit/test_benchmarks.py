@@ -17,7 +17,7 @@ from benchmarks.__main__ import PAGE, RESULTS
 from benchmarks.jobs import JOBS, Contender, Job, Size, chosen
 
 from tests.tiny import tiny_bert, tiny_t5
-from weitiao import Recipe
+from weitiao import Recipe, load, train
 
 BENCHMARKS = Path(floor.__file__).parent
 BERT = {"hidden_size": 4, "intermediate_size": 8, "num_hidden_layers": 2, "vocab_size": 11}
@@ -76,7 +76,7 @@ def test_jobs_and_peers_are_chosen_by_how_their_names_begin():
     assert [job.name for job, _ in chosen("", "pipeline")] == ["E1"]
     with pytest.raises(ValueError, match=r"no 'X'; there is: A, B"):
         chosen("X", "")
-    with pytest.raises(ValueError, match=r"no 'axolotl'; there is: generate"):
+    with pytest.raises(ValueError, match=r"no 'axolotl'; there is: evaluate"):
         chosen("A", "axolotl")
 
 
@@ -170,6 +170,24 @@ def test_the_work_of_an_encoder_by_hand():
         floor.work(BERT, counts, kind="encoder", moves="lora")
 
 
+def test_the_work_of_an_encoders_top_layers_by_hand():
+    counts = floor.Counts([3, 5])
+
+    def flops(top: int, epochs: int = 1) -> float:
+        return floor.work(BERT, counts, kind="encoder", moves="layers", top=top, epochs=epochs).flops
+
+    layer, attention = 8 * (4 * 4 * 4 + 2 * 4 * 8), 4 * (3**2 + 5**2) * 4  # products forward, attention forward
+    unneeded = 8 * 3 * 4 * 4  # gradients of what the lowest moving layer's query, key and value read
+    head = 2 * (4 * 4 + 4 * 2)
+    epoch = 2 * (3 * layer - unneeded + 3 * head) + 3 * attention
+    assert flops(1) == 2 * layer + attention + epoch
+    assert flops(1, epochs=4) == 2 * layer + attention + 4 * epoch  # what is below is needed once
+    assert flops(2) == floor.work(BERT, counts, kind="encoder", moves="all").flops - 2 * unneeded
+    for top in (0, 3):
+        with pytest.raises(ValueError, match=f"{top} of 2 layers cannot move"):
+            flops(top)
+
+
 def counted_by_torch(run) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -197,6 +215,11 @@ def test_the_formulas_are_what_torch_counts(tmp_path):
     bert = BertForSequenceClassification(BertConfig(**shape, num_labels=5, attn_implementation="eager"))
     found = counted_by_torch(lambda: bert(ids, labels=torch.zeros(3, dtype=torch.long)).loss.backward())
     assert floor.work(shape, floor.Counts([10] * 3), kind="encoder", moves="all", labels=5).flops == found
+    bert.bert.requires_grad_(False)
+    for part in (bert.bert.pooler, bert.bert.encoder.layer[2]):
+        part.requires_grad_(True)
+    found = counted_by_torch(lambda: bert(ids, labels=torch.zeros(3, dtype=torch.long)).loss.backward())
+    assert floor.work(shape, floor.Counts([10] * 3), kind="encoder", moves="layers", top=1, labels=5).flops == found
 
     config = LlamaConfig(**shape, num_key_value_heads=2, attn_implementation="eager", attention_dropout=0.0)
     plain = AutoModelForCausalLM.from_config(config)
@@ -258,6 +281,56 @@ def test_weitiao_as_a_side_and_its_score(reviews_folder, tmp_path, monkeypatch):
     )  # the harness counts what the loop saw
     assert score.accuracy(job, result) == 1.0
     assert told.peak_memory() > 10**8
+
+
+@pytest.mark.parametrize("top", [0, 1])
+def test_the_same_moves_on_both_sides(tmp_path, monkeypatch, top):
+    """The Trainer's side leaves moving what `head` and `layers` do."""
+    from transformers import AutoModelForSequenceClassification
+
+    from weitiao.methods.head import HeadOnly, HeadOnlyOptions
+    from weitiao.methods.layers import Layers, LayersOptions
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "sides"))
+    import trainer_classification
+
+    folder = tiny_bert(tmp_path / "bert")
+    ours, theirs = (AutoModelForSequenceClassification.from_pretrained(folder) for _ in range(2))
+    (Layers(LayersOptions(top=top)) if top else HeadOnly(HeadOnlyOptions())).apply(ours)
+    trainer_classification.freeze(theirs, top)
+    moving = [{name for name, each in model.named_parameters() if each.requires_grad} for model in (ours, theirs)]
+    assert moving[0] == moving[1]
+    assert any(".layer." in name for name in moving[0]) == bool(top)
+
+
+def test_both_sides_measure_the_same_accuracy(reviews_folder, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "sides"))
+    import trainer_evaluate
+    import weitiao_evaluate
+
+    [job] = [job for job in JOBS if job.name == "E3"]
+    given = rows.write("reviews", reviews_folder, tmp_path / "rows", 30, 10, len)
+    texts = [f"{label} sentence {i}" for label in ("neg", "pos") for i in range(20)]
+    first = train(Recipe(**{
+        **job.first, "model": {"source": str(tiny_bert(tmp_path / "bert", texts)), "max_length": 32},
+        "data": {"train": given["train"], **job.first["data"]}, "output": str(tmp_path / "run"),
+    }))  # fmt: skip
+    read = [json.loads(line) for line in Path(given["held_out"]).read_text().splitlines()]
+    said = [each["label"] for each in load(first.folder).predict([row["text"] for row in read])]
+    right = sum(row["label"] == label for row, label in zip(read, said, strict=True)) / 10
+    for main, contender in (
+        (weitiao_evaluate.main, "weitiao"), (trainer_evaluate.main, "evaluate-8"),
+        (trainer_evaluate.main, "evaluate-32-sorted"),
+    ):  # fmt: skip
+        [side] = [each for each in job.contenders if each.name == contender]
+        told = {**given, "first": str(first.folder), "max_length": 32, "output": str(tmp_path),
+                "settings": dict(side.settings)}  # fmt: skip
+        (tmp_path / "job.json").write_text(json.dumps(told))
+        monkeypatch.setattr(sys, "argv", ["side", str(tmp_path / "job.json")])
+        main()
+        result = json.loads((tmp_path / "result.json").read_text())
+        assert score.SCORES[job.score][0](told, result) == pytest.approx(right)
+        assert result["seconds"] > 0
 
 
 def test_the_score_of_targets_is_the_models_own_loss(tmp_path):
