@@ -16,7 +16,7 @@ from weitiao.models import open_pretrained, positions_of
 from weitiao.parallel import world_size
 from weitiao.recipe import DistillationSettings, EndpointOptions, ModelSettings, Recipe
 from weitiao.records import Pretrained
-from weitiao.tasks.base import LearnedAlone, LearnsFromTeacher, LearnsTexts, LearnsTokens, Task
+from weitiao.tasks.base import AskedInWords, LearnedAlone, LearnsFromTeacher, LearnsTexts, LearnsTokens, Task
 from weitiao.tasks.prompts import check_prompt
 from weitiao.tasks.replies import HEADS
 from weitiao.training.layer_maps import layer_maps
@@ -43,13 +43,17 @@ def check_distillation(recipe: Recipe, task: Task, pretrained: Pretrained) -> No
         fix = "Set distillation.level: token." if isinstance(task, LearnsTokens) else insides
         raise RecipeError(f"'{task.name}' cannot learn from a teacher's answers", where="distillation", fix=fix)
     _check_passes(recipe)
+    if is_asked(recipe):
+        _check_asked(wanted, recipe, task)
+        return
     for key in ("prompt", "least_similarity"):
         if getattr(wanted, key) is not None:
             raise _refused(recipe, key, f"'{task.name}' learns a teacher's probabilities, and no texts", "Take it out.")
-    if not wanted.teachers:
-        raise _refused(recipe, "teacher", f"an endpoint gives texts, and '{task.name}' learns probabilities",
-                       "Name a run that learned the same task and labels.")  # fmt: skip
     for teacher in wanted.teachers:
+        if len(wanted.teachers) > 1 and _speaks(teacher, recipe):
+            raise _refused(recipe, "teacher", f"{teacher} is no run of '{task.name}': of several teachers the mean of "
+                           "probabilities is learned, and a chat model gives none",
+                           "Name runs that learned the same task and labels, or one chat model alone.")  # fmt: skip
         artifact = open_teacher(teacher, recipe)
         if why := task.knows(artifact.task):
             raise _refused(recipe, "teacher", f"{teacher} cannot teach this: {why}",
@@ -70,6 +74,38 @@ def _check_passes(recipe: Recipe) -> None:
                           fix="Take it out, or the section distillation.")  # fmt: skip
 
 
+def _check_asked(wanted: DistillationSettings, recipe: Recipe, task: LearnsFromTeacher) -> None:
+    """A chat model says of an example what the student learns, if the task can ask for it."""
+    runs, name = "Name a run that learned the same task and labels.", getattr(task, "name", "")
+    if not isinstance(task, AskedInWords):
+        raise _refused(recipe, "teacher", f"'{name}' learns probabilities, which a chat model does not give", runs)
+    if why := task.unasked:
+        raise _refused(recipe, "teacher", why, runs)
+    if wanted.match is not None:
+        raise _refused(recipe, "match.outputs", "a chat model gives no probabilities of the labels",
+                       "Set distillation.match.outputs: 0.")  # fmt: skip
+    if wanted.temperature not in (type(wanted).model_fields["temperature"].default, 1.0):  # 1: as it is written out
+        raise _refused(recipe, "temperature", "a chat model names a label, and gives no probabilities", "Take it out.")
+    if wanted.least_similarity is not None:
+        raise _refused(recipe, "least_similarity", f"'{name}' learns no texts of the teacher", "Take it out.")
+    if wanted.prompt is not None:
+        read = [column.role for column in task.columns if not column.target]
+        task.check_asking(wanted.prompt, read, where=recipe.place("distillation.prompt"))
+    _check_key(wanted, recipe)
+    for teacher in wanted.teachers:
+        if not is_trained(teacher, recipe):
+            _check_pretrained(teacher, recipe)
+
+
+def _check_key(wanted: DistillationSettings, recipe: Recipe) -> None:
+    """An endpoint's key is there."""
+    if isinstance(wanted.teacher, EndpointOptions):
+        try:
+            wanted.teacher.secret()
+        except RecipeError as error:
+            raise _refused(recipe, "teacher", error.problem, error.fix) from None
+
+
 def _check_writer(wanted: DistillationSettings, recipe: Recipe, task: LearnsTexts) -> None:
     """A teacher of texts is one: an artifact that answers the same examples, a chat model, an endpoint."""
     if wanted.temperature != type(wanted).model_fields["temperature"].default:
@@ -82,11 +118,7 @@ def _check_writer(wanted: DistillationSettings, recipe: Recipe, task: LearnsText
                        "Name one.")  # fmt: skip
     if wanted.prompt is not None:
         check_prompt(wanted.prompt, task.read, where=f"{recipe.origin('distillation.prompt')} (distillation.prompt)")
-    if isinstance(wanted.teacher, EndpointOptions):
-        try:
-            wanted.teacher.secret()
-        except RecipeError as error:
-            raise _refused(recipe, "teacher", error.problem, error.fix) from None
+    _check_key(wanted, recipe)
     for teacher in wanted.teachers:
         if not is_trained(teacher, recipe):
             _check_pretrained(teacher, recipe)
@@ -318,7 +350,11 @@ def _method(recipe: Recipe) -> Any:
 
 
 def _check_pretrained(teacher: str, recipe: Recipe) -> None:
-    family = pretrained_teacher(teacher, recipe).family
+    try:
+        family = pretrained_teacher(teacher, recipe).family
+    except RecipeError as error:
+        raise _refused(recipe, "teacher", f"no run, and no model that can be opened: {error.problem}",
+                       error.fix) from None  # fmt: skip
     if family not in HEADS:
         raise _refused(recipe, "teacher", f"{teacher} is an {family}, which writes nothing",
                        "Name a decoder or an encoder-decoder.")  # fmt: skip
@@ -348,6 +384,26 @@ def _answers_as(task: Task, other: Task) -> bool:
 def is_trained(teacher: str, recipe: Recipe) -> bool:
     """Whether a teacher is a run or an artifact, and not a model as it was pretrained."""
     return run_folder.is_trained(recipe.base / Path(teacher).expanduser())
+
+
+def is_asked(recipe: Recipe) -> bool:
+    """Whether the teacher, as far as it is there, is a chat model that is asked in words: here, or an endpoint."""
+    wanted = recipe.distillation
+    if wanted is None or len(wanted.teachers) > 1:
+        return False
+    return all(_speaks(teacher, recipe) for teacher in wanted.teachers)
+
+
+def _speaks(teacher: str, recipe: Recipe) -> bool:
+    return not is_trained(teacher, recipe) or is_chat(open_teacher(teacher, recipe).task)
+
+
+def teacher_names(recipe: Recipe) -> list[str]:
+    """Return what a recipe's teachers are called."""
+    wanted = recipe.distillation
+    if wanted is None:
+        return []
+    return [wanted.teacher.model] if isinstance(wanted.teacher, EndpointOptions) else wanted.teachers
 
 
 def is_chat(task: Task) -> bool:

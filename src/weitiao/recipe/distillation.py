@@ -14,6 +14,9 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 def _endpoint(value: Any) -> Any:
+    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        raise ValueError("an endpoint teaches alone: of several teachers the mean of probabilities is learned, and it "
+                         "gives none")  # fmt: skip
     return checked(EndpointOptions, value, ("distillation", "teacher")) if isinstance(value, dict) else value
 
 
@@ -69,16 +72,16 @@ class DistillationSettings(Settings):
         Name | Annotated[list[Name], Field(min_length=1)] | EndpointOptions, BeforeValidator(_endpoint)
     ]  # fmt: skip
     """A run, or an artifact's folder, of the same task. Of several, the mean of their probabilities is learned. Where
-    texts are written also a chat model, which is asked by `prompt`: a run of the task chat, a model as it was
-    pretrained, or an endpoint, `{base_url: ..., model: ...}`, see below. With `match` also a run of another task, or a
-    model as it was pretrained, whose probabilities are then not learned."""
+    texts are written, and in `text-classification` of one label each, also one chat model, which is asked by `prompt`:
+    a run of the task chat, a model as it was pretrained, or an endpoint, `{base_url: ..., model: ...}`, see below. With
+    `match` also a run of another task, or a model as it was pretrained, whose probabilities are then not learned."""
     level: Literal["sequence", "token"] = "sequence"
     """Where texts are written, what is learned. `sequence`: the texts that the teacher writes. `token`: its
     probabilities of each next token of the data's own targets, beside these; for a run of the same task whose model has
     the same vocabulary. It stays in memory."""
     temperature: float = Field(2.0, gt=0)
     """T, by which the logits of both are divided before they are compared: the higher, the more what the teacher thinks
-    of the wrong labels counts."""
+    of the wrong labels counts. A chat model names a label, without probabilities: there it is 1."""
     share: float = Field(0.7, gt=0, le=1)
     """Share of the loss that is the teacher's, `(1 - share) L + share T^2 KL(teacher, student)`; with `match` also what
     is learned of its insides. 1: labels are not learned. Where the teacher's texts are: share of the training examples,
@@ -91,8 +94,9 @@ class DistillationSettings(Settings):
     model reads is in columns that are called as in the training data (`data.columns`, or what was found), else by their
     roles. Another file is refused, and no column is guessed. Texts that stand in the data already are left out."""
     prompt: str | None = None
-    """What a chat model is asked, with the task's roles in braces: `Sum up in one sentence: {text}`. null: what a
-    decoder is asked by `task.prompt: auto`."""
+    """What a chat model is asked, with the task's roles in braces: `Sum up in one sentence: {text}`. For a label
+    `{labels}`, too, which stands for their names, a line each. null: what a decoder is asked by `task.prompt: auto`;
+    for a label a question in English, about a Chinese text in Chinese."""
     least_similarity: float | None = Field(None, gt=0, le=1)
     """Where texts are written: a teacher's text is dropped where its chrF against the data's own target (0 to 1) is
     less. null: it is not looked at."""

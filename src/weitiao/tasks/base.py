@@ -248,6 +248,35 @@ class LearnsFromTeacher(Protocol):
 
 
 @runtime_checkable
+class AskedInWords(LearnsFromTeacher, Protocol):
+    """A task of one label an example, for which a chat model can be asked in words; its answer is learned as if it were
+    sure.
+    """  # fmt: skip
+
+    @property
+    def unasked(self) -> str:
+        """Why no chat model can be asked about these data; "" where one can."""
+
+    def check_asking(self, prompt: str, read: Sequence[str], *, where: str) -> None:
+        """Raise a `RecipeError` where a template cannot be asked by; `read`: the roles that there are."""
+
+    def asks(self, example: Example, prompt: str | None = None) -> str:
+        """Return what a chat model is asked about an example; `prompt`: a template in place of the usual one."""
+
+    def named(self, reply: str, *, cut: bool) -> tuple[Prediction | None, str]:
+        """Return the label that a reply names, as a prediction without doubt, or None and why it names none; `cut`: the
+        reply ran to the limit of its length.
+        """  # fmt: skip
+
+    def sure(self, target: Any) -> Prediction:
+        """Return a target of the data as such a prediction."""
+
+    @property
+    def longest_reply(self) -> int:
+        """Return how many tokens a reply that names a label and little else may have."""
+
+
+@runtime_checkable
 class LearnsLabels(Protocol):
     """A task of one feature an example that says which labels of a fixed set it has: `Batch.labels` are their numbers,
     shape (examples,), or zeros and ones of shape (examples, labels).

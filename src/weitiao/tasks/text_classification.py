@@ -31,6 +31,7 @@ from weitiao.tasks import base
 from weitiao.tasks.divergence import divergence
 from weitiao.tasks.imbalance import class_weights, focal
 from weitiao.tasks.inputs import check_text, padded, place, texts_of, token_count, tokenized
+from weitiao.tasks.label_prompts import check_label_prompt, label_named, label_prompt
 from weitiao.tasks.label_sets import is_multi_label, label_counts, label_findings, order_findings, ordered
 from weitiao.tasks.soft_labels import divergence_from, mean_logits
 from weitiao.tasks.vectors import VECTORS
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
+AROUND = 32  # tokens around a label in a reply, at most
 USAGE = """\
 from transformers import pipeline
 
@@ -296,6 +298,34 @@ class TextClassification(base.Prepares[LabelSet]):
             return f"it gives {'any number of labels' if other.known.multi_label else 'one label'} to an example"
         missing = [label for label in self.known.labels if label not in other.known.labels]
         return f"it does not know the label '{missing[0]}'" if missing else ""
+
+    @property
+    def unasked(self) -> str:
+        """Of several labels one cannot be asked for."""
+        return "a chat model is asked for one label, and an example may have any number" * self.known.multi_label
+
+    @property
+    def longest_reply(self) -> int:
+        """Some words around the longest label, no token of which is less than a byte."""
+        return AROUND + max(len(label.encode()) for label in self.known.labels)
+
+    def check_asking(self, prompt: str, read: Sequence[str], *, where: str) -> None:
+        """It has a text in it, and may have the labels."""
+        check_label_prompt(prompt, read, where=where)
+
+    def asks(self, example: Example, prompt: str | None = None) -> str:
+        """Ask in English or Chinese which one of the labels fits."""
+        return label_prompt(example, self.known.labels, prompt)
+
+    def named(self, reply: str, *, cut: bool) -> tuple[Prediction | None, str]:
+        """The label that it names alone, without doubt."""
+        label, fault = label_named(reply, self.known.labels, cut=cut)
+        return (self.sure(label) if label else None), fault
+
+    def sure(self, target: Any) -> Prediction:
+        """All probability on the one label."""
+        [label] = label_names(target)
+        return {"label": label, "score": 1.0, "probabilities": {label: 1.0}}
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

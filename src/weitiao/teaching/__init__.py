@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from weitiao.preparation import Preparation
-from weitiao.tasks.base import LearnsFromTeacher, LearnsTexts
-from weitiao.teachers import artifact_teachers
-from weitiao.teaching import probabilities, texts
+from weitiao.tasks.base import AskedInWords, LearnsFromTeacher, LearnsTexts
+from weitiao.teachers import artifact_teachers, is_asked
+from weitiao.teaching import answers, probabilities, texts
 from weitiao.teaching.baseline import TeacherBaseline
 from weitiao.teaching.in_memory import with_insides, with_teacher_beside
 
@@ -23,6 +23,8 @@ def with_teacher(ready: Preparation, *, settled: bool = False) -> Preparation:
         return with_insides(with_teacher_beside(ready))
     if isinstance(ready.task, LearnsTexts):
         return texts.with_texts(ready, settled=settled)
+    if isinstance(ready.task, AskedInWords) and is_asked(ready.recipe):
+        return answers.with_answers(ready, settled=settled)
     assert isinstance(ready.task, LearnsFromTeacher)
     return with_insides(probabilities.with_probabilities(ready, settled=settled))
 
@@ -37,6 +39,8 @@ def with_silent_teacher(ready: Preparation) -> Preparation:
         return with_insides(with_teacher_beside(ready))
     if isinstance(ready.task, LearnsTexts):
         return texts.with_own_texts(ready)
+    if isinstance(ready.task, AskedInWords) and is_asked(ready.recipe):
+        return answers.with_no_answers(ready)
     assert isinstance(ready.task, LearnsFromTeacher)
     return with_insides(probabilities.with_no_probabilities(ready))
 

@@ -21,7 +21,7 @@ from weitiao.preparation import Preparation, learning
 from weitiao.records import Finding, Prediction, target_role
 from weitiao.sources.digests import file_digest
 from weitiao.tasks.base import LearnsFromTeacher
-from weitiao.teachers import open_teacher
+from weitiao.teachers import open_teacher, teacher_names
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -51,11 +51,11 @@ def with_probabilities(ready: Preparation, *, settled: bool) -> Preparation:
     logits = asked(ready.splits["train"])
     more, findings = unlabelled(ready)
     told = [ready.digest, *names]  # a run is not resumed under another teacher
-    facts = ready.facts | {"teachers": wanted.teachers}
+    facts = ready.facts | {"teachers": teacher_names(ready.recipe)}
     ready = replace(ready, findings=[*ready.findings, *findings], facts=facts)
     if more is not None:
         own = asked(more)
-        ready, logits = _with_more(ready, more, own, settled=settled), np.concatenate([logits, own])
+        ready, logits = with_more(ready, more, own, settled=settled), np.concatenate([logits, own])
         told.append(fingerprint(more))
     return replace(ready, taught=logits, digest=digest(*told))
 
@@ -66,10 +66,10 @@ def with_no_probabilities(ready: Preparation) -> Preparation:
     assert isinstance(ready.task, LearnsFromTeacher)
     shape = ready.task.taught([]).shape[1:]
     more, findings = unlabelled(ready)
-    facts = ready.facts | {"teachers": ready.recipe.distillation.teachers}
+    facts = ready.facts | {"teachers": teacher_names(ready.recipe)}
     ready = replace(ready, findings=[*ready.findings, *findings], facts=facts)
     if more is not None:
-        ready = _with_more(ready, more, np.zeros((len(more), *shape), np.float32), settled=False)
+        ready = with_more(ready, more, np.zeros((len(more), *shape), np.float32), settled=False)
     rows = len(ready.splits["train"])
     note = Finding("note", "distillation", f"the teacher's own pass over {rows:,} training examples, done once and "
                    "kept, is not in the forecast")  # fmt: skip
@@ -85,7 +85,7 @@ def unlabelled(ready: Preparation) -> tuple[Dataset | None, list[Finding]]:
     return ready.pool(wanted.unlabelled, where)
 
 
-def _with_more(ready: Preparation, more: Dataset, logits: np.ndarray, *, settled: bool) -> Preparation:
+def with_more(ready: Preparation, more: Dataset, logits: np.ndarray, *, settled: bool) -> Preparation:
     """The preparation with examples that have no label behind its own. They are given the likeliest one, so that they
     are encoded and weighed as others are; it is not learned.
     """  # fmt: skip

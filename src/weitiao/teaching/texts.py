@@ -7,14 +7,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from weitiao import data, models
 from weitiao.artifacts.artifact import Artifact
-from weitiao.chats import Asked, Chat, Endpoint, LocalChat, Remembering
 from weitiao.chats.kept import Kept
 from weitiao.data.arrow import digest, fingerprint
 from weitiao.errors import RunError
@@ -23,11 +21,11 @@ from weitiao.metrics.repetition import repetitions
 from weitiao.metrics.texts import chrf_of
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation, learning
-from weitiao.recipe import EndpointOptions
 from weitiao.records import FILE, LINE, Example, Finding, Prediction
 from weitiao.tasks.base import LearnsTexts
 from weitiao.tasks.generation import GenerationOptions
-from weitiao.teachers import is_chat, is_trained, open_teacher
+from weitiao.teachers import is_asked, open_teacher, teacher_names
+from weitiao.teaching.chat_teacher import ChatTeacher
 from weitiao.teaching.probabilities import unlabelled, weights_of
 
 if TYPE_CHECKING:
@@ -84,7 +82,8 @@ def with_texts(ready: Preparation, *, settled: bool) -> Preparation:
     if more is not None:
         more = data.select_rows(more, np.flatnonzero(kept), digest(fingerprint(more), kept.tobytes()))
     note = _told(len(chosen), len(train), None if more is None else (len(more), len(kept)), dropped)
-    ready = replace(ready, findings=[*ready.findings, *findings, note], facts=ready.facts | {"teachers": _named(ready)})
+    facts = ready.facts | {"teachers": teacher_names(ready.recipe)}
+    ready = replace(ready, findings=[*ready.findings, *findings, note], facts=facts)
     return _learned(ready, more, [value for value in values if value is not None], settled=settled)
 
 
@@ -96,7 +95,8 @@ def with_own_texts(ready: Preparation) -> Preparation:
     count = len(own) + (0 if more is None else len(more))
     note = Finding("note", "distillation", "what the teacher writes is not in the forecast: the data's own texts stand "
                    "in for its")  # fmt: skip
-    ready = replace(ready, findings=[*ready.findings, *findings, note], facts=ready.facts | {"teachers": _named(ready)})
+    facts = ready.facts | {"teachers": teacher_names(ready.recipe)}
+    ready = replace(ready, findings=[*ready.findings, *findings, note], facts=facts)
     return _learned(ready, more, [own[row % len(own)] for row in range(count)], settled=False)
 
 
@@ -113,13 +113,6 @@ def fault_of(said: Said, own: str | None, least: float | None) -> str:
     if least is not None and own is not None and chrf_of(said.text, [own]) < least:
         return f"less like the data's own than {least:g}"
     return ""
-
-
-def _named(ready: Preparation) -> list[str]:
-    """What the teacher is called."""
-    wanted = ready.recipe.distillation
-    assert wanted is not None
-    return [wanted.teacher.model] if isinstance(wanted.teacher, EndpointOptions) else wanted.teachers
 
 
 def _learned(ready: Preparation, more: Dataset | None, values: list[str], *, settled: bool) -> Preparation:
@@ -167,18 +160,12 @@ def _teacher(ready: Preparation, task: LearnsTexts, own: Sequence[str]) -> Write
     """The recipe's; `own` are the data's own texts."""
     wanted = ready.recipe.distillation
     assert wanted is not None
-    if isinstance(wanted.teacher, EndpointOptions):
-        return ChatWriter(Endpoint(wanted.teacher), task, wanted.prompt, blanks_before(own))
-    [name] = wanted.teachers
-    if is_trained(name, ready.recipe):
-        artifact = open_teacher(name, ready.recipe)
-        if not is_chat(artifact.task):
-            return ArtifactWriter(artifact)
-    there = ready.recipe.base / Path(name).expanduser()
+    if not is_asked(ready.recipe):
+        [name] = wanted.teachers
+        return ArtifactWriter(open_teacher(name, ready.recipe))
     options = getattr(ready.task.options, "generation", GenerationOptions())
-    generation = GenerationOptions(max_new_tokens=options.max_new_tokens)  # the likeliest, as long as the student's
-    chat = LocalChat.open(str(there) if there.exists() else name, generation)
-    return ChatWriter(chat, task, wanted.prompt, blanks_before(own))
+    teacher = ChatTeacher.open(ready.recipe, options.max_new_tokens)  # as long as the student's
+    return ChatWriter(teacher, task, wanted.prompt, blanks_before(own))
 
 
 def blanks_before(texts: Sequence[str]) -> str:
@@ -240,21 +227,11 @@ class ArtifactWriter:
 class ChatWriter:
     """A chat model that is asked in words. What it says begins with the blanks `before`: its own are taken off."""
 
-    def __init__(self, chat: Chat, task: LearnsTexts, prompt: str | None, before: str = "") -> None:
-        self._chat, self._task, self._prompt = Remembering(chat, refusals=True), task, prompt
-        self._before, self.identity = before, dict(chat.identity)
+    def __init__(self, teacher: ChatTeacher, task: LearnsTexts, prompt: str | None, before: str = "") -> None:
+        self._teacher, self._task, self._prompt = teacher, task, prompt
+        self._before, self.identity = before, teacher.identity
 
     def say(self, examples: Sequence[Example]) -> Iterator[tuple[int, Said]]:
-        """Yield texts as they come. Raises a `RunError` where one failed: it might not another time."""
-        asked = [Asked(({"role": "user", "content": self._task.asks(example, self._prompt)},), drawn=False)
-                 for example in examples]  # fmt: skip
-        there = failed = 0
-        for number, answer in self._chat.answers(asked):
-            there += not answer.problem
-            failed += answer.problem == "failed"
+        """Yield texts as they come."""
+        for number, answer in self._teacher.answers([self._task.asks(each, self._prompt) for each in examples]):
             yield number, Said(self._before + answer.text.strip(), answer.cut, answered=not answer.problem)
-        if self._chat.stopped or failed:
-            why = f", then no more: {self._chat.stopped}" if self._chat.stopped else f"; {failed:,} failed at each try"
-            raise RunError(f"the teacher answered {there:,} of {len(asked):,} examples{why}",
-                           where="distillation.teacher",
-                           fix="What it said is kept: start again to go on from there.")  # fmt: skip

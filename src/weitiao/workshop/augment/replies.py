@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
+from weitiao.chats.thoughts import spoken
+
 YES = ("yes", "true", "是", "对", "符合", "一致")
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 NO = ("no", "false", "不", "否", "没")
 
 
@@ -17,7 +17,7 @@ def texts_in(reply: str) -> list[str] | None:
     It may stand in a code block or between other words, be the only list in an object, or hold objects with one string
     each.
     """
-    decoder, at, reply = json.JSONDecoder(), 0, _THOUGHTS.sub("", reply)
+    decoder, at, reply = json.JSONDecoder(), 0, spoken(reply)
     while (at := _opening(reply, at)) >= 0:
         try:
             found = _strings(decoder.raw_decode(reply, at)[0])
@@ -31,7 +31,7 @@ def texts_in(reply: str) -> list[str] | None:
 
 def says_yes(reply: str) -> bool | None:
     """Return whether a reply begins with a yes, None where it begins with neither yes nor no."""
-    word = _THOUGHTS.sub("", reply).strip().lstrip("*\"'“「{[(").casefold()
+    word = spoken(reply).strip().lstrip("*\"'“「{[(").casefold()
     if word.startswith(NO):
         return False
     return True if word.startswith(YES) else None
