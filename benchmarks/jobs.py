@@ -9,7 +9,7 @@ and the fastest counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Role = Literal["weitiao", "as it comes", "best batch size", "best"]
@@ -68,6 +68,11 @@ class Job:
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32), "MALLOC_TOP_PAD_": str(2**28),
 }  # fmt: skip
+
+
+def _kept(role: Role) -> Mapping[str, str]:
+    """The variables of a peer that predicts in one of its roles."""
+    return {} if role == "as it comes" else KEEP_MEMORY
 
 
 def _weitiao(says: str, recipe: Mapping[str, Any], side: str = "weitiao_train.py") -> Contender:
@@ -190,29 +195,23 @@ HEAD = Job(
     contenders=(
         _weitiao("head, defaults", {"task": "text-classification", "method": "head", "data": _ALL_TRAIN,
                                     "training": {"epochs": 10, "batch_size": 32}}),
-        *_trainer("trainer_classification.py", _TEN_EPOCHS, frozen_body=True),
+        *_trainer("trainer_classification.py", _TEN_EPOCHS, top_layers=0),
     ),
 )  # fmt: skip
 
 _FOUR_EPOCHS = {"per_device_train_batch_size": 32, "learning_rate": 2e-4, "num_train_epochs": 4}
 
-TOP_LAYERS = Job(
+TOP_LAYERS = replace(
+    HEAD,
     name="C2",
     title="MiniLM, `layers`: head and the top 2 of 6 layers, 4 epochs on the sentences of job A",
-    model="minilm",
-    rows="reviews",
-    size=Size(6920, 1821),
-    small=Size(128, 64),
-    max_length=128,
-    unit="samples",
-    score="accuracy",
-    better="higher",
     work={"kind": "encoder", "moves": "layers", "top": 2, "epochs": 4, "batch": 32},
+    targets={},
     contenders=(
         _weitiao("layers, top 2, else defaults",
                  {"task": "text-classification", "method": {"name": "layers", "top": 2}, "data": _ALL_TRAIN,
                   "training": {"epochs": 4, "batch_size": 32}}),
-        *_trainer("trainer_classification.py", _FOUR_EPOCHS, frozen_body=True, top_layers=2),
+        *_trainer("trainer_classification.py", _FOUR_EPOCHS, top_layers=2),
     ),
 )  # fmt: skip
 
@@ -264,8 +263,10 @@ SEQ2SEQ = Job(
 def _pipeline(size: int, role: Role, name: str = "", says: str = "", **more: Any) -> Contender:
     return Contender(f"pipeline-{size}{name}", f"pipeline {{transformers}}, batch {size}{says}", role,
                      "pipeline_predict.py", "transformers", {"batch_size": size, **more},
-                     {} if role == "as it comes" else KEEP_MEMORY)  # fmt: skip
+                     _kept(role))  # fmt: skip
 
+
+_FIRST = {"task": "text-classification", "method": "head", "data": _ALL_TRAIN, "training": {"epochs": 3}}
 
 PREDICTION = Job(
     name="E1",
@@ -279,7 +280,7 @@ PREDICTION = Job(
     score="predicted_labels",
     better="higher",
     targets={"best batch size": 3, "best": 3},
-    first={"task": "text-classification", "method": "head", "data": _ALL_TRAIN, "training": {"epochs": 3}},
+    first=_FIRST,
     contenders=(
         _weitiao("predict, defaults", {}, "weitiao_predict.py"),
         _pipeline(1, "as it comes", says=" (its default)"),
@@ -294,7 +295,7 @@ def _generate(size: int, role: Role, dtype: str) -> Contender:
     says = f"generate {{transformers}}, batches of {size} as they arrive, {dtype}"
     return Contender(f"generate-{size}-{dtype}", says, role, "generate_replies.py", "transformers",
                      {"batch_size": size, "dtype": dtype, "max_new_tokens": 64},
-                     KEEP_MEMORY if role == "best" else {})  # fmt: skip
+                     _kept(role))  # fmt: skip
 
 
 GENERATION = Job(
@@ -327,23 +328,15 @@ def _evaluated(size: int, role: Role, name: str = "", says: str = "", **more: An
     arguments = {**(_EVAL_FAST if role == "best" else _EVAL), "per_device_eval_batch_size": size}
     return Contender(f"evaluate-{size}{name}", f"Trainer.evaluate {{transformers}}, batch {size}{says}", role,
                      "trainer_evaluate.py", "transformers", {"arguments": arguments, **more},
-                     {} if role == "as it comes" else KEEP_MEMORY)  # fmt: skip
+                     _kept(role))  # fmt: skip
 
 
-EVALUATION = Job(
+EVALUATION = replace(
+    PREDICTION,
     name="E3",
     title="Evaluation, MiniLM classifier, accuracy on 5,000 labelled sentences",
-    model="minilm",
-    rows="reviews_to_predict",
-    size=Size(1000, 5000),
-    small=Size(64, 128),
-    max_length=128,
-    unit="samples",
     score="told_accuracy",
-    better="higher",
-    targets={"best batch size": 3, "best": 3},
-    first={"task": "text-classification", "method": "head", "data": _ALL_TRAIN, "training": {"epochs": 3},
-           "evaluation": {"baselines": False}},  # the Trainer measures none either
+    first={**_FIRST, "evaluation": {"baselines": False}},  # the Trainer measures none either
     contenders=(
         _weitiao("evaluate without baselines, else defaults: scores of each class, intervals, mistakes", {},
                  "weitiao_evaluate.py"),

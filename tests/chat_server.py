@@ -54,6 +54,13 @@ class Server:
         return [body["messages"][-1]["content"] for body in self.bodies]
 
 
+def troubled(answer: Callable[[dict[str, Any]], Reply], delay: float) -> tuple[int, Script]:
+    """First some bad replies, one of them late by `delay` seconds, then answers; how many are bad, and the script."""
+    bad = [Reply("busy", 429, {"Retry-After": "0.2"}), Reply("broken", 500), Reply(delay=delay), Reply(body=b"<html>"),
+           Reply(body=b'{"choices": ['), Reply(sends="half"), Reply(sends="nothing")]  # fmt: skip
+    return len(bad), lambda body, number: bad[number] if number < len(bad) else answer(body)
+
+
 @contextmanager
 def serving(script: Script) -> Iterator[Server]:
     """Serve on a free port of this machine."""

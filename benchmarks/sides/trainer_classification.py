@@ -1,4 +1,4 @@
-"""The `transformers` Trainer on labelled texts; with `frozen_body` only pooler, head and `top_layers` learn."""
+"""The `transformers` Trainer on labelled texts; where `top_layers` are given, these, pooler and head learn alone."""
 
 import told
 import torch
@@ -30,8 +30,8 @@ def main() -> None:
     torch.manual_seed(job["seed"])
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
     model = AutoModelForSequenceClassification.from_pretrained(job["model"], **names, **settings.get("model", {}))
-    if settings.get("frozen_body"):
-        freeze(model, settings.get("top_layers", 0))
+    if "top_layers" in settings:
+        freeze(model, settings["top_layers"])
     trainer = Trainer(
         model, TrainingArguments(**trained.arguments(job)), train_dataset=train, processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),

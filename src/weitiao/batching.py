@@ -15,9 +15,7 @@ from weitiao.methods.base import Contrasts, TakesPart
 from weitiao.preparation import Preparation, Unlabelled
 from weitiao.records import Batch
 from weitiao.training.by_label import ByLabel
-from weitiao.training.consistency import (
-    LatestAnswers,
-)
+from weitiao.training.consistency import LatestAnswers
 from weitiao.training.curriculum import Curriculum, LossesAfter
 from weitiao.training.loop import planned_steps
 from weitiao.training.micro_batches import MicroBatches, Rows

@@ -33,7 +33,8 @@ from weitiao.methods.base import TakesPositions
 from weitiao.outline import outline
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import SPLITS, Finding, Pretrained, Reader, SplitName
-from weitiao.teachers import artifact_teachers, check_distillation
+from weitiao.teacher_checks import check_distillation
+from weitiao.teachers import artifact_teachers
 from weitiao.training.loop import planned_steps
 from weitiao.training.match import Match
 

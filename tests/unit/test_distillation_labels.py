@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from tests import tiny
-from tests.chat_server import Reply, serving
+from tests.chat_server import Reply, serving, troubled
 from tests.same import same_weights
 from tests.watching import Stopper
 from weitiao import Recipe, check, evaluate, resume, train
@@ -215,22 +215,16 @@ def test_the_loss_of_a_named_label_is_its_cross_entropy(student: Callable[..., d
 def test_an_endpoint_that_delays_fails_limits_and_babbles_teaches_all_the_same(
     student: Callable[..., dict[str, Any]],
 ) -> None:
-    trouble = [Reply("busy", 429, {"Retry-After": "0.2"}), Reply("broken", 500), Reply(delay=1.0),
-               Reply(body=b"<html>"), Reply(body=b'{"choices": ['), Reply(sends="half"),
-               Reply(sends="nothing")]  # fmt: skip
-
-    def script(body: dict[str, Any], number: int) -> Reply:
-        return trouble[number] if number < len(trouble) else answer(body)
-
+    bad, script = troubled(answer, delay=1.0)
     with serving(script) as server:
-        endpoint = {"base_url": server.url, "model": "big", "together": 2, "timeout": 0.6, "retries": 2 * len(trouble)}
+        endpoint = {"base_url": server.url, "model": "big", "together": 2, "timeout": 0.6, "retries": 2 * bad}
         wanted = student(teacher=endpoint)
         found = taught(wanted)
         assert learned(found) == {text: right(text) for text in learned(found)}
-        assert len(server.bodies) == 24 + len(trouble)
+        assert len(server.bodies) == 24 + bad
         assert found.facts["teachers"] == ["big"]
         again = taught(wanted)  # what was said is kept
-        assert len(server.bodies) == 24 + len(trouble)
+        assert len(server.bodies) == 24 + bad
         assert again.digest == found.digest != prepare(Recipe(**wanted)).digest
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from tests.chat_server import Reply, serving
+from tests.chat_server import Reply, serving, troubled
 from tests.watching import Stopper
 from weitiao import Recipe, check, load, resume, train
 from weitiao.artifacts.artifact import open_artifact
@@ -247,24 +247,18 @@ def answer(body: dict[str, Any]) -> Reply:
 def test_an_endpoint_that_delays_fails_limits_and_babbles_teaches_all_the_same(
     student: Callable[..., dict[str, Any]],
 ) -> None:
-    trouble = [Reply("busy", 429, {"Retry-After": "0.2"}), Reply("broken", 500), Reply(delay=2.0),
-               Reply(body=b"<html>"), Reply(body=b'{"choices": ['), Reply(sends="half"),
-               Reply(sends="nothing")]  # fmt: skip
-
-    def script(body: dict[str, Any], number: int) -> Reply:
-        return trouble[number] if number < len(trouble) else answer(body)
-
+    bad, script = troubled(answer, delay=2.0)
     with serving(script) as server:
-        endpoint = {"base_url": server.url, "model": "big", "together": 2, "timeout": 1.5, "retries": 2 * len(trouble)}
+        endpoint = {"base_url": server.url, "model": "big", "together": 2, "timeout": 1.5, "retries": 2 * bad}
         wanted = student(teacher=endpoint, prompt="Say in three words: {input}")
         found = with_teacher(prepare(Recipe(**wanted)))
         assert all(said == f"in the {text.split()[3]}" for text, said in learned(found).items())
-        assert len(server.bodies) == 18 + len(trouble)
+        assert len(server.bodies) == 18 + bad
         assert place(server.bodies[-1]).startswith("Say in three words: where is the ")
         assert server.bodies[-1]["temperature"] == 0
         assert found.facts["teachers"] == ["big"]
         again = with_teacher(prepare(Recipe(**wanted)))  # what was said is kept
-        assert len(server.bodies) == 18 + len(trouble)
+        assert len(server.bodies) == 18 + bad
         assert again.digest == found.digest
 
 

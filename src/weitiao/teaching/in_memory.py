@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weitiao.data.arrow import digest
+from weitiao.matching import matching
 from weitiao.preparation import Preparation
 from weitiao.records import Finding
-from weitiao.teachers import is_trained, matching, open_teacher, pretrained_teacher
+from weitiao.teachers import is_trained, open_teacher, pretrained_teacher
 from weitiao.teaching.probabilities import weights_of
 from weitiao.training.layer_maps import Pairs
 
