@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weitiao import data, models
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.methods.base import Contrasts, TakesPart
-from weitiao.preparation import Preparation, Unlabelled
+from weitiao.preparation import Preparation
 from weitiao.records import Batch
 from weitiao.training.by_label import ByLabel
 from weitiao.training.consistency import LatestAnswers
@@ -78,11 +77,12 @@ def _label_codes(ready: Preparation) -> np.ndarray:
 
 def micro_batches(ready: Preparation) -> MicroBatches:
     """Rows of a step -> its micro-batches: the training examples, then copies of texts without labels."""
-    kinds = [Rows(_lengths(ready, ready.features["train"]), partial(_padded, ready, ready.features["train"]))]
+    train = ready.features["train"]
+    kinds = [Rows(_lengths(ready, train), partial(_padded, ready, data.RowLookup(train)))]
     if ready.unlabelled is not None:
         texts, copies, variants = ready.unlabelled.texts, ready.unlabelled.copies, ready.unlabelled.variants
         lengths = np.maximum(_lengths(ready, texts).repeat(variants), _lengths(ready, copies))
-        kinds.append(Rows(lengths, partial(_copies, ready, ready.unlabelled)))
+        kinds.append(Rows(lengths, partial(_copies, ready, data.RowLookup(texts), data.RowLookup(copies), variants)))
     return MicroBatches(kinds, int(ready.recipe.training.micro_batch_tokens))
 
 
@@ -97,13 +97,15 @@ def _lengths(ready: Preparation, features: Dataset) -> np.ndarray:
     return lengths
 
 
-def _padded(ready: Preparation, features: Dataset, rows: np.ndarray) -> Batch:
-    return ready.task.collate(take_rows(features, rows), ready.reader, training=True)
+def _padded(ready: Preparation, features: data.RowLookup, rows: np.ndarray) -> Batch:
+    return ready.task.collate(features(rows), ready.reader, training=True)
 
 
-def _copies(ready: Preparation, unlabelled: Unlabelled, rows: np.ndarray) -> Batch:
+def _copies(
+    ready: Preparation, texts: data.RowLookup, copies: data.RowLookup, variants: int, rows: np.ndarray
+) -> Batch:
     """Copies with the texts that they were made of; its `rows` are the numbers of these."""
-    texts = rows // unlabelled.variants
-    copies, own = _padded(ready, unlabelled.copies, rows), _padded(ready, unlabelled.texts, texts)
-    return replace(copies, targets=float(len(rows)), tokens=copies.tokens + own.tokens, rows=texts.tolist(),
+    own_rows = rows // variants
+    copied, own = _padded(ready, copies, rows), _padded(ready, texts, own_rows)
+    return replace(copied, targets=float(len(rows)), tokens=copied.tokens + own.tokens, rows=own_rows.tolist(),
                    unchanged=own)  # fmt: skip

@@ -9,9 +9,9 @@ from typing import Any
 from weitiao import models
 from weitiao.artifacts.artifact import Artifact, open_artifact
 from weitiao.artifacts.run_folder import Run
+from weitiao.data import take_rows
 from weitiao.evaluation.assess import Measured
 from weitiao.evaluation.beside_teacher import BesideTeacher
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.events import Event, Timing
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation

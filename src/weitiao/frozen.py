@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,9 @@ import numpy as np
 from weitiao import data, models
 from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import Interrupted, RecipeError
-from weitiao.evaluation.evaluate import BATCH, TOKENS, take_rows
+from weitiao.evaluation.evaluate import BATCH, TOKENS
 from weitiao.events import Event, FrozenCached
-from weitiao.kernels import quickly
+from weitiao.kernels import one_thread, quickly
 from weitiao.parallel import world_size
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
@@ -87,7 +87,7 @@ def _unlike(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _collated(ready: Preparation, features: Dataset, training: bool, rows: np.ndarray) -> Batch:
-    return ready.task.collate(take_rows(features, rows), ready.reader, training=training).to(ready.device)
+    return ready.task.collate(data.take_rows(features, rows), ready.reader, training=training).to(ready.device)
 
 
 def _kept_features(ready: Preparation) -> dict[str, Dataset]:
@@ -163,7 +163,14 @@ def computed_once(
                 told = time.monotonic()
             done += count
         record(FrozenCached(done=done, rows=rows, bytes=size, where=place))
-        yield
+        with one_thread() if _little_is_left(ready, plan) else nullcontext():
+            yield
+
+
+def _little_is_left(ready: Preparation, plan: Plan) -> bool:
+    """Whether all that is computed of a batch from now on is a few numbers for each of its rows."""
+    by_row = not any(leaf.by_token for leaf in plan.read)
+    return by_row and ("validation" not in ready.features or keeps_validation(ready)) and ready.device.type == "cpu"
 
 
 def all_batches(ready: Preparation) -> Iterator[Batch]:

@@ -20,7 +20,7 @@ from weitiao.candidates import digest_of
 from weitiao.costs import attempt, kept, parameters
 from weitiao.errors import DataError, RunError
 from weitiao.evaluation.compared import Compared, Row, ranked, recommend
-from weitiao.evaluation.evaluate import Labelled, take_rows
+from weitiao.evaluation.evaluate import Labelled
 from weitiao.evaluation.leaderboard_page import write_leaderboard
 from weitiao.evaluation.page import write
 from weitiao.evaluation.side_by_side import KEPT, Leaderboard, disagreements, duels, front, told_apart
@@ -109,7 +109,7 @@ class _Side:
         return self.artifact.task.scorer()
 
     def examples(self) -> Sequence[Example]:
-        return take_rows(self.on.examples, self.rows)
+        return data.take_rows(self.on.examples, self.rows)
 
 
 def _sides(
@@ -278,7 +278,7 @@ def _measured(sides: Sequence[_Side], folder: Path, notes: list[str], on: str | 
     apart, counts, alone = disagreements(scorers)
     told = [
         told_apart(row, data.lines_where(first.on.examples, [int(first.rows[row])]), scorers,
-                   take_rows(first.on.examples, first.rows[[row]])[0],
+                   data.take_rows(first.on.examples, first.rows[[row]])[0],
                    {side.name: side.predictions[row] for side in order})
         for row in apart[:KEPT]
     ]  # fmt: skip

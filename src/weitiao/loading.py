@@ -12,7 +12,7 @@ import numpy as np
 
 from weitiao import auto_values, data, models
 from weitiao.batching import micro_batches, order_of, shuffled_rows
-from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, take_rows
+from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference
 from weitiao.kernels import quickly
 from weitiao.methods.base import Contrasts, Paced, StartsFromData, TakesPart
 from weitiao.methods.parts import body_parameters
@@ -189,7 +189,7 @@ def _vectors(ready: Preparation, model: torch.nn.Module) -> tuple[np.ndarray, np
     order = data.in_length_order(data.column_array(train, "length"), BATCH, tokens=TOKENS)
     model.eval()
     for rows in order:
-        batch = ready.task.collate(take_rows(train, rows), ready.reader).to(ready.device)
+        batch = ready.task.collate(data.take_rows(train, rows), ready.reader).to(ready.device)
         assert batch.labels is not None
         with torch.no_grad(), models.autocast(ready.device, ready.precision):
             vectors = forward(model, batch).vectors.float()
@@ -208,7 +208,7 @@ def _losses(ready: Preparation, parallel: Parallel, model: torch.nn.Module) -> n
     batches = data.in_length_order(data.column_array(train, "length"), BATCH, tokens=TOKENS)
 
     def work(rows: np.ndarray) -> list[float]:
-        batch = task.collate(take_rows(train, rows), ready.reader).to(ready.device)
+        batch = task.collate(data.take_rows(train, rows), ready.reader).to(ready.device)
         with torch.no_grad(), models.autocast(ready.device, ready.precision):
             found: list[float] = task.losses(forward(model, batch), batch).tolist()
         return found

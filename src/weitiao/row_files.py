@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weitiao.data import take_rows
 from weitiao.data.keys import input_keys
 from weitiao.data.unlabelled import UNLABELLED, unlabelled_rows
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.preparation import Preparation
 from weitiao.recipe import Recipe
 from weitiao.records import Example, SplitName

@@ -11,7 +11,6 @@ import numpy as np
 
 from weitiao import data
 from weitiao.errors import DataError
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.evaluation.summary import Token, TokenRow, View
 from weitiao.preparation import Preparation
 from weitiao.records import FILE, LINE, Batch, Head, Reader, SplitName
@@ -36,7 +35,7 @@ def views(ready: Preparation, split: str, rows: Sequence[int]) -> list[View]:
     found: list[View] = []
     for row in rows:
         start = View(split, row + 1, _place(ready, examples, row))
-        parts = take_rows(features, np.flatnonzero(of == row)) if (of == row).any() else []
+        parts = data.take_rows(features, np.flatnonzero(of == row)) if (of == row).any() else []
         found += [_view(start, ready, letters, parts, number) for number in range(len(parts))] or [_left_out(start)]
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from tests.samples import varied_reviews
 from tests.task_samples import recipe_of
@@ -23,7 +24,7 @@ from weitiao.errors import Interrupted, RecipeError
 from weitiao.evaluation.evaluate import score
 from weitiao.events import Event, FrozenCached, StepDone
 from weitiao.frozen import computed_once, with_frozen_part
-from weitiao.kernels import quickly
+from weitiao.kernels import packed_linear, quick, quickly
 from weitiao.loading import load_for_training
 from weitiao.methods.layers import Layers, LayersOptions
 from weitiao.preparation import prepare
@@ -58,6 +59,7 @@ class Done:
     lowest: int = 0  # calls of the lowest matrix once training had begun
     learns_below: bool = False  # whether any output of the lowest matrix had a gradient to compute
     events: list[Event] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)  # that steps were computed with
 
     @property
     def place(self) -> Any:
@@ -86,6 +88,7 @@ def trained(recipe: Recipe | dict[str, Any], cache: str, folder: Path) -> Done:
     ):
         for event in train_steps(training):
             done.losses.append(event.loss)
+            done.threads.add(torch.get_num_threads())
         if "validation" in ready.features and ready.task.head(ready.pretrained.family).logits == "example":
             scores = score(inference, ready.labelled("validation"), answers=False).scores()
             done.scores = [each.value for each in scores.values.values()]
@@ -135,6 +138,60 @@ def test_other_tasks(choice: tuple[str, str, str], tmp_path: Path, tiny_model: C
     assert once.losses == pytest.approx(plain.losses, rel=2e-6, abs=1e-6)
     assert once.scores == pytest.approx(plain.scores, rel=2e-6, abs=1e-6)
     assert plain.lowest > once.lowest == 0
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_one_thread_where_little_is_left_to_compute(values: Values, tmp_path: Path) -> None:
+    """A head's steps take microseconds; blocks that move, or a validation that is read as a whole, want all threads."""
+    head = trained(values(method="head", training__epochs=2), "auto", tmp_path)
+    assert (head.place, head.threads, torch.get_num_threads()) == ("memory", {1}, 2)
+    assert trained(values(training__epochs=2), "auto", tmp_path).threads == {2}
+    assert trained(values(method="head", training__epochs=2), "never", tmp_path).threads == {2}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_all_threads_where_validation_is_not_kept(
+    values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "keeps_validation", lambda _: False)
+    assert trained(values(method="head", training__epochs=2), "auto", tmp_path).threads == {2}
+
+
+def test_frozen_matrices_are_laid_out_while_all_rows_are_computed(
+    values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only then: what computes afterwards has its gradients, and nothing is held twice."""
+    multiplied = list[bool]()
+    plain = quick._without_gradient
+
+    def noted(module: nn.Linear, *given: Any) -> torch.Tensor:
+        assert module.weight.dtype == torch.bfloat16
+        multiplied.append(torch.is_grad_enabled())
+        return plain(module, *given)
+
+    monkeypatch.setattr(quick, "_without_gradient", noted)
+    monkeypatch.setattr(
+        "weitiao.kernels.packed_linear.packed_linear", lambda w, b: lambda x: functional.linear(x, w, b)
+    )
+    ready = prepare(Recipe(**values(training__precision="bf16", training__epochs=2)))
+    training, _ = load_for_training(ready)
+    ready, plan = with_frozen_part(ready, training)
+    before = len(multiplied)
+    with (
+        quickly(training.model, "bf16", learns=True),
+        computed_once(ready, training, plan, tmp_path / "frozen", lambda _: None, threading.Event()),
+    ):
+        assert len(multiplied) > before
+        assert not any(multiplied)
+        assert not [each for each in training.model.modules() if type(each) is nn.Linear and "forward" in vars(each)]
 
 
 def test_bf16(values: Values, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from weitiao.data.joined import join
 from weitiao.data.keys import occurrences, text_keys
 from weitiao.data.labels import label_codes, label_counts, lines_where, places, rename, rows_labelled
 from weitiao.data.resampling import times_by_label
+from weitiao.data.row_lookup import RowLookup, take_rows
 from weitiao.data.splits import Splits, open_splits
 from weitiao.data.table import Table, open_table
 from weitiao.data.unlabelled import copies_of, open_unlabelled, unlabelled_rows, with_targets
 
 __all__ = [
     "ChosenColumns",
+    "RowLookup",
     "Splits",
     "Table",
     "check_examples",
@@ -46,6 +48,7 @@ __all__ = [
     "rows_in_epoch",
     "rows_labelled",
     "select_rows",
+    "take_rows",
     "text_keys",
     "times_by_label",
     "truncated",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from weitiao import models
-from weitiao.data import column_array, in_length_order
+from weitiao.data import RowLookup, column_array, in_length_order
 from weitiao.kernels import quickly
 from weitiao.parallel import SINGLE, Parallel
 from weitiao.records import Batch, Example, Head, Prediction, Pretrained, Reader
@@ -69,9 +69,9 @@ class Labelled:
 
     def chunks(self, size: int = CHUNK) -> Iterator[list[dict[str, Any]]]:
         """Yield the examples that count in order, `size` at a time."""
-        rows = self.rows
+        rows, examples = self.rows, RowLookup(self.examples)
         for start in range(0, len(rows), size):
-            yield take_rows(self.examples, rows[start : start + size])
+            yield examples(rows[start : start + size])
 
 
 @dataclass(frozen=True)
@@ -135,18 +135,17 @@ class Inference:
         lengths, rows = (column_array(on.features, name) for name in ("length", "row"))
         parts = column_array(on.features, "part") if "part" in on.features.column_names else None
 
-        def take(chosen: np.ndarray) -> list[dict[str, Any]]:
-            return take_rows(on.features, chosen)
+        features, examples = RowLookup(on.features), RowLookup(on.examples)
 
         def work(chosen: np.ndarray) -> tuple[list[int], list[Prediction]]:
-            batch, predictions = self._worked(take(chosen), partial(self.measured, answers=answers))
+            batch, predictions = self._worked(features(chosen), partial(self.measured, answers=answers))
             return list(dict.fromkeys(batch.rows)), predictions
 
         batches = in_length_order(lengths, BATCH, tokens=TOKENS, groups=rows, parts=parts)
         with quickly(self.model, self.precision, learns=False):
             self.model.eval()
             for numbers, predictions in self.parallel.spread(batches, work):
-                yield take_rows(on.examples, np.array(numbers)), numbers, predictions
+                yield examples(np.array(numbers)), numbers, predictions
 
 
 def untouched(pretrained: Pretrained, like: Inference, seed: int) -> Inference:
@@ -161,12 +160,6 @@ def language_model(pretrained: Pretrained, like: Inference) -> Inference:
     """  # fmt: skip
     model = models.load_model(pretrained, LANGUAGE_MODEL, seed=0)
     return replace(like, model=model.to(like.device), reader=pretrained.reader(pretrained.own_length))
-
-
-def take_rows(features: Dataset, rows: np.ndarray) -> list[dict[str, Any]]:
-    """The features of some rows, one dict each."""
-    columns = features[rows.tolist()]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def tuned(inference: Inference, validation: Labelled) -> Inference:

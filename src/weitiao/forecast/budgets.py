@@ -14,7 +14,6 @@ from weitiao.auto_values import CPU_TOKENS
 from weitiao.batching import training_lengths
 from weitiao.combinations import comparing
 from weitiao.errors import RecipeError
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.forecast.steps import peak_of
 from weitiao.forecast.told import SLACK, Forecast, forecast, room
 from weitiao.frozen import frozen_needed
@@ -182,7 +181,7 @@ def _check_recomputed(ready: Preparation, training: Training) -> None:
 
     rows = np.argsort(data.column_array(ready.features["train"], "length"), kind="stable")[:2]
     with torch.random.fork_rng():  # what is masked there is none of the training's
-        batch = ready.task.collate(take_rows(ready.features["train"], rows), ready.reader, training=True)
+        batch = ready.task.collate(data.take_rows(ready.features["train"], rows), ready.reader, training=True)
     try:
         check_recomputed(training.model, batch.to(training.device), training.forward, training.loss, training.autocast)
     except RecipeError as error:

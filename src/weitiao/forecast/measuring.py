@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weitiao import models, registry
-from weitiao.data import column_array, in_length_order
-from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, Labelled, take_rows
+from weitiao.data import column_array, in_length_order, take_rows
+from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, Labelled
 from weitiao.evaluation.intervals import affordable_rounds, samples
 from weitiao.forecast.cost import Cost, Shapes, fitted, telling
 from weitiao.kernels import quickly

@@ -4,6 +4,7 @@ Each kernel is a pure function with a parity test against what it stands for (`t
 """
 
 from weitiao.kernels.allocator import keep_freed_memory
-from weitiao.kernels.quick import halve, quickly
+from weitiao.kernels.quick import halve, laid_out, quickly
+from weitiao.kernels.threads import one_thread
 
-__all__ = ["halve", "keep_freed_memory", "quickly"]
+__all__ = ["halve", "keep_freed_memory", "laid_out", "one_thread", "quickly"]

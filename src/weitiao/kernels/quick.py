@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from weitiao.kernels import liger
 from weitiao.kernels.allocator import keep_freed_memory
+from weitiao.kernels.first_token import first_token_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,7 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
             _narrow_stream(model, undo)
         undo.enter_context(_own_attention(model))
         words = _vocabulary_matrix(model) if learns else None
-        given: dict[torch.nn.Module, Callable[..., Any]] = dict(packed)
+        given: dict[torch.nn.Module, Callable[..., Any]] = {**packed, **first_token_blocks(model, precision)}
         if words is not None:
             given[words] = partial(_deferred, words)
         for module in model.modules():
@@ -75,7 +76,7 @@ def computed_by(theirs: liger.Functions, model: torch.nn.Module, undo: ExitStack
             undo.callback(vars(module).pop, "forward", None)
 
 
-def _plain_here(parameter: torch.nn.Parameter) -> bool:
+def _plain_here(parameter: torch.Tensor) -> bool:
     return parameter.device.type == "cpu" and not hasattr(parameter, "to_local")
 
 
@@ -88,7 +89,23 @@ def halve(model: torch.nn.Module) -> None:
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
-def _packed(model: torch.nn.Module) -> dict[torch.nn.Module, Callable[..., Any]]:
+@contextmanager
+def laid_out(model: torch.nn.Module) -> Iterator[None]:
+    """Inside of a `quickly` whose model learns: have the matrices that it holds in bf16 laid out as well, as where
+    nothing learns, for as long as this lasts and no gradient is asked for. They take their memory twice meanwhile.
+    """  # fmt: skip
+    import torch
+
+    with ExitStack() as undo:
+        for module, forward in _packed(model, lambda weight: weight.dtype == torch.bfloat16).items():
+            module.forward = forward
+            undo.callback(vars(module).pop, "forward", None)
+        yield
+
+
+def _packed(
+    model: torch.nn.Module, wanted: Callable[[torch.Tensor], bool] = lambda _: True
+) -> dict[torch.nn.Module, Callable[..., Any]]:
     """Linear layers -> their forward with the matrix laid out beforehand. Not those whose matrix others read as well:
     an embedding's, or one that an adapter is beside.
     """  # fmt: skip
@@ -99,7 +116,9 @@ def _packed(model: torch.nn.Module) -> dict[torch.nn.Module, Callable[..., Any]]
     owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
     found: dict[nn.Module, Callable[..., Any]] = {}
     for name, module in model.named_modules():
-        if type(module) is nn.Linear and owners[id(module.weight)] == 1 and not name.endswith("base_layer"):
+        if type(module) is not nn.Linear or "forward" in vars(module) or not wanted(module.weight):
+            continue
+        if _plain_here(module.weight) and owners[id(module.weight)] == 1 and not name.endswith("base_layer"):
             multiply = packed_linear(module.weight, module.bias)
             if multiply is not None:
                 found[module] = partial(_without_gradient, module, multiply)

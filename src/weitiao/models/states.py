@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import ModelError
+from weitiao.kernels.first_token import read_whole
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +85,7 @@ class Watch:
         with ExitStack() as undo:
             for number, block in enumerate(self.blocks):
                 if number in wanted.hidden:
+                    undo.enter_context(read_whole(block))
                     undo.callback(block.register_forward_hook(_hidden(states, number)).remove)
             if wanted.embeddings:
                 hook = self.blocks[0].register_forward_pre_hook(_embeddings(states), with_kwargs=True)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weitiao.data import take_rows
 from weitiao.data.arrow import digest, fingerprint
 from weitiao.data.cut import sample
 from weitiao.data.features import column_array
 from weitiao.data.kept import Arrays, keeper
 from weitiao.data.keys import mixed, told_apart
 from weitiao.data.strata import strata_of
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.preparation import Preparation
 from weitiao.records import Head
 from weitiao.workshop.running import Running

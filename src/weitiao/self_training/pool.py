@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from weitiao import data
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.preparation import Preparation
 from weitiao.records import FILE, LINE, Example, target_role
 
@@ -30,7 +29,7 @@ class Pool:
         there = str(Path(source).resolve()) if Path(source).exists() else source
         rows, findings = ready.pool(there, "unlabelled", answers=True)
         target = target_role(ready.task.columns)
-        examples = take_rows(rows, np.arange(len(rows)))
+        examples = data.take_rows(rows, np.arange(len(rows)))
         roles = [role for role in ready.splits.columns.names if role != target]
         return cls(
             [{role: example[role] for role in roles} for example in examples],

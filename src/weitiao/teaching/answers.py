@@ -14,7 +14,6 @@ from weitiao import data
 from weitiao.chats.thoughts import spoken
 from weitiao.data.arrow import digest, fingerprint
 from weitiao.errors import RunError
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.preparation import Preparation
 from weitiao.records import Example, Finding, Prediction, target_role
 from weitiao.tasks.base import AskedInWords
@@ -139,7 +138,7 @@ def _answered(
 
 
 def _rows(examples: Dataset) -> list[dict[str, Any]]:
-    return take_rows(examples, np.arange(len(examples)))
+    return data.take_rows(examples, np.arange(len(examples)))
 
 
 # --- telling

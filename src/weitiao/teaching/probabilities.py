@@ -15,7 +15,6 @@ from weitiao import data, models
 from weitiao.artifacts.artifact import Artifact
 from weitiao.data.arrow import digest, fingerprint
 from weitiao.data.kept import Arrays, keeper
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.predictor import Predictor
 from weitiao.preparation import Preparation, learning
 from weitiao.records import Finding, Prediction, target_role
@@ -113,7 +112,7 @@ class _Answers:
 
 
 def _taught(task: LearnsFromTeacher, answers: _Answers, rows: Dataset, start: int, end: int) -> Arrays:
-    return {LOGITS: task.taught(answers(take_rows(rows, np.arange(start, end))))}
+    return {LOGITS: task.taught(answers(data.take_rows(rows, np.arange(start, end))))}
 
 
 def weights_of(artifact: Artifact) -> str:

@@ -16,7 +16,6 @@ from weitiao.artifacts.artifact import Artifact
 from weitiao.chats.kept import Kept
 from weitiao.data.arrow import digest, fingerprint
 from weitiao.errors import RunError
-from weitiao.evaluation.evaluate import take_rows
 from weitiao.metrics.repetition import repetitions
 from weitiao.metrics.texts import chrf_of
 from weitiao.predictor import Predictor
@@ -62,7 +61,9 @@ def with_texts(ready: Preparation, *, settled: bool) -> Preparation:
     own_texts = _own(train, task)
     teacher = _teacher(ready, task, own_texts)
     chosen = _drawn(len(train), wanted.share, ready.recipe.data_seed)
-    examples = [*take_rows(train, chosen), *(take_rows(more, np.arange(len(more))) if more is not None else [])]
+    examples = data.take_rows(train, chosen)
+    if more is not None:
+        examples += data.take_rows(more, np.arange(len(more)))
     said = dict(teacher.say([_only(example, task.read) for example in examples]))
     values: list[str | None] = [*own_texts, *([None] * (0 if more is None else len(more)))]
     rows, dropped = [*chosen.tolist(), *range(len(train), len(values))], Counter[str]()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weitiao.kernels import laid_out
 from weitiao.records import Batch
 from weitiao.tasks.vocabulary import forward
 from weitiao.training.fixed import (
@@ -87,7 +88,8 @@ class FixedStates:
         import torch
 
         self.model.train()
-        with torch.random.fork_rng(devices=[p.device for p in self.model.parameters() if p.is_cuda][:1]):
+        devices = [p.device for p in self.model.parameters() if p.is_cuda][:1]
+        with torch.random.fork_rng(devices=devices), laid_out(self.model):
             for batch in batches:
                 with torch.no_grad(), autocast():
                     self._keep(batch)
@@ -302,9 +304,14 @@ def row_keys(inputs: Mapping[str, Any]) -> list[bytes]:
     ]  # fmt: skip
     rows: list[list[bytes]] = [[] for _ in ends]
     for name, values in named:
-        by_row = values if values.ndim and len(values) == len(ends) else [values] * len(ends)
-        cut = values.ndim > 1 and values.shape[1] == tokens
-        for parts, own, end in zip(rows, by_row, ends, strict=True):
-            content = (own[:end] if cut else own).tobytes()
-            parts += (f"{name} {own.shape[1:] if cut else own.shape} {len(content)} ".encode(), content)
+        by_row = values.ndim > 0 and len(values) == len(ends)
+        own = values.shape[1:] if by_row else values.shape
+        cut = by_row and own[:1] == (tokens,)
+        raw, width = values.tobytes(), values.nbytes // len(ends) if by_row else 0  # cut from one copy: bytes are quick
+        each = width // tokens if cut else 0
+        heading = f"{name} {own[1:] if cut else own} ".encode()
+        for number, (parts, end) in enumerate(zip(rows, ends, strict=True)):
+            start = number * width
+            content = raw[start : start + (end * each if cut else width)] if by_row else raw
+            parts += (heading, b"%d " % len(content), content)
     return [hashlib.blake2b(b"".join(parts), digest_size=16).digest() for parts in rows]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from weitiao.data import take_rows
 from weitiao.evaluation.baselines.base import Knows
-from weitiao.evaluation.evaluate import Inference, Labelled, take_rows
+from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.records import Prediction, SplitName
 
 CHUNK = 1000  # features in memory at once
