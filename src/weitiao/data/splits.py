@@ -41,6 +41,7 @@ class Splits(Mapping[SplitName, "Dataset"]):
     findings: list[Finding]
     text_keys: dict[SplitName, np.ndarray]  # `input_keys` of each split's rows, of one that is held back, too
     parts: dict[str, Splits] = field(default_factory=dict)  # of each task, where several are learned together
+    cut: tuple[SplitName, ...] = ()  # those that were cut from train
     given: str = ""  # digest of what was given, where what is learned is not that
     aside: np.ndarray = field(default_factory=_nothing)  # of a test split that a fold leaves out
     group_keys: dict[SplitName, np.ndarray] = field(default_factory=dict)  # of the splits whose rows have `data.group`
@@ -108,7 +109,7 @@ class Splits(Mapping[SplitName, "Dataset"]):
         kept: list[SplitName] = [name for name in self.datasets if name != "test"]
         return replace(
             self, datasets={name: self.datasets[name] for name in kept},
-            origin={name: self.origin[name] for name in kept},
+            origin={name: self.origin[name] for name in kept}, cut=tuple(name for name in self.cut if name in kept),
             parts={name: part.without_test() for name, part in self.parts.items()},
         )  # fmt: skip
 
@@ -152,6 +153,7 @@ def open_splits(
         origin={split: origin[split] for split in ordered},
         findings=list(dict.fromkeys(findings)),
         text_keys={split: parts[split].keys for split in ordered},
+        cut=tuple(split for split in ordered if split not in tables or (split == "test" and settings.fold is not None)),
         aside=aside,
         group_keys={split: groups for split in ordered if (groups := parts[split].groups) is not None},
         aside_groups=aside_groups,

@@ -47,9 +47,9 @@ def open_unlabelled(
 
     Left out are rows without text, those that stand in a split or `besides` already, those of a group that is measured
     on, where the file has the column of `data.group`, and all but the first of the same text. Columns are called as in
-    the training data, or by their roles; none is guessed. With `answers` the targets are
-    there, too, where the file has their columns and they can be read as such. Raises a `DataError` where the file has
-    not the columns, or no row is left.
+    the training data, or by their roles; none is guessed. With `answers` the targets are there, too, where the file has
+    their columns and they can be read as such. Raises a `DataError` where the file has not the columns, or no row is
+    left.
     """
     table, names = _table(source, base, where), splits.columns.names
     found_in = _inputs(table, columns, names, where)
