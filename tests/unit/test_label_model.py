@@ -34,7 +34,7 @@ def test_a_label_is_not_told_by_the_same_text_in_another_row() -> None:
     """Labels are drawn by chance, the same for all rows of a text: nothing but the text itself tells them."""
     random = np.random.default_rng(0)
     texts = np.repeat(np.arange(1, 151, dtype=np.uint64), 4)
-    x = random.standard_normal((151, 60)).astype(np.float32)[texts.astype(int)]
+    x = random.standard_normal((151, 400)).astype(np.float32)[texts.astype(int)]
     labels = random.integers(0, 2, 151)[texts.astype(int)]
     apart = np.arange(len(texts), dtype=np.uint64)
     assert right(out_of_fold(x, labels, apart, 0), labels) > 0.75

@@ -131,7 +131,7 @@ def test_neither_the_same_text_nor_its_group_is_answered_from(bound: str) -> Non
     """Each text, or each group, has features of its own, and a label that nothing else tells."""
     random = np.random.default_rng(10)
     own = np.repeat(np.arange(1, 101, dtype=np.uint64), 3)
-    x = random.standard_normal((101, 40))[own.astype(int)] + 0.01 * random.standard_normal((300, 40))
+    x = random.standard_normal((101, 150))[own.astype(int)] + 0.01 * random.standard_normal((300, 150))
     labels = random.integers(0, 2, 101)[own.astype(int)]
     leaking = linear_probe(x, labels)
     honest = linear_probe(x, labels, **{bound: own})

@@ -19,7 +19,7 @@ from weitiao.data.labels import rename
 from weitiao.data.part import Part
 from weitiao.data.shared import keep_apart
 from weitiao.data.table import Table, laid_out, locate, open_table
-from weitiao.data.units import group_keys, units_of
+from weitiao.data.units import group_keys
 from weitiao.recipe import DataSettings
 from weitiao.records import SPLITS, Column, Finding, SplitName
 
@@ -77,13 +77,6 @@ class Splits(Mapping[SplitName, "Dataset"]):
         measured = [keys for name, keys in self.group_keys.items() if name != "train"]
         return np.concatenate([self.aside_groups, *measured])
 
-    @property
-    def units(self) -> np.ndarray:
-        """Numbers of train's rows, the same of what has to stay together where they are cut again: the same text, the
-        same group.
-        """  # fmt: skip
-        return units_of(len(self["train"]), self.text_keys["train"], self.group_keys.get("train"))[0]
-
     def keeping(self, rows: np.ndarray) -> Splits:
         """Return the same with some rows of train alone, a mask of shape (n,)."""
         train, groups = self["train"], dict(self.group_keys)
@@ -98,7 +91,7 @@ class Splits(Mapping[SplitName, "Dataset"]):
     def learning(self, train: Dataset, columns: Sequence[Column]) -> Splits:
         """Return the same with other training examples in place of those that were given."""
         keys = {**self.text_keys, "train": input_keys(train, columns)}
-        groups = {name: each for name, each in self.group_keys.items() if name != "train"}
+        groups: dict[SplitName, np.ndarray] = {k: each for k, each in self.group_keys.items() if k != "train"}
         datasets = {**self.datasets, "train": train}
         return replace(self, datasets=datasets, text_keys=keys, group_keys=groups, given=self.digest)
 

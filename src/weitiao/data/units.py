@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weitiao.data.arrow import arrow_batches
-from weitiao.data.keys import text_keys
+from weitiao.data.keys import text_key, text_keys
 from weitiao.data.labels import GROUP
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ NO_GROUP = np.uint64(0)  # the number of a row without a group
 
 
 def group_keys(dataset: Dataset, column: str = GROUP) -> np.ndarray:
-    """Return a number for the group of each row, uint64 of shape (n,); `NO_GROUP` for a row that has none."""
+    """Return a number for the group of each row, uint64 of shape (n,); `NO_GROUP` for one with an empty cell."""
     keys = text_keys(dataset, [column])
-    empty = [batch.column(0).is_null().to_numpy(False) for batch in arrow_batches(dataset, [column])]
-    if empty:
-        keys[np.concatenate(empty)] = NO_GROUP
+    null = [batch.column(0).is_null().to_numpy(False) for batch in arrow_batches(dataset, [column])]
+    empty: np.ndarray = keys == text_key("")  # as a CSV file has it
+    keys[np.concatenate([empty[:0], *null]) | empty] = NO_GROUP
     return keys
 
 
