@@ -28,7 +28,8 @@ def group_keys(dataset: Dataset, column: str = GROUP) -> np.ndarray:
 
 def in_groups(groups: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return which rows are of a group that is among `others`, bool of shape (n,); one without a group is of none."""
-    return np.isin(groups, others) & (groups != NO_GROUP)
+    found: np.ndarray = np.isin(groups, others) & (groups != NO_GROUP)
+    return found
 
 
 def group_cells(groups: np.ndarray) -> list[str | None]:
