@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def forewarnings(
-    recipe: Recipe, task: Task, method: Method, pretrained: Pretrained, splits: Mapping[SplitName, Dataset],
+    recipe: Recipe, task: Task, method: Method, pretrained: Pretrained, splits: data.Splits,
     features: Mapping[SplitName, Dataset], *, steps: int, disk: int,
 ) -> list[Finding]:  # fmt: skip
     """Return what is to be told of a prepared run of so many steps that may write so many bytes to the `disk`."""
@@ -32,6 +32,7 @@ def forewarnings(
         *_disk(recipe, disk),
         *_without_validation(recipe, splits),
         *_not_done(recipe),
+        *_cut_from_copies(recipe, splits),
         *_without_dropout(recipe, pretrained, method),
         *_averaged(recipe, steps),
     ]
@@ -87,6 +88,20 @@ def _not_done(recipe: Recipe) -> list[Finding]:
         Finding("note", name, f"training takes the data as they are; `weitiao {name}` does what this section says")
         for name in ("clean", "augment") if getattr(recipe, name) is not None and name not in done
     ]  # fmt: skip
+
+
+def _cut_from_copies(recipe: Recipe, splits: data.Splits) -> list[Finding]:
+    """Splits that are cut from data with examples made of others: what is measured on may have copies in train."""
+    made = Made.of(recipe.data.train, recipe.base)
+    if not splits.cut or made is None or not any(each.command == "augment" for each in made.history):
+        return []
+    cut = " and ".join(splits.cut)
+    problem = (
+        f"{cut} {'are' if len(splits.cut) > 1 else 'is'} cut from data that `weitiao augment` made: copies of what is "
+        "measured on may be trained on, and scores be too good"
+    )
+    fix = "Split the data into files first (`weitiao split`), then augment these."
+    return [Finding("warning", "data.train", problem, fix)]
 
 
 def _without_dropout(recipe: Recipe, pretrained: Pretrained, method: Method) -> list[Finding]:

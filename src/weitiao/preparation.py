@@ -167,7 +167,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
     reader = pretrained.reader(int(recipe.model.max_length))
     features = {name: encode_split(split, task, reader) for name, split in splits.items()}
     refuse_errors(_nothing_left(features))
-    also = {name: _also(recipe, task, reader, name) for name in recipe.evaluation.also}
+    also, seen = _also(recipe, task, reader, splits)
     an_epoch = auto_values.epoch_steps(recipe, task, splits, features)
     auto = auto_values.steps(recipe, task, method, features, pretrained, device, an_epoch)
     recipe = auto_values.filled(recipe, auto)
@@ -177,7 +177,7 @@ def prepare(recipe: Recipe, *, without: Collection[str] = ()) -> Preparation:
         *shape.findings,
         *forewarnings(recipe, task, method, pretrained, splits, features, disk=needed,
                       steps=planned_steps(an_epoch, recipe.training)),
-        *_seen_by_teachers(recipe, task, splits),
+        *_seen_by_teachers(recipe, task, splits), *seen,
     ]  # fmt: skip
     facts = _facts(recipe, pretrained, task, splits, features, an_epoch) | counts
     facts |= {"head": shape.head, "disk_needed": needed}
@@ -219,10 +219,15 @@ def _opened(recipe: Recipe, task: Task, without: Collection[str]) -> tuple[data.
         raise RecipeError("several tasks have their data each by itself, which is not cut into folds together",
                           where="data.fold", fix="Cross-validate each task by itself.")  # fmt: skip
     opened = {name: _checked(part.data, part.task, recipe, without) for name, part in task.parts.items()}
+    told = {name: found for name, (_, found) in opened.items()}
+    free = [name for name, part in task.parts.items() if part.data.duplicates == "anywhere"]
+    parts, left_out = data.keep_tasks_apart({name: splits for name, (splits, _) in opened.items()}, free)
     findings = [
-        replace(finding, where=f"{name}: {finding.where}") for name, (_, found) in opened.items() for finding in found
+        replace(finding, where=f"{name}: {finding.where}")
+        for name, found in told.items()
+        for finding in [*found, *left_out[name]]
     ]
-    return data.join({name: splits for name, (splits, _) in opened.items()}), findings
+    return data.join(parts), findings
 
 
 def _seen_by_teachers(recipe: Recipe, task: Task, splits: data.Splits) -> list[Finding]:
@@ -282,15 +287,26 @@ def measured_on(
     return settings.model_copy(update=update)
 
 
-def _also(recipe: Recipe, task: Task, reader: Reader, name: str) -> Labelled:
-    """Data to measure on beside the splits; raises where it cannot be used."""
-    if name in SPLITS:
-        raise RecipeError(f"'{name}' is the name of a split", where="evaluation.also", fix="Call it otherwise.")
-    settings = measured_on(recipe.data, recipe.evaluation.also[name], {}, task, base=recipe.base)
-    splits, findings = _checked(settings, task, recipe)
-    refuse_errors(findings)
-    split = splits["test" if "test" in splits else "train"]
-    return Labelled(name, split, encode_split(split, task, reader))
+def _also(
+    recipe: Recipe, task: Task, reader: Reader, splits: data.Splits
+) -> tuple[dict[str, Labelled], list[Finding]]:  # fmt: skip
+    """Data to measure on beside the splits, and what of it is learned from; raises where it cannot be used."""
+    found: dict[str, Labelled] = {}
+    seen: list[Finding] = []
+    for name, source in recipe.evaluation.also.items():
+        if name in SPLITS:
+            raise RecipeError(f"'{name}' is the name of a split", where="evaluation.also", fix="Call it otherwise.")
+        settings = measured_on(recipe.data, source, {}, task, base=recipe.base)
+        opened, findings = _checked(settings, task, recipe)
+        refuse_errors(findings)
+        chosen: SplitName = "test" if "test" in opened else "train"
+        found[name] = Labelled(name, opened[chosen], encode_split(opened[chosen], task, reader))
+        keys = opened.text_keys[chosen]
+        if count := int(np.isin(keys, splits.text_keys["train"]).sum()):
+            problem = f"{count:,} of {len(keys):,} texts of {name} stand in train, too: its scores are too good"
+            seen.append(Finding("warning", f"{recipe.origin('evaluation.also')} (evaluation.also)", problem,
+                                "Take them out of one of the files."))  # fmt: skip
+    return found, seen
 
 
 def _nothing_left(features: Mapping[SplitName, Dataset]) -> list[Finding]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ import numpy as np
 
 from weitiao.data import take_rows
 from weitiao.data.keys import input_keys
+from weitiao.data.labels import GROUP
+from weitiao.data.units import GROUP_CELL, group_cells, group_keys, in_groups
 from weitiao.data.unlabelled import UNLABELLED, unlabelled_rows
 from weitiao.preparation import Preparation
 from weitiao.recipe import Recipe
@@ -31,6 +33,13 @@ def rows_of(rows: Dataset, roles: Iterable[str]) -> list[Example]:
     return [{role: row[role] for role in there} for row in take_rows(rows, np.arange(len(rows)))]
 
 
+def with_groups(rows: Sequence[Example], groups: np.ndarray | None) -> list[Example]:
+    """Return rows with their groups (see `data.units.group_keys`), if any: who cuts them anew has to know."""
+    if groups is None:
+        return list(rows)
+    return [{**row, GROUP_CELL: cell} for row, cell in zip(rows, group_cells(groups), strict=True)]
+
+
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as JSON lines, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,31 +48,38 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def write_unlabelled(ready: Preparation, folder: Path) -> None:
     """Write the texts without labels that the recipe names, if any, by role, where they are not there. Those that are
-    spoken for and in no split are not among them: who reads the files does not know of these.
-    """  # fmt: skip
+    spoken for and in no split are not among them, nor are those of a group that is measured on: who reads the files
+    does not know of these.
+    """
     named, path = ready.recipe.unlabelled, folder / UNLABELLED
     if named is None or path.exists():
         return
     (key, source), recipe, columns = named, ready.recipe, ready.task.columns
     names = ready.splits.columns.names
-    rows = unlabelled_rows(source, columns, names, base=recipe.base, where=recipe.place(key))
-    kept = np.flatnonzero(~np.isin(input_keys(rows, columns), ready.splits.hidden))
-    write_rows(path, rows_of(rows.select(kept), names))
+    rows = unlabelled_rows(source, columns, names, base=recipe.base, where=recipe.place(key), group=recipe.data.group)
+    used, groups = ~np.isin(input_keys(rows, columns), ready.splits.hidden), None
+    if GROUP in rows.column_names:
+        groups = group_keys(rows)
+        used &= ~in_groups(groups, ready.splits.measured_groups)
+    kept = np.flatnonzero(used)
+    write_rows(path, with_groups(rows_of(rows.select(kept), names), None if groups is None else groups[kept]))
 
 
 def reading(
     recipe: Recipe, ready: Preparation, files: Mapping[SplitName, Path], *, why: str, validation_size: float = 0.0
 ) -> Recipe:
     """Return the recipe with these files for data, whose rows are those of `ready`. It knows all labels of `ready`,
-    though a file has not all of them; `validation_size` of train is cut off where there is no file of it. Texts without
-    labels are those that `write_unlabelled` put beside train. `why` is the origin of what is set.
-    """  # fmt: skip
+    though a file has not all of them; `validation_size` of train is cut off where there is no file of it, in whole
+    groups where `ready` has such: then train was written `with_groups`. Texts without labels are those that
+    `write_unlabelled` put beside train. `why` is the origin of what is set.
+    """
     given, task = ready.recipe.data, ready.task
+    grouped = bool(validation_size) and "train" in ready.splits.group_keys
     values: dict[str, Any] = {
         **{name: os.path.relpath(path, recipe.base) for name, path in files.items()},
         "validation_size": validation_size, "test_size": 0.0,
         "columns": {role: role for role in ready.splits.columns.names},
-        "duplicates": given.duplicates, "seed": given.seed,
+        "duplicates": given.duplicates, "seed": given.seed, "group": GROUP_CELL if grouped else None,
     }  # fmt: skip
     options = task.told() if isinstance(task, NamesLabels) else task.options
     learned = {"name": task.name, **options.model_dump(mode="json")}

@@ -19,6 +19,7 @@ from weitiao import registry
 from weitiao.augmentation import LONGER, WITH, WITHOUT, augment_and_measure
 from weitiao.data.keys import normalised
 from weitiao.errors import DataError, RecipeError, WeitiaoError, WeitiaoWarning
+from weitiao.preparation import prepare
 from weitiao.recipe import AugmentSettings, Recipe
 from weitiao.workshop.augmenting import augment
 from weitiao.workshop.split import split
@@ -273,6 +274,23 @@ def test_data_that_are_not_split_are_refused(tmp_path):
     table(tmp_path / "test.csv", reviews(20))
     with pytest.raises(DataError, match="holds no training split"):
         augment(str(tmp_path) + "/test", tmp_path / "other", SOME)
+
+
+def test_splits_that_are_cut_from_data_with_copies_are_told(data, tmp_path, tiny_model):
+    def told(train: str, **more: object) -> list[str]:
+        wanted = Recipe(task="text-classification", model=str(tiny_model("encoder")), data={"train": train, **more})
+        return [finding.problem for finding in prepare(wanted).findings if "weitiao augment" in finding.problem]
+
+    augment(str(data), tmp_path / "split", SOME)
+    assert not told(str(tmp_path / "split"))
+    augment(table(tmp_path / "a.csv", reviews(60)), tmp_path / "whole", SOME, all_train=True)
+    [problem] = told(str(tmp_path / "whole"))
+    assert problem.startswith("validation and test are cut from data that `weitiao augment` made: copies of what")
+    [problem] = told(str(tmp_path / "whole"), test=str(data / "test.csv"))
+    assert problem.startswith("validation is cut from")
+    assert not told(str(tmp_path / "whole"), test=str(data / "test.csv"), validation_size=0)
+    [problem] = told(str(tmp_path / "split"), fold={"number": 1, "of": 3})
+    assert problem.startswith("test is cut from")
 
 
 @pytest.mark.parametrize(

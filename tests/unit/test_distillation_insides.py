@@ -33,6 +33,7 @@ from weitiao.models.states import Attended, States, Wanted, Watch
 from weitiao.preparation import Preparation, prepare
 from weitiao.recipe import MatchSettings
 from weitiao.records import Batch
+from weitiao.tasks.text_classification import LabelSet, TextClassification
 from weitiao.teaching import with_teacher
 from weitiao.training.layer_maps import LayerMaps, layer_maps, uniform
 from weitiao.training.match import (
@@ -247,6 +248,58 @@ def test_the_loss_is_what_it_says() -> None:
         assert asked == ([("own", "theirs")] if pair else ["own"] if rest else [])
     over = Inside("own", "theirs", None, None, None)
     assert float(Matched(labels, match, 0.4, 0.0, False)(over, batch)) == 7
+
+
+def test_a_class_weighs_in_the_insides_as_it_does_in_the_loss() -> None:
+    """So that each part of the loss is a weighted mean with the same weights, and `share` is the share it says."""
+    states = [States(None, {0: torch.randn(4, 3, 4), 1: torch.randn(4, 3, 4)}) for _ in range(2)]
+    match = Match(MatchSettings(hidden=1.0, attention=0.0), layer_maps("uniform", 2, 2), 1, (4, 4))
+    inputs = {"input_ids": torch.ones(4, 3, dtype=torch.long), "attention_mask": real(2, 3, 3, 1).long()}
+    apart = match.distance(*states, real(2, 3, 3, 1))
+    inside = Inside("own", None, *states, None)
+    known = LabelSet(labels=["a", "b"], multi_label=False, weights=[3.0, 0.5])
+    classes = TextClassification(TextClassification.Options(class_weights={"a": 3.0, "b": 0.5}), known)
+    labels, targets = classes._label_tensor([0, 1, 1, 0])
+    batch = Batch(inputs, labels, targets, 12, [0, 1, 2, 3])
+    assert counts(batch, classes.target_weights(batch)).sum() == targets == 7
+    loss = Matched(lambda *_: torch.tensor(0.0), match, 0.4, 0.0, False, classes.target_weights)
+    weights = torch.tensor([3.0, 0.5, 0.5, 3.0])
+    wanted = float(0.4 * (weights * apart).sum() / weights.sum())
+    assert float(loss(inside, batch)) / targets == pytest.approx(wanted, rel=1e-5)
+    several = TextClassification(TextClassification.Options(class_weights={"a": 3.0}),
+                                 LabelSet(labels=["a", "b"], multi_label=True, weights=[3.0, 1.0]))  # fmt: skip
+    labels, targets = several._label_tensor([[0], [1], [], [0, 1]])
+    batch = Batch(inputs, labels, targets, 12, [0, 1, 2, 3])  # of positives alone: an example counts its labels
+    assert counts(batch, several.target_weights(batch)).tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("task", ["text-classification", "token-classification"])
+def test_the_share_is_what_it_says_whatever_classes_weigh(
+    task: str, student: Callable[..., dict[str, Any]], teacher: Run, tmp_path: Path
+) -> None:
+    """A step's loss by the formula; with the whole share the insides' weights cannot hide behind the labels'."""
+    found = {}
+    for scale in (1.0, 10.0):
+        weights = {"good": 3.0, "bad": 0.5} if task == "text-classification" else {"PLACE": 3.0, "O": 0.5}
+        recipe = student(share=1.0)
+        recipe["task"] = {"name": task, "class_weights": {name: scale * each for name, each in weights.items()}}
+        if task == "token-classification":
+            recipe |= {"model": {"source": str(teacher.folder.parent / "narrow")}}
+            recipe["data"]["train"] = str(sentences(tmp_path / "tags.jsonl"))
+            del recipe["distillation"]["match"]["outputs"]
+            recipe["distillation"]["match"]["attention"] = 0.0
+        ready, training = started(recipe)
+        training.model.train()
+        batches = training.collate(training.order(0)[0])
+        with torch.no_grad():
+            loss = sum(float(training.loss(training.forward(training.model, batch), batch)) for batch in batches)
+        found[scale] = loss / sum(batch.targets for batch in batches)
+        for batch in batches:
+            own = counts(batch, ready.task.target_weights(batch))
+            assert float(own.sum()) == pytest.approx(batch.targets, rel=1e-6)
+            assert len(set(own.tolist())) > 1
+    assert found[1.0] > 0
+    assert found[1.0] == pytest.approx(found[10.0], rel=1e-5)
 
 
 def test_the_end_of_it_is_kept() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weitiao.data.cut import folds
+from weitiao.data.fold import held_out
 from weitiao.data.splits import open_splits
 from weitiao.data.unlabelled import open_unlabelled
 from weitiao.errors import DataError, RecipeError
@@ -155,6 +156,87 @@ def test_what_stays_aside_is_not_learned_without_its_labels_either(tmp_path, giv
         for known in (splits, splits.without_test()):
             rows, _ = open_unlabelled(pool, DataSettings(train=path), ROLES, known, base=tmp_path, where="pool")
             assert rows["text"][:] == ["new 1", "new 2"]
+
+
+def linked(path: Path) -> str:
+    """Rows of 20 authors, each of whom says "ok": a text that would link them all."""
+    said = [(f"text {i}", f"label {i % 2}", f"author {i % 20}") for i in range(200)]
+    return write(path, said + [("OK", "label 0", f"author {i}") for i in range(20)], ("text", "label", "author"))
+
+
+def test_a_text_that_stays_aside_in_one_group_is_not_learned_of_another(tmp_path):
+    path = linked(tmp_path / "a.csv")
+    plain = open_splits(DataSettings(train=path, group="author"), ROLES, seed=0)
+    assert "OK" in plain["test"]["text"][:]  # else nothing is tried here
+    for number in (1, 2, 3):
+        splits = opened(path, number, of=3, keep_test=True, group="author")
+        for name in splits:
+            assert not np.isin(splits.text_keys[name], plain.text_keys["test"]).any()
+        assert "of train have a text that stays aside in another group; they are left out" in "\n".join(
+            finding.problem for finding in splits.findings
+        )
+        assert set(plain.text_keys["test"].tolist()) == set(splits.aside.tolist())
+        authors = {(line - 2) % 20 for name in splits for line in lines(splits, name)}
+        assert not authors & {(line - 2) % 20 for line in lines(plain, "test")}
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_group_that_is_measured_on_is_not_learned_without_its_labels_either(tmp_path, given, answers):
+    rows = [(f"text {i}", f"label {i % 2}", f"author {i % 30}") for i in range(120)]
+    path = write(tmp_path / "a.csv", rows, ("text", "label", "author"))
+    held = [(f"held {i}", "label 0", f"other {i}") for i in range(6)]
+    test = {"test": write(tmp_path / "test.csv", held, ("text", "label", "author"))} if given else {}
+    others = [(f"more {i}", "label 0", f"author {i}") for i in range(30)]
+    others += [("someone else's", "label 0", "nobody"), ("nobody's", "label 0", "")]
+    others += [(f"also held {i}", "label 1", f"other {i}") for i in range(6)]
+    pool = write(tmp_path / "pool.csv", others, ("text", "label", "author"))
+    for number in (1, 2, 3):
+        splits = opened(path, number, of=3, keep_test=True, group="author", **test)
+        learned = {(line - 2) % 30 for line in lines(splits, "train")}
+        wanted = {f"more {i}" for i in learned} | {"someone else's", "nobody's"}
+        wanted |= set() if given else {f"also held {i}" for i in range(6)}
+        for known in (splits, splits.without_test()):
+            settings = DataSettings(train=path, group="author")
+            found, told = open_unlabelled(pool, settings, ROLES, known, base=tmp_path, where="p", answers=answers)
+            assert set(found["text"][:]) == wanted
+            assert "__group__" not in found.column_names
+            assert "of a group that is measured on" in told[-1].problem
+    bare = write(tmp_path / "bare.csv", [("more 1",), ("more 2",)], ("text",))  # it does not say whose they are
+    found, _ = open_unlabelled(bare, settings, ROLES, splits, base=tmp_path, where="p")
+    assert len(found) == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows(), st.integers(0, 1000), st.booleans())
+def test_nothing_held_out_is_fitted_on(given, seed, grouped):
+    groups, strata, keys, of = given
+    random = np.random.default_rng(seed)
+    texts = keys[random.integers(0, len(keys), len(keys))]
+    groups = groups.astype(np.uint64) if grouped else None  # group 0: none
+    seen = []
+    for fit, held in held_out(texts, groups, strata, of=of, seed=seed):
+        assert not np.isin(texts[fit], texts[held]).any()
+        if groups is not None:
+            assert not set(groups[fit].tolist()) & set(groups[held].tolist()) - {0}
+        seen += held.tolist()
+    assert sorted(seen) == list(range(len(texts)))
+
+
+def test_labels_are_in_like_shares_in_what_is_held_out():
+    strata = np.arange(100) % 4
+    found = [held for _, held in held_out(np.arange(100, dtype=np.uint64), None, strata, of=5, seed=1)]
+    assert [np.bincount(strata[held]).tolist() for held in found] == [[5] * 4] * 5
+
+
+def test_a_text_that_links_all_groups_is_left_out_of_what_is_fitted_on():
+    texts = np.r_[np.arange(1, 201), np.zeros(20)].astype(np.uint64)
+    groups = np.r_[np.arange(200) % 20, np.arange(20)].astype(np.uint64) + np.uint64(1)
+    parts = list(held_out(texts, groups, np.zeros(220, np.int64), of=5, seed=0))
+    assert len(parts) == 5
+    for fit, held in parts:
+        assert not set(groups[fit].tolist()) & set(groups[held].tolist())
+        assert not set(texts[fit].tolist()) & set(texts[held].tolist())
 
 
 def test_a_fold_without_a_class_is_refused(tmp_path):

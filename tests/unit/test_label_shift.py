@@ -22,7 +22,7 @@ def drawn(count, priors, seed, spread=1.5):
 def shifted(priors, target_priors, seed=0, count=2000, most=1000):
     features, labels = drawn(count, priors, seed)
     target, there = drawn(most, target_priors, seed + 100)
-    known = out_of_fold(features, labels, seed)
+    known = out_of_fold(features, labels, np.arange(count, dtype=np.uint64), seed)
     guessed = LabelModel(seed).fit(features, labels).probabilities(target)
     found = label_shift(known, labels, guessed, NAMES, seed=seed)
     return found, np.bincount(there, minlength=3) / most, guessed

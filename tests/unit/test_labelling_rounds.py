@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from weitiao.labelling.desk import Desk, Given
 from weitiao.labelling.project import Project, open_project
 from weitiao.labelling.rounds import Round, Rounds, round_recipe, rounds_of, training_rows
 from weitiao.labelling.state import key
+from weitiao.preparation import prepare
 from weitiao.recipe import Recipe
 
 GOOD, BAD = ("great", "clean"), ("rude", "dirty")
@@ -125,6 +127,40 @@ def test_a_round_trains_on_all_that_is_labelled(tmp_path, tiny_model):
                     data={"train": str(source), "max_examples": 3})  # fmt: skip
     found = open_project(str(source), recipe, folder=tmp_path / "p", labels=("good", "bad"))
     assert round_recipe(found, found.rounds / "001").data.max_examples is None
+
+
+def grouped(path: Path, rows: list[tuple[str, ...]], *header: str) -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+def test_rounds_keep_groups_whole_and_apart_from_what_is_measured_on(tmp_path, tiny_model):
+    rows = [(f"the room was {'great' if i % 2 else 'rude'} {i}", f"guest {i % 12}") for i in range(48)]
+    source = grouped(tmp_path / "pool.csv", rows, "text", "guest")
+    seed = [(f"seed {i}", ("good", "bad")[i % 2], f"guest {i % 12}") for i in range(12)]
+    data = {"train": grouped(tmp_path / "seed.csv", seed, "text", "label", "guest"), "group": "guest",
+            "test": grouped(tmp_path / "test.csv", [("a test", "good", "guest 3"), ("a bad test", "bad", "nobody")],
+                            "text", "label", "guest"), "validation_size": 0.25}  # fmt: skip
+    recipe = Recipe(task="text-classification", model=str(tiny_model("encoder")), training=QUICK, data=data)
+    found = open_project(source, recipe, folder=tmp_path / "p")
+    at = Desk(found, trains=False)
+    for row in found.pool:
+        at.take(Given("label", "anna", row.id, answer="good" if is_good(row.text) else "bad"))
+    home = found.rounds / "001"
+    Rounds(found, at.now, trains=False)._written(Round(1, 0, 0, "training"), _made(home))
+    splits = prepare(round_recipe(found, home)).splits
+    whose = dict(rows) | {text: guest for text, _, guest in seed}
+    train, validation = ({whose[text] for text in splits[name]["text"]} for name in ("train", "validation"))
+    assert len(validation) >= 2
+    assert not train & validation
+    assert "guest 3" not in train | validation
+    assert len(splits["train"]) + len(splits["validation"]) == 5 * 11
+    alone = open_project(source, Recipe(task="text-classification", model=str(tiny_model("encoder")), training=QUICK,
+                                        data={**data, "train": source, "test": grouped(
+                                            tmp_path / "plain.csv", [("a test", "good")], "text", "label")}),
+                         folder=tmp_path / "q", labels=("good", "bad"))  # fmt: skip
+    assert round_recipe(alone, alone.rounds / "001").data.group == "group"  # though the test file does not say whose
 
 
 def test_without_a_model_the_cold_start_chooses_and_what_was_done_is_left_out(tmp_path, tiny_model):

@@ -26,9 +26,9 @@ from weitiao.tasks.multi_task import MultiTask, MultiTaskOptions, _times
 from weitiao.tasks.text_classification import TextClassification
 
 
-def table(path: Path, count: int, labels: int) -> str:
+def table(path: Path, count: int, labels: int, seed: int = 0) -> str:
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("text", "label"), *reviews(count, labels=labels)])
+        csv.writer(file).writerows([("text", "label"), *reviews(count, labels=labels, seed=seed)])
     return str(path)
 
 
@@ -36,7 +36,7 @@ def table(path: Path, count: int, labels: int) -> str:
 def values(tmp_path: Path, tiny_model: Callable[[str], Path]) -> dict[str, Any]:
     tasks = {
         "two": {"task": "text-classification", "data": table(tmp_path / "two.csv", 80, 2)},
-        "three": {"task": "text-classification", "data": table(tmp_path / "three.csv", 40, 3)},
+        "three": {"task": "text-classification", "data": table(tmp_path / "three.csv", 40, 3, seed=1)},
     }
     return {
         "task": {"name": "multi-task", "tasks": tasks}, "model": str(tiny_model("encoder")),
@@ -112,6 +112,40 @@ def test_what_is_told_of_the_data_names_the_task(values: dict[str, Any]) -> None
     two["data"] = {"train": two["data"], "max_examples": 20}
     wheres = [finding.where for finding in prepare(Recipe(**values)).findings if "training on" in finding.problem]
     assert wheres == ["two: data.max_examples"]
+
+
+def test_a_text_that_one_task_is_measured_on_is_not_learned_by_another(values: dict[str, Any]) -> None:
+    """The same texts with labels of two kinds: each task is cut by its own labels, so in its own way."""
+    tasks = values["task"]["tasks"]
+    path = Path(tasks["two"]["data"])
+    rows = [(text, f"kind {number % 3}") for number, (text, _) in enumerate(reviews(80, labels=2))]
+    with path.with_name("kinds.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    tasks["three"]["data"] = str(path.with_name("kinds.csv"))
+    ready = prepare(Recipe(**values))
+    parts = ready.splits.parts
+    for own, other in (("two", "three"), ("three", "two")):
+        measured = {text for name in ("validation", "test") for text in parts[other][name]["text"]}
+        learned = set(parts[own]["train"]["text"])
+        assert len(measured) == 16
+        assert not learned & measured
+        assert len(learned) == len(parts[own].text_keys["train"])
+        dropped = 64 - len(learned)
+        told = [finding for finding in ready.findings if finding.where.startswith(f"{own}: data.train")]
+        assert sum(int(each.problem.split()[0]) for each in told if "is measured on" in each.problem) == dropped > 0
+        assert len(parts[own]["test"]) == 8
+    joined = [json.loads(row)["text"] for row in ready.splits["train"]["example"]]
+    assert len(joined) == sum(len(part["train"]) for part in parts.values())
+    for task in tasks.values():
+        task["data"] = {"train": task["data"], "duplicates": "anywhere"}
+    assert sum(len(part["train"]) for part in prepare(Recipe(**values)).splits.parts.values()) == 128
+
+
+def test_a_task_of_which_no_text_is_left_is_refused(values: dict[str, Any]) -> None:
+    tasks = values["task"]["tasks"]
+    tasks["three"]["data"] = {"train": tasks["three"]["data"], "test": tasks["two"]["data"]}
+    with pytest.raises(DataError, match=r"two: data\.train: no text is left to train on"):
+        prepare(Recipe(**values))
 
 
 def test_heads_share_one_body(values: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -25,6 +26,7 @@ from weitiao.acquisition.curves import labels_needed, median, over_curve, weight
 from weitiao.acquisition.simulated import Course, Point, Simulated, advise, needed_in_words, ordered
 from weitiao.acquisition.simulation import called, slug
 from weitiao.acquisition.simulation_page import render
+from weitiao.artifacts.run_folder import find_run
 from weitiao.cli.main import app
 from weitiao.errors import DataError, ModelError, RecipeError, RunError, WeitiaoError
 from weitiao.evaluation.by_seed import compare_by_seed
@@ -239,6 +241,36 @@ def test_each_round_cuts_validation_from_what_is_labelled(recipe: Values, tmp_pa
             "train": train, "validation": validation, "test": 12}  # fmt: skip
     assert sorted(path.name for path in (folder / "data").glob("*")) == [
         "first-seed7.jsonl", "margin-seed7-30rows.jsonl", "random-seed7-30rows.jsonl", "test.jsonl"]  # fmt: skip
+
+
+def test_each_round_cuts_validation_in_whole_groups_and_learns_none_of_theirs(recipe: Values, tmp_path: Path) -> None:
+    rows = [(text, label, f"author {number % 40}") for number, (text, label) in enumerate(reviews(160))]
+    with (tmp_path / "grouped.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("review", "stars", "author"), *rows])
+    with (tmp_path / "pool.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("review", "author"), *((f"and {text}", author) for text, _, author in rows)])
+    values = recipe(
+        data={"train": str(tmp_path / "grouped.csv"), "group": "author", "validation_size": 0.2},
+        consistency={"unlabelled": str(tmp_path / "pool.csv"),
+                     "operators": [{"name": "drop-words", "chinese": "characters"}]},
+    )  # fmt: skip
+    weitiao.simulate_labelling(values, ["margin"], start=60, step=20, until=80, seeds=1, output=tmp_path / "s")
+    test = [json.loads(line)["text"] for line in (tmp_path / "s/data/test.jsonl").read_text().splitlines()]
+    authors = {text: author for text, _, author in rows}
+    tested = {authors[text] for text in test}
+    unlabelled = [json.loads(line) for line in (tmp_path / "s/data/unlabelled.jsonl").read_text().splitlines()]
+    assert len(unlabelled) == 160 - 4 * len(tested)
+    assert not tested & {authors[row["text"].removeprefix("and ")] for row in unlabelled}
+    for name in ("first-seed7", "margin-seed7-80rows"):
+        ready = prepare(find_run(tmp_path / "s" / "runs" / name).recipe)
+        train, validation = ({authors[text] for text in ready.splits[split]["text"]}
+                             for split in ("train", "validation"))  # fmt: skip
+        assert len(validation) >= 2
+        assert not train & validation
+        assert not tested & (train | validation)
+        assert ready.recipe.unlabelled is not None
+        texts = ready.pool(ready.recipe.unlabelled[1], "unlabelled")[0]["text"]
+        assert not {authors[text.removeprefix("and ")] for text in texts} & (validation | tested)
 
 
 def test_labels_that_are_not_there_yet_do_not_stop_a_round(tmp_path: Path, tiny_model: Callable[[str], Path]) -> None:

@@ -123,6 +123,20 @@ def test_each_part_of_what_follows_the_training_is_told_as_it_begins(quick: Valu
     assert [event.what for event in after if isinstance(event, Writing)] == ["model", "report"]
 
 
+def test_texts_of_other_data_that_are_learned_are_told(quick: Values, write: Write) -> None:
+    own = rows_of(80)
+    apart, mixed = write([{**row, "text": f"{row['text']} there"} for row in own[:20]], "apart.jsonl"), "mixed.jsonl"
+    values = quick(data={"train": write(own, "train.jsonl")}, evaluation={"bootstrap": 0, "also": {"apart": apart}})
+    assert not [finding for finding in prepare(Recipe(**values)).findings if "stand in train" in finding.problem]
+    learned = set(prepare(Recipe(**values)).splits["train"]["text"])
+    values["evaluation"]["also"]["mixed"] = write(own[:20], mixed)
+    [told] = [finding for finding in prepare(Recipe(**values)).findings if "stand in train" in finding.problem]
+    count = sum(row["text"] in learned for row in own[:20])
+    assert told.problem == f"{count} of 20 texts of mixed stand in train, too: its scores are too good"
+    assert told.level == "warning"
+    assert "evaluation.also" in told.where
+
+
 def test_a_model_that_answers_all_alike_is_warned_of(
     quick: Values, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,10 +63,11 @@ def test_groups_and_a_test_file_that_is_given(tmp_path):
     made = split(path, tmp_path / "new")
     authors = {name: {row["author"] for row in read(tmp_path / "new", name)} for name in ("train", "validation")}
     assert not authors["train"] & authors["validation"]
+    assert "author 0" not in authors["train"] | authors["validation"]  # who wrote what stands in test
     assert made.settings["seed"] == 4
     assert made.rows["test"] == {"before": 4, "after": 4}
     assert [(each["row"], each["rule"]) for each in changes(tmp_path / "new")] == [
-        ("a.csv:2", "leakage"), ("a.csv:3", "leakage"), ("a.csv:4", "leakage"),
+        (f"a.csv:{line}", "leakage") for line in range(2, 12)
     ]  # fmt: skip
 
 

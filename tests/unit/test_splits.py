@@ -269,6 +269,32 @@ def test_given_files_and_what_they_share(tmp_path):
         opened(train, test=train)
 
 
+def test_given_files_and_the_groups_they_share(tmp_path):
+    header = ("text", "label", "author")
+    rows = [(f"text {i}", f"label {i % 2}", f"author {i % 20}") for i in range(100)]
+    rows += [(f"nobody's {i}", "label 0", "") for i in range(3)]
+    train = write(tmp_path / "train.csv", rows, header)
+    test = write(tmp_path / "test.csv", [("seen", "label 0", "Author 3"), ("not seen", "label 1", "other"),
+                                         ("whose", "label 1", "")], header)  # fmt: skip
+    held = [("held", "label 0", "author 4"), ("held too", "label 0", "other")]
+    held = write(tmp_path / "held.csv", held, header)
+    splits = opened(train, test=test, validation=held, group="author")
+    assert {name: len(data) for name, data in splits.items()} == {"train": 93, "validation": 2, "test": 3}
+    assert not {f"text {i}" for i in range(100) if i % 20 in (3, 4)} & set(splits["train"]["text"][:])
+    told = "5 rows of train are of a group that is in test too; they are left out of train"
+    assert f"warning data.train train.csv:5, 25, 45 and 2 more: {told}" in problems(splits)
+    assert "validation held.csv:3: 1 row of validation is of a group that is in test too; it stays in both" in problems(
+        splits
+    )
+    cut = opened(train, test=test, group="author")  # validation is cut of what is left
+    assert sum(len(cut[name]) for name in ("train", "validation")) == 98
+    plain = write(tmp_path / "plain.csv", [("seen", "label 0"), ("not seen", "label 1")])
+    assert len(opened(train, test=plain, validation_size=0, group="author")["train"]) == 103
+    whole = write(tmp_path / "whole.csv", [(f"new {i}", "label 0", f"author {i}") for i in range(20)], header)
+    with pytest.raises(DataError, match="no text is left to train on"):
+        opened(write(tmp_path / "own.csv", rows[:100], header), test=whole, group="author")
+
+
 def test_duplicates_anywhere_fall_where_they_fall(tmp_path):
     path = write(tmp_path / "a.csv", [("same", "a")] * 50 + [("other", "b")] * 50)
     splits = opened(path, duplicates="anywhere")

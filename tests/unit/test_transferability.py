@@ -126,13 +126,31 @@ def test_numbers_and_several_labels_have_scores_of_their_own() -> None:
     assert with_empty.value == pytest.approx(several.value, abs=0.01)
 
 
+@pytest.mark.parametrize("bound", ["texts", "groups"])
+def test_neither_the_same_text_nor_its_group_is_answered_from(bound: str) -> None:
+    """Each text, or each group, has features of its own, and a label that nothing else tells."""
+    random = np.random.default_rng(10)
+    own = np.repeat(np.arange(1, 101, dtype=np.uint64), 3)
+    x = random.standard_normal((101, 150))[own.astype(int)] + 0.01 * random.standard_normal((300, 150))
+    labels = random.integers(0, 2, 101)[own.astype(int)]
+    leaking = linear_probe(x, labels)
+    honest = linear_probe(x, labels, **{bound: own})
+    assert (leaking.score, honest.score) == ("accuracy", "accuracy")
+    assert leaking.value > 0.8
+    assert honest.value < 0.62
+    assert honest.high - honest.low > leaking.high - leaking.low
+    few = np.r_[labels, [2] * 6]
+    texts = np.r_[own, [200, 200, 200, 201, 202, 203]].astype(np.uint64)  # six rows, but only four texts
+    assert linear_probe(np.vstack([x, x[:6]]), few, texts).left_out == 6
+
+
 def test_the_tokens_of_an_example_stay_together() -> None:
     """Each example has features of its own, and a label that only these tell: nothing is learned for another one."""
     random = np.random.default_rng(9)
     examples = np.repeat(np.arange(60), 10)
     x = random.standard_normal((60, 30))[examples] + 0.01 * random.standard_normal((600, 30))
     labels = random.integers(0, 2, 60)[examples]
-    apart, together = linear_probe(x, labels), linear_probe(x, labels, examples)
+    apart, together = linear_probe(x, labels), linear_probe(x, labels, examples, tokens=True)
     assert together.score == "macro_f1"
     assert together.value < 0.72 < apart.value
     assert together.high - together.low > apart.high - apart.low

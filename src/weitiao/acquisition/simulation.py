@@ -43,7 +43,7 @@ from weitiao.plans import check_folder, check_free, keep_plan, own_folder, refus
 from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.recipe import Chosen, Recipe
 from weitiao.records import Example, SplitName
-from weitiao.row_files import reading, rows_of, write_rows, write_unlabelled
+from weitiao.row_files import reading, rows_of, with_groups, write_rows, write_unlabelled
 from weitiao.training.fit import stop_on_signal
 from weitiao.trials import Say, Trial
 
@@ -73,7 +73,8 @@ def simulate_labelling(
     A round trains by the recipe on the rows that are labelled so far and is measured on the recipe's test split (its
     validation, where there is no test); then the strategy chooses `step` more of the training split, `until` so many
     are labelled. The first `start` rows are chosen by `first`, the same for all strategies of a seed. Where the recipe
-    cuts validation from train, each round cuts it from its labelled rows, for labels count wherever they are used.
+    cuts validation from train, each round cuts it from its labelled rows (whole groups of `data.group`), for labels
+    count wherever they are used.
     `strategies` are names of the registry's kind ``acquisition``, or maps with options; `random` is always one of them,
     and the others are compared with it. `seeds` is their number, counted from the recipe's `training.seed`, or the
     seeds themselves. Called again with the same `output` it goes on where it was stopped; other strategies, more seeds
@@ -165,7 +166,7 @@ def _check(ready: Preparation, strategies: Mapping[str, Chosen], first: Chosen) 
 class _Pool:
     """The training split as a pool."""
 
-    examples: list[Example]  # with their targets
+    examples: list[Example]  # with their targets, and their groups where there are such
     inputs: list[Example]  # without
     distinct: int  # rows with different texts
 
@@ -175,7 +176,8 @@ class _Pool:
         examples = rows_of(split, ready.splits.columns.names)
         inputs: list[Example] = [{k: v for k, v in row.items() if k not in targets} for row in examples]
         roles = [column.role for column in ready.task.columns if not column.target and column.role in inputs[0]]
-        return cls(examples, inputs, len(new_rows(keys_of(inputs, roles), (), np.empty(0, np.uint64))))
+        distinct = len(new_rows(keys_of(inputs, roles), (), np.empty(0, np.uint64)))
+        return cls(with_groups(examples, ready.splits.group_keys.get("train")), inputs, distinct)
 
     def check(self, sizes: Sequence[int]) -> None:
         """Raise a `DataError` where more labels are asked for than there are."""

@@ -8,7 +8,7 @@ from weitiao.data.checks import check_examples, empty_rows
 from weitiao.data.columns import ChosenColumns, choose_columns, listed
 from weitiao.data.features import column_array, encode_split, truncated
 from weitiao.data.formats.detect import format_of
-from weitiao.data.joined import join
+from weitiao.data.joined import join, keep_tasks_apart
 from weitiao.data.keys import occurrences, text_keys
 from weitiao.data.labels import label_codes, label_counts, lines_where, places, rename, rows_labelled
 from weitiao.data.resampling import times_by_label
@@ -32,6 +32,7 @@ __all__ = [
     "format_of",
     "in_length_order",
     "join",
+    "keep_tasks_apart",
     "label_codes",
     "label_counts",
     "length_bucketed",

@@ -40,8 +40,11 @@ def cut_missing(
     whole = parts["train"]
     view = select_rows(whole.data, whole.rows, "cut") if len(whole.rows) < len(whole.data) else whole.data
     strata = strata_of(view, columns)
-    units, bound = units_of(view, whole.keys, settings, None if alike is None else alike[whole.rows])
-    rows = Rows(units, strata, whole.keys if settings.duplicates == "together" else told_apart(whole.keys))
+    together = settings.duplicates == "together"
+    texts = whole.keys if together else None
+    near = None if alike is None else alike[whole.rows]
+    units, bound = units_of(len(whole.rows), texts, whole.groups, near)
+    rows = Rows(units, strata, whole.keys if together else told_apart(whole.keys))
     how = (", stratified" if strata.any() else "") + (f", whole groups of '{settings.group}'" if settings.group else "")
     if (fold := settings.fold) is not None:
         placed = placed_in_fold(rows, fold, shares, seed)
@@ -60,7 +63,7 @@ def cut_missing(
             origin[split] = f"{chosen.mean():.0%} of {whole.name}{how}"
         findings += _size_finding(split, chosen, shares)
     if not bound:
-        findings += drop_shared(parts)
+        findings += drop_shared(parts, whole.keys[placed < 0])
     return findings
 
 

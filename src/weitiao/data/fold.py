@@ -1,8 +1,8 @@
-"""One fold of a cross-validation: which rows are tested on, validated on, trained on, and which stay aside."""
+"""Folds: which rows of one are tested on, validated on, trained on, and which stay aside; and all folds in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from weitiao.data.cut import TEST, TRAIN, VALIDATION, cut, folds
 from weitiao.data.labels import label_codes
+from weitiao.data.units import units_of
 from weitiao.errors import DataError
 from weitiao.recipe import FoldSettings
 from weitiao.records import Column, SplitName
@@ -56,6 +57,24 @@ def placed_in_fold(rows: Rows, fold: FoldSettings, shares: Mapping[SplitName, fl
         inner = rows.only(rest).cut(seed + 1, validation=shares["validation"])  # other rows than the next fold's
         placed[rest[inner == VALIDATION]] = VALIDATION
     return placed
+
+
+def held_out(
+    texts: np.ndarray, groups: np.ndarray | None, strata: np.ndarray, *, of: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each of `of` folds the rows to fit on and those that are held out, int64 each; every row is held out
+    once, and a fold without any is left out.
+
+    No text (`texts`: see `input_keys`) and no group (`groups`: see `group_keys`) is on both sides; each value of
+    `strata` (0, 1, ...) is shared out in proportion, as near as these allow.
+    """
+    units, bound = units_of(len(texts), texts, groups)
+    numbers = folds(units, strata, texts, of=of, seed=seed)
+    for number in range(of):
+        held = numbers == number
+        if held.any():
+            fit = ~held if bound else ~(held | np.isin(texts, texts[held]))
+            yield np.flatnonzero(fit), np.flatnonzero(held)
 
 
 def check_fold(

@@ -22,10 +22,12 @@ class Part:
     name: str
     keys: np.ndarray
     rows: np.ndarray = field(repr=False)
+    groups: np.ndarray | None = field(default=None, repr=False)  # their `group_keys`, where `data.group` names some
 
     def only(self, keep: np.ndarray) -> Part:
         """Return some of them; `keep` is a mask, or places."""
-        return replace(self, keys=self.keys[keep], rows=self.rows[keep])
+        groups = None if self.groups is None else self.groups[keep]
+        return replace(self, keys=self.keys[keep], rows=self.rows[keep], groups=groups)
 
     def dataset(self) -> Dataset:
         """Return them as a data set, without `GROUP`."""

@@ -1,4 +1,4 @@
-"""Which rows have to stay together when they are cut into splits: groups, and the same text."""
+"""Which rows have to stay together when they are cut: of one group, of the same text."""
 
 from __future__ import annotations
 
@@ -7,39 +7,65 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weitiao.data.arrow import arrow_batches
-from weitiao.data.keys import text_keys
+from weitiao.data.keys import text_key, text_keys
 from weitiao.data.labels import GROUP
-from weitiao.recipe import DataSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+GROUP_CELL = "group"  # the column of groups in files that a command writes for its runs
+NO_GROUP = np.uint64(0)  # the number of a row without a group
+
+
+def group_keys(dataset: Dataset, column: str = GROUP) -> np.ndarray:
+    """Return a number for the group of each row, uint64 of shape (n,); `NO_GROUP` for one with an empty cell."""
+    keys = text_keys(dataset, [column])
+    null = [batch.column(0).is_null().to_numpy(False) for batch in arrow_batches(dataset, [column])]
+    empty: np.ndarray = keys == text_key("")  # as a CSV file has it
+    keys[np.concatenate([empty[:0], *null]) | empty] = NO_GROUP
+    return keys
+
+
+def in_groups(groups: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which rows are of a group that is among `others`, bool of shape (n,); one without a group is of none."""
+    found: np.ndarray = np.isin(groups, others) & (groups != NO_GROUP)
+    return found
+
+
+def group_cells(groups: np.ndarray) -> list[str | None]:
+    """Return groups as cells of such a file."""
+    return [None if key == NO_GROUP else f"{key:016x}" for key in groups.tolist()]
+
 
 def units_of(
-    dataset: Dataset, keys: np.ndarray, settings: DataSettings, alike: np.ndarray | None
+    count: int, texts: np.ndarray | None, groups: np.ndarray | None, alike: np.ndarray | None = None
 ) -> tuple[np.ndarray, bool]:
-    """Number the rows by what must stay together; False where repeated texts could not be bound in with the groups."""
-    texts = np.unique(keys, return_inverse=True)[1] if settings.duplicates == "together" else None
-    if alike is not None:
-        texts = alike if texts is None else _connected(texts, alike)
-    if settings.group is None:
-        return (np.arange(len(keys)) if texts is None else texts), True
-    groups = _groups(dataset)
-    if texts is None:
-        return groups, True
-    both = _connected(groups, texts)
-    half = len(keys) / 2
-    if np.bincount(both).max() > half >= np.bincount(groups).max():  # a text such as "ok" links all groups into one
-        return groups, False
+    """Number `count` rows by what must stay together, int64 of shape (count,) from 0: the same key of `texts`, of
+    `groups` (see `group_keys`), the same number in `alike`; None where that binds nothing. False where repeated texts
+    could not be bound in with the groups: whoever cuts has to leave out what then stands on both sides.
+    """
+    bound: np.ndarray | None = None
+    for each in (texts, alike):
+        if each is not None:
+            numbers: np.ndarray = np.unique(each, return_inverse=True)[1]
+            bound = numbers if bound is None else _connected(bound, numbers)
+    if groups is None:
+        return (np.arange(count) if bound is None else bound), True
+    own = _alone_without(groups)
+    if bound is None:
+        return own, True
+    both = _connected(own, bound)
+    half = len(own) / 2
+    if np.bincount(both).max(initial=0) > half >= np.bincount(own).max(initial=0):  # a text such as "ok" links all
+        return own, False
     return both, True
 
 
-def _groups(dataset: Dataset) -> np.ndarray:
+def _alone_without(groups: np.ndarray) -> np.ndarray:
     """Number the groups; a row without one is a group of its own."""
-    keys = text_keys(dataset, [GROUP])
-    empty = np.concatenate([batch.column(0).is_null().to_numpy(False) for batch in arrow_batches(dataset, [GROUP])])
-    numbers: np.ndarray = np.unique(keys, return_inverse=True)[1]
-    numbers[empty] = len(keys) + np.arange(int(empty.sum()))
+    numbers: np.ndarray = np.unique(groups, return_inverse=True)[1]
+    empty = groups == NO_GROUP
+    numbers[empty] = len(groups) + np.arange(int(empty.sum()))
     return np.unique(numbers, return_inverse=True)[1]
 
 
@@ -48,6 +74,8 @@ def _connected(groups: np.ndarray, texts: np.ndarray) -> np.ndarray:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
+    if not len(groups):
+        return groups
     first = int(groups.max()) + 1
     size = first + int(texts.max()) + 1
     edges = coo_matrix((np.ones(len(groups), np.int8), (groups, first + texts)), shape=(size, size))

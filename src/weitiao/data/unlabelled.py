@@ -23,9 +23,10 @@ from weitiao.data.arrow import (
 from weitiao.data.checks import empty_rows
 from weitiao.data.columns import listed
 from weitiao.data.keys import input_keys
-from weitiao.data.labels import rename
+from weitiao.data.labels import GROUP, rename
 from weitiao.data.splits import Splits
 from weitiao.data.table import Table, open_table
+from weitiao.data.units import group_keys, in_groups
 from weitiao.errors import DataError, WeitiaoError
 from weitiao.recipe import DataSettings
 from weitiao.records import FILE, LINE, Column, Example, Finding
@@ -44,10 +45,11 @@ def open_unlabelled(
 ) -> tuple[Dataset, list[Finding]]:  # fmt: skip
     """Return a file's rows under the roles that a model reads, and what was left out of them.
 
-    Left out are rows without text, those that stand in a split or `besides` already, and all but the first of the same
-    text. Columns are called as in the training data, or by their roles; none is guessed. With `answers` the targets are
-    there, too, where the file has their columns and they can be read as such. Raises a `DataError` where the file has
-    not the columns, or no row is left.
+    Left out are rows without text, those that stand in a split or `besides` already, those of a group that is measured
+    on, where the file has the column of `data.group`, and all but the first of the same text. Columns are called as in
+    the training data, or by their roles; none is guessed. With `answers` the targets are there, too, where the file has
+    their columns and they can be read as such. Raises a `DataError` where the file has not the columns, or no row is
+    left.
     """
     table, names = _table(source, base, where), splits.columns.names
     found_in = _inputs(table, columns, names, where)
@@ -55,11 +57,12 @@ def open_unlabelled(
         targets = {column.role: names[column.role] for column in columns if column.target and column.role in names}
         found_in |= {role: name for role, name in targets.items() if set(listed(name)) <= set(table.columns)}
     read = [column for column in columns if column.role in found_in]
-    asked = settings.model_copy(update={"group": None}) if answers else None
+    group = settings.group if settings.group in table.columns else None
+    unread = {} if answers else {"label_separator": None, "label_names": None}
     try:
-        found = rename(table, found_in, asked, base=base, columns=read)
+        found = rename(table, found_in, settings.model_copy(update={"group": group, **unread}), base=base, columns=read)
     except DataError as error:
-        if asked is None:
+        if not answers:
             raise
         rows, findings = open_unlabelled(source, settings, columns, splits, base=base, where=where, besides=besides)
         return rows, [*findings, Finding("note", where, f"its labels are not looked at: {error.problem}")]
@@ -70,25 +73,42 @@ def open_unlabelled(
             full[empty_rows(found, column.role)] = False
     there = [splits.known, *(input_keys(rows, columns) for rows in besides)]
     new = ~np.isin(keys, np.concatenate(there))
+    apart, found = _apart(found, splits)
     first = np.zeros(len(found), bool)
     first[np.unique(keys, return_index=True)[1]] = True
-    kept = np.flatnonzero(full & new & first)
+    kept = np.flatnonzero(full & new & apart & first)
     if not len(kept):
-        raise DataError(f"no row of {table.name} is left: all are empty, or stand in the data already", where=where,
+        groups = ", or their groups are measured on" if not apart.all() else ""
+        problem = f"no row of {table.name} is left: all are empty, or stand in the data already{groups}"
+        raise DataError(problem, where=where,
                         fix="Name a file of other texts.")  # fmt: skip
-    why = {"without text": ~full, "in the data already": full & ~new, "repeated": full & new & ~first}
+    why = {"without text": ~full, "in the data already": full & ~new,
+           "of a group that is measured on": full & new & ~apart, "repeated": full & new & apart & ~first}  # fmt: skip
     left_out = ", ".join(f"{int(mask.sum()):,} {name}" for name, mask in why.items() if mask.any())
     said = f"{len(kept):,} of {len(found):,} rows of {table.name} are used" + (f": {left_out}" if left_out else "")
     rows = select_rows(found, kept, digest(fingerprint(found), kept.astype("<i8").tobytes()))
     return rows, [*table.notes, Finding("note", where, said)]
 
 
+def _apart(rows: Dataset, splits: Splits) -> tuple[np.ndarray, Dataset]:
+    """Which rows are of no group that is measured on; and the rows without the column of groups."""
+    if GROUP not in rows.column_names:
+        return np.ones(len(rows), bool), rows
+    kept = [name for name in rows.column_names if name != GROUP]
+    apart = ~in_groups(group_keys(rows), splits.measured_groups)
+    return apart, rows.select_columns(kept, new_fingerprint=digest(fingerprint(rows), kept))
+
+
 def unlabelled_rows(
-    source: str, columns: Sequence[Column], names: Mapping[str, str | list[str]], *, base: Path, where: str
-) -> Dataset:
-    """Return all rows of such a file under the roles that a model reads; `names`: role -> column in training."""
+    source: str, columns: Sequence[Column], names: Mapping[str, str | list[str]], *, base: Path, where: str,
+    group: str | None = None,
+) -> Dataset:  # fmt: skip
+    """Return all rows of such a file under the roles that a model reads, and under `GROUP` its column `group`, where it
+    has it; `names`: role -> column in training.
+    """  # fmt: skip
     table = _table(source, base, where)
-    return rename(table, _inputs(table, columns, names, where), base=base, columns=columns)
+    settings = DataSettings(train=table.name, group=group if group in table.columns else None)
+    return rename(table, _inputs(table, columns, names, where), settings, base=base, columns=columns)
 
 
 def _table(source: str, base: Path, where: str) -> Table:

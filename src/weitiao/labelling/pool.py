@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
+from itertools import repeat
 from pathlib import Path
 
 from weitiao.data.arrow import arrow_batches
 from weitiao.data.keys import normalised
+from weitiao.data.units import group_cells, group_keys
 from weitiao.errors import DataError
 from weitiao.recipe import Recipe
 from weitiao.records import FILE, LINE
@@ -26,6 +28,7 @@ class Row:
     number: int  # in the pool, from 0
     cells: Mapping[str, str]  # role -> text, of what a model reads
     place: str  # ``pool.csv:12``
+    group: str | None = None  # stands for its group, where the pool has the column of `data.group`
 
     @property
     def text(self) -> str:
@@ -41,6 +44,7 @@ class Pool(Sequence[Row]):
     source: str
     digest: str  # of the content
     columns: Mapping[str, str]  # role -> the file's column
+    grouped: bool = False  # whether the rows have groups
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -86,22 +90,24 @@ def open_pool(source: str, recipe: Recipe, *, base: Path = Path()) -> Pool:
         raise DataError(f"holds several splits: {names}", where=source, fix=f"Name one: {source}/train")
     part = opened.parts[0]
     roles = [column.role for column in part.columns]
+    grouped = recipe.data.group in part.table.columns
+    groups = iter(group_cells(group_keys(part.table.dataset, str(recipe.data.group))) if grouped else repeat(None))
     counts: Counter[str] = Counter()
     rows: list[Row] = []
     for batch in arrow_batches(part.dataset, [*roles, LINE, FILE]):
         for record in batch.to_pylist():
-            cells = {c.role: as_text(record[c.role], c) for c in part.columns}
+            cells, group = {c.role: as_text(record[c.role], c) for c in part.columns}, next(groups)
             if not any(text.strip() for text in cells.values()):
                 continue
             digest = row_digest(cells)
             rows.append(Row(
                 f"{digest}-{counts[digest]}" if counts[digest] else digest, len(rows), cells,
-                f"{record[FILE]}:{record[LINE]}",
+                f"{record[FILE]}:{record[LINE]}", group,
             ))  # fmt: skip
             counts[digest] += 1
     if not rows:
         raise DataError("holds no text to label", where=source)
-    return Pool(rows, source, part.digest, {role: str(name) for role, name in part.names.items()})
+    return Pool(rows, source, part.digest, {role: str(name) for role, name in part.names.items()}, grouped)
 
 
 def row_digest(cells: Mapping[str, str]) -> str:

@@ -16,15 +16,21 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from weitiao import registry
 from weitiao.data.formats.encoding import text_lines
+from weitiao.data.labels import GROUP
 from weitiao.data.splits import open_splits
+from weitiao.data.table import open_table
+from weitiao.data.units import GROUP_CELL, group_cells, group_keys
 from weitiao.data.unlabelled import UNLABELLED, unlabelled_rows
 from weitiao.errors import DataError, RecipeError, RunError, WeitiaoError
 from weitiao.labelling.acts import checked_name
@@ -35,6 +41,9 @@ from weitiao.labelling.state import State
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import FILE, LINE, SPLITS, SplitName
 from weitiao.sources.cache import publishing, write_synced
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 LABELS = Path("labels")
 PROJECT, RECIPE, ACTS, SEED, ROUNDS = "project.json", "recipe.json", "labels.jsonl", "seed", "rounds"
@@ -259,14 +268,14 @@ def _label_names(recipe: Recipe) -> list[str]:
 
 
 def _write_seed(folder: Path, recipe: Recipe, pool: str) -> tuple[dict[SplitName, int], list[str], bool]:
-    """Write what the recipe's data hold, by role; return rows by split, the labels in them, and whether cells are
-    lists.
+    """Write what the recipe's data hold, by role, with its groups; return rows by split, the labels in them, and
+    whether cells are lists.
     """  # fmt: skip
     folder.mkdir()
     task = registry.get("task", recipe.task.name)
     kind, column = kind_for(recipe, several=False)
     splits = _own_splits(recipe, task, pool)
-    for split, dataset in splits.items():
+    for split, (dataset, _) in splits.items():
         if column.role not in dataset.column_names:
             raise DataError(f"holds no {column.role}, which are given here", where=f"data.{split}",
                             fix=f"Name their column: data.columns: {{{column.role}: NAME}}")  # fmt: skip
@@ -274,9 +283,10 @@ def _write_seed(folder: Path, recipe: Recipe, pool: str) -> tuple[dict[SplitName
     labels: dict[str, None] = {}
     lists = bool(recipe.data.label_separator)
     for split in (name for name in SPLITS if name in splits):
-        counts[split] = len(splits[split])
+        dataset, groups = splits[split]
+        counts[split] = len(dataset)
         with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-            for row in splits[split]:
+            for row, group in zip(dataset, _grouped(groups), strict=False):
                 place = f"{row[FILE]}:{row[LINE]}"
                 cell = row.get(column.role)
                 if split == "train" and cell is not None:
@@ -285,7 +295,7 @@ def _write_seed(folder: Path, recipe: Recipe, pool: str) -> tuple[dict[SplitName
                     text = next((row[c.role] for c in task.columns if not c.target and row.get(c.role)), "")
                     answer = answering.read(cell, str(text), place)
                     labels |= dict.fromkeys(sorted(answering.labels_in(answer)) if answer is not None else ())
-                file.write(_line(row))
+                file.write(_line({**row, **group}))
     return counts, sorted(labels, key=_label_order), lists
 
 
@@ -296,29 +306,43 @@ def _write_unlabelled(path: Path, recipe: Recipe, pool: Pool) -> None:
     key, source = recipe.unlabelled
     names = {role: recipe.data.columns.get(role, name) for role, name in pool.columns.items()}
     columns = registry.get("task", recipe.task.name).columns
+    rows = unlabelled_rows(source, columns, names, base=recipe.base, where=recipe.place(key), group=recipe.data.group)
+    groups = group_keys(rows) if GROUP in rows.column_names else None
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(map(_line, unlabelled_rows(source, columns, names, base=recipe.base, where=recipe.place(key))))
+        for row, group in zip(rows, _grouped(groups), strict=False):
+            file.write(_line({**row, **group}))
+
+
+def _grouped(groups: np.ndarray | None) -> Iterable[dict[str, str | None]]:
+    """The group of each row as a cell of its line; nothing where there are no groups."""
+    return repeat({}) if groups is None else ({GROUP_CELL: cell} for cell in group_cells(groups))
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    kept = {role: value for role, value in row.items() if role not in (FILE, LINE)}
+    kept = {role: value for role, value in row.items() if role not in (FILE, LINE, GROUP)}
     return json.dumps(kept, ensure_ascii=False) + "\n"
 
 
-def _own_splits(recipe: Recipe, task: Any, pool: str) -> dict[SplitName, Any]:
-    """The recipe's data but for the pool: whole, nothing cut off."""
+def _own_splits(recipe: Recipe, task: Any, pool: str) -> dict[SplitName, tuple[Dataset, np.ndarray | None]]:
+    """The recipe's data but for the pool, whole, nothing cut off; with the groups of its rows, where it has such."""
     whole = recipe.data.model_copy(update={"validation_size": 0.0, "test_size": 0.0, "max_examples": None,
                                            "fold": None})  # fmt: skip
 
-    def opened(settings: DataSettings) -> Any:
-        return open_splits(settings, task.columns, base=recipe.base, seed=recipe.data_seed, layout=task.layout)
+    def opened(settings: DataSettings) -> dict[SplitName, tuple[Dataset, np.ndarray | None]]:
+        splits = open_splits(settings, task.columns, base=recipe.base, seed=recipe.data_seed, layout=task.layout)
+        return {split: (splits[split], splits.group_keys.get(split)) for split in splits}
 
     if not _same(recipe.data.train, recipe.base, pool):
-        return dict(opened(whole))
+        return opened(whole)
     given: dict[SplitName, str | None] = {"validation": whole.validation, "test": whole.test}
-    alone = {"validation": None, "test": None}
-    return {split: opened(whole.model_copy(update=alone | {"train": source}))["train"]
-            for split, source in given.items() if source is not None}  # fmt: skip
+    found: dict[SplitName, tuple[Dataset, np.ndarray | None]] = {}
+    for split, source in given.items():
+        if source is not None:
+            there = open_table(source, base=recipe.base, layout=task.layout, limit=1).columns
+            alone = {"train": source, "validation": None, "test": None,
+                     "group": whole.group if whole.group in there else None}  # fmt: skip
+            found[split] = opened(whole.model_copy(update=alone))["train"]
+    return found
 
 
 def _label_order(label: str) -> tuple[int, float, str]:

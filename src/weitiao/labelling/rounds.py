@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weitiao.artifacts.run_folder import find_run, holding
+from weitiao.data.units import GROUP_CELL
 from weitiao.data.unlabelled import UNLABELLED
 from weitiao.errors import DataError, Interrupted, RunError, WeitiaoError
 from weitiao.labelling.choosing import QUEUE
@@ -69,11 +70,14 @@ def measured(rounds: list[Round]) -> list[Measured]:
 
 
 def training_rows(project: Project, state: State) -> Iterator[dict[str, Any]]:
-    """Yield what can be trained on, by role: the recipe's own rows, and the pool's whose answer is settled."""
+    """Yield what can be trained on, by role: the recipe's own rows, and the pool's whose answer is settled; with their
+    groups where the pool has such.
+    """  # fmt: skip
     yield from project.seed("train")
     for row in project.pool:
         if (settled := state.settled(row.id)) is not None:
-            yield {**row.cells, project.target: settled.answer}
+            group = {GROUP_CELL: row.group} if project.pool.grouped else {}
+            yield {**row.cells, project.target: settled.answer, **group}
 
 
 def settled_rows(project: Project, state: State) -> int:
@@ -225,7 +229,8 @@ class Rounds:
 
 def round_recipe(project: Project, home: Path, added: Sequence[str] = ()) -> Recipe:
     """Return the project's recipe for the data of a round: columns by role, labels by name, validation and test as the
-    recipe has them, else cut from what is labelled. `added`: labels that people added.
+    recipe has them, else cut from what is labelled, in whole groups where the pool has such. `added`: labels that
+    people added.
 
     A task that refuses labels with hardly any example is told all that there are, and to allow it.
     """
@@ -236,8 +241,8 @@ def round_recipe(project: Project, home: Path, added: Sequence[str] = ()) -> Rec
     seed = next(project.seed("train"), {})
     roles = [c.role for c in registry.get("task", project.recipe.task.name).columns if c.role in {*read, *seed}]
     data = {"train": f"{DATA}/train.jsonl", "validation": None, "test": None, **given,
-            "columns": {role: role for role in roles}, "label_separator": None, "label_names": None, "group": None,
-            "fold": None, "max_examples": None}  # fmt: skip
+            "columns": {role: role for role in roles}, "label_separator": None, "label_names": None,
+            "group": GROUP_CELL if project.pool.grouped else None, "fold": None, "max_examples": None}  # fmt: skip
     values: dict[str, Any] = {f"data.{key}": value for key, value in data.items()}
     if project.recipe.unlabelled:
         values[project.recipe.unlabelled[0]] = f"../../{UNLABELLED}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weitiao.data.fold import held_out
+from weitiao.data.units import units_of
 from weitiao.evaluation.intervals import percentiles, samples
 from weitiao.probing.transferability import as_columns, is_numbers
 
@@ -26,45 +28,46 @@ class Probe:
     low: float | None
     high: float | None
     rows: int  # that it was measured on
-    left_out: int = 0  # rows of labels that fewer than `FOLDS` examples have
+    left_out: int = 0  # rows of labels that fewer than `FOLDS` texts or groups have
 
 
 def linear_probe(
-    features: np.ndarray, targets: np.ndarray, groups: np.ndarray | None = None, *, confidence: float = 0.95,
-    seed: int = 0,
+    features: np.ndarray, targets: np.ndarray, texts: np.ndarray | None = None, groups: np.ndarray | None = None, *,
+    tokens: bool = False, confidence: float = 0.95, seed: int = 0,
 ) -> Probe:  # fmt: skip
     """Cross-validate ridge regression on standardised features, of labels on a column each: the largest is the answer.
 
     `targets` are labels of shape (rows,), several labels as zeros and ones of shape (rows, labels), or numbers of shape
     (rows, targets). The penalty is chosen in each of 5 folds by the leave-one-out error of its own training rows. Rows
-    with the same number in `groups` (the tokens of one example) stay in one fold, and are drawn together for the
-    interval. Labels of fewer than 5 examples are left out. Raises `ValueError` where no two labels are left.
+    with the same number in `texts` (see `data.keys.input_keys`; also the `tokens` of one example) or in `groups` (see
+    `data.units.group_keys`) stay in one fold, and are drawn together for the interval. Labels of fewer than 5 texts or
+    groups are left out. Raises `ValueError` where no two labels are left.
     """
-    targets, units = np.asarray(targets), np.arange(len(features)) if groups is None else np.asarray(groups)
-    kept = _frequent(targets, units)
-    x, targets, units = (
-        np.asarray(features, np.float64)[kept],
-        targets[kept],
-        np.unique(units[kept], return_inverse=True)[1],
-    )
+    targets, whole = np.asarray(targets), len(features)
+    texts = np.arange(whole, dtype=np.uint64) if texts is None else np.asarray(texts)
+    kept = _frequent(targets, units_of(whole, texts, groups)[0])
+    x, targets, texts = np.asarray(features, np.float64)[kept], targets[kept], texts[kept]
+    groups = None if groups is None else groups[kept]
+    units = units_of(len(x), texts, groups)[0]
     if targets.ndim == 1 and len(np.unique(targets)) < 2:
         raise ValueError(f"there are no two labels of {FOLDS} examples or more")
     if len(units) == 0 or units.max() + 1 < FOLDS:
         raise ValueError(f"there are no {FOLDS} examples")
     columns = as_columns(targets)
-    answers, folds = np.zeros_like(columns), _folds(targets, units, seed)
-    for number in range(FOLDS):
-        answers[folds == number] = _answers(x, columns, folds == number)
-    name, measure = _measure(targets, tokens=groups is not None)
-    truth = np.unique(targets, return_inverse=True)[1] if targets.ndim == 1 else columns
-    said = answers.argmax(axis=1) if targets.ndim == 1 else answers
+    answers, strata = np.zeros_like(columns), np.zeros(len(x), np.int64)
+    if targets.ndim == 1:
+        strata = np.unique(targets, return_inverse=True)[1]
+    for fit, held in held_out(texts, groups, strata, of=FOLDS, seed=seed):
+        answers[held] = _answers(x, columns, fit, held)
+    name, measure = _measure(targets, tokens=tokens)
+    truth, said = (strata, answers.argmax(axis=1)) if targets.ndim == 1 else (columns, answers)
     drawn = [measure(truth[rows], said[rows]) for rows in _samples(units, seed)]
     low, high = percentiles(np.array(drawn), confidence) or (None, None)
     return Probe(name, measure(truth, said), low, high, len(x), int((~kept).sum()))
 
 
 def _frequent(targets: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Which rows have a label that `FOLDS` examples have, or none that could be too rare."""
+    """Which rows have a label that `FOLDS` units have, or none that could be too rare."""
     if targets.ndim > 1:
         return np.ones(len(targets), bool)
     pairs = np.unique(np.stack([targets.astype(np.int64), units], axis=1), axis=0)
@@ -72,28 +75,13 @@ def _frequent(targets: np.ndarray, units: np.ndarray) -> np.ndarray:
     return enough
 
 
-def _folds(targets: np.ndarray, units: np.ndarray, seed: int) -> np.ndarray:
-    """The fold of each row; where each is an example of one label, each fold has its share of the label."""
-    from sklearn.model_selection import GroupKFold, StratifiedKFold
-
-    stratified = targets.ndim == 1 and int(units.max()) + 1 == len(units)
-    parts = (
-        StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(targets, targets) if stratified
-        else GroupKFold(FOLDS, shuffle=True, random_state=seed).split(targets, groups=units)
-    )  # fmt: skip
-    found = np.zeros(len(targets), np.int64)
-    for number, (_, held_out) in enumerate(parts):
-        found[held_out] = number
-    return found
-
-
-def _answers(x: np.ndarray, columns: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+def _answers(x: np.ndarray, columns: np.ndarray, fit: np.ndarray, held: np.ndarray) -> np.ndarray:
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(x[~held_out], columns[~held_out])
-    return np.asarray(model.predict(x[held_out])).reshape(-1, columns.shape[1])
+    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(x[fit], columns[fit])
+    return np.asarray(model.predict(x[held])).reshape(-1, columns.shape[1])
 
 
 def _samples(units: np.ndarray, seed: int) -> Iterator[np.ndarray]:

@@ -265,13 +265,16 @@ class _Probing:
             return Transfer(entrant.model, source, problem=f"{self.recipe.task.name} has no linear head")
         with open_models.quiet():
             made = frozen_features(ready, seed=self.shared.data_seed)
-        groups = made.examples if made.of_tokens else None
+        texts, groups = ready.splits.text_keys["train"], ready.splits.group_keys.get("train")
         try:
-            linear = linear_probe(made.vectors, made.targets, groups, confidence=self.shared.evaluation.confidence)
+            linear = linear_probe(
+                made.vectors, made.targets, texts[made.examples], None if groups is None else groups[made.examples],
+                tokens=made.of_tokens, confidence=self.shared.evaluation.confidence,
+            )  # fmt: skip
         except ValueError as error:
             return Transfer(entrant.model, source, problem=str(error))
         if linear.left_out:
-            self._note(f"{linear.left_out:,} rows of labels that fewer than 5 examples have were left out of the "
+            self._note(f"{linear.left_out:,} rows of labels that fewer than 5 texts have were left out of the "
                        "linear probe")  # fmt: skip
         return Transfer(
             entrant.model, source, made.vectors.shape[1], len(np.unique(made.examples)), linear,

@@ -336,6 +336,16 @@ class LossByExample(Protocol):
 
 
 @runtime_checkable
+class WeighsTargets(Protocol):
+    """A task whose targets may count unlike in the loss, such as those of rare classes more."""
+
+    def target_weights(self, batch: Batch) -> torch.Tensor | None:
+        """Return what each target counts, fp32 of the labels' shape, so that the sum over those that are learned is the
+        batch's `targets`; None where all count alike.
+        """  # fmt: skip
+
+
+@runtime_checkable
 class GivesProbabilities(Protocol):
     """A task whose models choose among options, each with a probability: one choice an example (its label), several
     (each of many labels, yes or no), or one for each word.

@@ -263,9 +263,9 @@ class TextClassification(base.Prepares[LabelSet]):
             p, q = (torch.stack([logsigmoid(each), logsigmoid(-each)], -1) for each in logits)
             return divergence(p, q)
         p, q = (each.log_softmax(-1) for each in logits)
-        return divergence(p, q, self._weights(batch))
+        return divergence(p, q, self.target_weights(batch))
 
-    def _weights(self, batch: Batch) -> torch.Tensor | None:
+    def target_weights(self, batch: Batch) -> torch.Tensor | None:
         """What each example of one label counts in the loss, fp32 of shape (examples,); None where all count alike."""
         import torch
 
@@ -287,7 +287,7 @@ class TextClassification(base.Prepares[LabelSet]):
 
     def divergence_from(self, outputs: Any, taught: torch.Tensor, temperature: float, batch: Batch) -> torch.Tensor:
         """How far the student is from them; classes weigh as in the loss, those of several labels an example alike."""
-        weights = self._weights(batch)
+        weights = self.target_weights(batch)
         return divergence_from(taught, outputs.logits, temperature, weights, multi_label=self.known.multi_label)
 
     def knows(self, other: Any) -> str:

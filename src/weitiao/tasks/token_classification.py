@@ -342,6 +342,16 @@ class TokenClassification(base.Prepares[TagSet]):
             targets = weight or 1e-9  # a batch of nothing to learn has a loss of 0
         return Batch(inputs, labels, targets, token_count(features), [f["row"] for f in features], features)
 
+    def target_weights(self, batch: Batch) -> torch.Tensor | None:
+        """What the tag of each piece counts in the loss, fp32 of shape (features, tokens); None where all count alike.
+        """  # fmt: skip
+        import torch
+
+        weights = self._weights()
+        if weights is None or batch.labels is None:
+            return None
+        return torch.tensor(weights, device=batch.labels.device)[batch.labels.clamp(min=0)]
+
     def _weights(self) -> list[float] | None:
         wanted = self.options.class_weights
         if wanted is None:

@@ -269,13 +269,17 @@ class WithInsides:
         return Inside(outputs, said, states, theirs, getattr(model, PROJECTIONS, None))
 
 
+def alike(batch: Batch) -> None:
+    """Of a task whose targets all count alike."""
+
+
 @dataclass(frozen=True)
 class Matched:
     """``rest L + share sum over rows of n M``: the loss without the insides, and how far these are apart.
 
-    A row counts as often as it has targets, n: the sum, divided by the targets of a step, is a mean, however the step
-    is cut; with class weights, whose sum the targets are then, it is as much less or more. Once matching is over the
-    loss is L alone.
+    n is what a row's targets count: how many they are, with class weights the sum of theirs, as in L. So the sum,
+    divided by the targets of a step, is a mean in which a row weighs what it weighs in L, however the step is cut, and
+    `share` is the share it says. Once matching is over the loss is L alone.
     """
 
     loss: Callable[[Any, Batch], torch.Tensor]  # outputs, or where it learns the teacher's, too, a pair; summed
@@ -283,6 +287,7 @@ class Matched:
     share: float
     rest: float  # 0: the loss is not computed
     pair: bool
+    weights: Callable[[Batch], torch.Tensor | None] = alike  # what each target counts
 
     def __call__(self, inside: Inside, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar in fp32."""
@@ -290,7 +295,7 @@ class Matched:
         if inside.student is None or inside.teacher is None:
             return self.loss(outputs, batch)
         each = self.match.distance(inside.student, inside.teacher, real_tokens(batch), inside.projections)
-        total = self.share * (counts(batch) * each).sum()
+        total = self.share * (counts(batch, self.weights(batch)) * each).sum()
         return total + self.rest * self.loss(outputs, batch) if self.rest else total
 
 
@@ -301,9 +306,10 @@ def real_tokens(batch: Batch) -> torch.Tensor:
     return found
 
 
-def counts(batch: Batch) -> torch.Tensor:
-    """Return the number of targets of each row, fp32 of shape (rows,): of its labels by token those that are learned,
-    of numbers and of labels of which there may be several all, else 1; 0 where none is learned.
+def counts(batch: Batch, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Return what the targets of each row count, fp32 of shape (rows,): of its labels by token those that are learned,
+    of numbers and of labels of which there may be several all, else 1; 0 where none is learned. With `weights` (see
+    `WeighsTargets`) the sum of theirs.
     """
     import torch
 
@@ -313,4 +319,6 @@ def counts(batch: Batch) -> torch.Tensor:
     if labels.is_floating_point():
         return torch.full((len(ids),), float(labels[0].numel()), device=ids.device)
     learned = (labels != UNTRAINED).reshape(len(ids), -1)
+    if weights is not None:
+        return weights.float().reshape(len(ids), -1).where(learned, 0.0).sum(1)
     return (learned.sum(1) if labels.shape == ids.shape else learned.any(1)).float()

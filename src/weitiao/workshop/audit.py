@@ -39,7 +39,7 @@ from weitiao.workshop.mismatch import Mismatch, mismatch
 from weitiao.workshop.reading import Named, Part, Tell, open_parts
 from weitiao.workshop.tokens import TokenLengths
 
-VERSION = "3"  # raise when what is kept in the cache changes
+VERSION = "4"  # raise when what is kept in the cache changes
 AGAINST = "against"  # the part that the others are set beside
 SAMPLE = 20_000  # texts a side that mismatch is told from, and that a simple model learns labels from
 CLUSTERED = 5_000  # texts a side that are clustered, and whose labels are guessed
@@ -245,7 +245,7 @@ def _suspects(part: Part, wanted: bool | None, keep: Kept, seed: int, embedder: 
     if wanted is None:
         wanted = low <= len(part) <= high and label_errors.is_installed() and can_learn(part)
     elif wanted and not can_learn(part):
-        raise DataError("labels can be searched where a row has one label, and two labels have five rows or more",
+        raise DataError("labels can be searched where a row has one label, and two labels have five texts or more",
                         where="label errors")  # fmt: skip
     return label_errors.suspects(part, keep, seed=seed, embedder=embedder) if wanted else []
 
@@ -264,7 +264,7 @@ def _beside(training: Part, target: Part, keep: Kept, seed: int, embedder: Embed
 
 
 def _label_shift(training: Part, target: Part, keep: Kept, seed: int, embedder: Embedder | None) -> LabelShift | None:
-    if not can_learn(training) or len(target) < label_shift.FEWEST:
+    if not can_learn(training, training.sample(SAMPLE, seed)) or len(target) < label_shift.FEWEST:
         return None
     known = known_labels(training, keep, seed=seed, embedder=embedder, most=SAMPLE)
     model = LabelModel(seed).fit(features_of(training, known.rows, keep, embedder), known.labels)

@@ -12,7 +12,7 @@ import numpy as np
 
 from weitiao import registry
 from weitiao.data.arrow import arrow_batches
-from weitiao.data.keys import input_key, input_keys
+from weitiao.data.keys import input_key
 from weitiao.data.labels import label_codes
 from weitiao.data.made import Made
 from weitiao.errors import DataError, RecipeError
@@ -113,7 +113,7 @@ class _Maker:
         self._pointwise = [operator for operator in operators if not isinstance(operator, Rewriter)]
         self._tell = tell
         self._cells: Cells = cells_of(train, tokens="joined")
-        self._known = {int(key) for part in opened.parts for key in input_keys(part.dataset, part.columns).tolist()}
+        self._known = {int(key) for part in opened.parts for key in part.keys.tolist()}
         self._labels = _labels(train)
         self._counts = how_many(self._labels, settings, settings.seed)
         self._missing = Counter[str]()

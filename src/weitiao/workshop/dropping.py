@@ -11,7 +11,7 @@ import pyarrow as pa
 import regex
 
 from weitiao.data.checks import empty_rows
-from weitiao.data.keys import input_keys, mixed, occurrences, text_keys
+from weitiao.data.keys import mixed, occurrences, text_keys
 from weitiao.data.labels import label_codes
 from weitiao.errors import DataError
 from weitiao.recipe import CleanSettings
@@ -144,7 +144,7 @@ def _contradictions(left: Alive, settings: CleanSettings) -> None:
     part = left.part
     if settings.contradictions == "keep" or part.label is None or not _one_label(part):
         return
-    keys, (codes, names) = input_keys(part.dataset, part.columns), label_codes(part.dataset)
+    keys, (codes, names) = part.keys, label_codes(part.dataset)
     for members in _groups(keys, left.alive):
         labels, counts = np.unique(codes[members], return_counts=True)
         if len(labels) < 2:
@@ -175,7 +175,7 @@ def _merge(left: Alive, separator: str | None) -> None:
     """Give the first of the rows with one text the labels of all."""
     part = left.part
     join = written(part, separator)
-    keys = input_keys(part.dataset, part.columns)
+    keys = part.keys
     for members in _groups(keys, left.alive):
         rows = part.dataset.select_columns(["label", LINE, FILE]).select(members.tolist())
         labels = list(dict.fromkeys(label for cell in rows["label"] for label in cell or []))
@@ -201,7 +201,7 @@ def _near(parts: Sequence[Alive]) -> None:
 
 
 def _leaks(parts: Sequence[Alive]) -> None:
-    _drop_shared(parts, [input_keys(each.part.dataset, each.part.columns) for each in parts], "leakage")
+    _drop_shared(parts, [each.part.keys for each in parts], "leakage")
 
 
 def _drop_shared(parts: Sequence[Alive], keys: Sequence[np.ndarray], rule: str) -> None:

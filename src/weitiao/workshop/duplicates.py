@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weitiao.data.kept import Arrays, Kept
-from weitiao.data.keys import input_keys, text_keys
+from weitiao.data.keys import text_keys
 from weitiao.data.labels import label_codes
 from weitiao.records import Column
 from weitiao.workshop.found import EXAMPLES, Found, Seen, cut, see
@@ -38,7 +38,7 @@ def compare(parts: Sequence[Part], keep: Kept) -> Together:
 
 
 def _compare(parts: Sequence[Part], starts: np.ndarray) -> Arrays:
-    keys = np.concatenate([input_keys(part.dataset, part.columns) for part in parts])
+    keys = np.concatenate([part.keys for part in parts])
     inputs = _telling(parts)
     first = next(parts[0].joined(inputs), [])
 

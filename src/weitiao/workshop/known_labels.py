@@ -24,29 +24,35 @@ class KnownLabels:
     probabilities: np.ndarray  # float64 of shape (n, labels)
 
 
-def can_learn(part: Part) -> bool:
-    """Whether a part has one label a row, and two labels of `FOLDS` rows or more."""
+def can_learn(part: Part, rows: np.ndarray | None = None) -> bool:
+    """Whether a part, or some rows of it, have one label each, and two labels of `FOLDS` different texts or more."""
     if part.label is None or not pa.types.is_string(part.dataset.data.schema.field("label").type):
         return False
+    return len(_frequent(part, np.arange(len(part)) if rows is None else rows)) > 1
+
+
+def _frequent(part: Part, rows: np.ndarray) -> np.ndarray:
+    """The labels, by their places in the names, that enough different texts of the rows have."""
     codes, names = label_codes(part.dataset)
-    return int((np.bincount(codes, minlength=len(names) + 1)[: len(names)] >= FOLDS).sum()) > 1
+    texts = np.unique(part.keys[rows], return_inverse=True)[1]
+    pairs = np.unique(np.stack([codes[rows].astype(np.int64), texts]), axis=1)
+    return np.flatnonzero(np.bincount(pairs[0], minlength=len(names) + 1)[: len(names)] >= FOLDS)
 
 
 def known_labels(
     part: Part, keep: Kept, *, seed: int, embedder: Embedder | None = None, most: int | None = None
 ) -> KnownLabels:
-    """Have the labels of at most `most` rows told by a model that was not fitted on them: by embeddings, or without
-    `embedder` by words. Labels of fewer than `FOLDS` rows are left out.
+    """Have the labels of at most `most` rows told by a model that was not fitted on them, nor on another row of their
+    text: by embeddings, or without `embedder` by words. Labels of fewer than `FOLDS` different texts are left out.
     """  # fmt: skip
     codes, names = label_codes(part.dataset)
     rows = np.arange(len(part)) if most is None else part.sample(most, seed)
-    sizes = np.bincount(codes[rows], minlength=len(names) + 1)[: len(names)]
-    known = np.flatnonzero(sizes >= FOLDS)
+    known = _frequent(part, rows)
     rows = rows[np.isin(codes[rows], known)]
     labels = np.searchsorted(known, codes[rows])
     by = "words" if embedder is None else embedder.name
     made = keep(f"labels-{part.name}-{by}-{seed}-{len(rows)}", lambda: {
-        "probabilities": out_of_fold(features_of(part, rows, keep, embedder), labels, seed)
+        "probabilities": out_of_fold(features_of(part, rows, keep, embedder), labels, part.keys[rows], seed)
     })  # fmt: skip
     return KnownLabels(rows, labels, [names[code] for code in known], made["probabilities"])
 

@@ -38,9 +38,10 @@ def suspects(part: Part, keep: Kept, *, seed: int = 0, embedder: Embedder | None
     """Return the rows whose labels are likely wrong, the surest first, at most `MOST`.
 
     Each text's label probabilities come from logistic regression on its embedding, or without `embedder` on its TF-IDF
-    (`label_model`), fitted on the other folds; `cleanlab` estimates from them which labels are wrong (confident
-    learning: Northcutt, Jiang & Chuang 2021) and ranks these by the probability of the label that is given. Labels of
-    fewer than 5 rows are left out. Raises `WeitiaoError` where `cleanlab` is not installed.
+    (`label_model`), fitted on the other folds, where the text does not stand again; `cleanlab` estimates from them
+    which labels are wrong (confident learning: Northcutt, Jiang & Chuang 2021) and ranks these by the probability of
+    the label that is given. Labels of fewer than 5 different texts are left out. Raises `WeitiaoError` where `cleanlab`
+    is not installed.
     """
     if not is_installed():
         raise WeitiaoError("needs the package cleanlab", where="label errors", fix="pip install 'weitiao[workshop]'")

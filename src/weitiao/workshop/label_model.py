@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from weitiao.data.fold import held_out
 from weitiao.metrics.tokens import language_of
 
 FOLDS = 5
@@ -58,16 +59,18 @@ def words_of(texts: Sequence[str]) -> Any:
     return TfidfVectorizer(analyzer=analyzer, ngram_range=grams, sublinear_tf=True, min_df=2)
 
 
-def out_of_fold(features: Features, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return the probabilities of all labels for each row, shape (rows, labels), by a model that was not fitted on it.
-    Each label has `FOLDS` rows or more.
+def out_of_fold(features: Features, labels: np.ndarray, texts: np.ndarray, seed: int) -> np.ndarray:
+    """Return the probabilities of all labels for each row, shape (rows, labels), by a model that was not fitted on it,
+    nor on another row of the same text (`texts`: see `data.keys.input_keys`). A label that it was not fitted on has 0.
     """  # fmt: skip
-    from sklearn.model_selection import StratifiedKFold
-
     found = np.zeros((len(labels), int(labels.max()) + 1))
-    for fit, held_out in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(labels, labels):
-        model = LabelModel(seed).fit(_of(features, fit), labels[fit])
-        found[held_out] = model.probabilities(_of(features, held_out))
+    for fit, held in held_out(texts, None, labels, of=FOLDS, seed=seed):
+        known, own = np.unique(labels[fit], return_inverse=True)
+        if len(known) == 1:
+            found[held, known[0]] = 1.0
+        else:
+            model = LabelModel(seed).fit(_of(features, fit), own)
+            found[np.ix_(held, known)] = model.probabilities(_of(features, held))
     return found
 
 

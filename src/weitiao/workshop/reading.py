@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from weitiao.data import ChosenColumns, Table, choose_columns, open_table, renam
 from weitiao.data.arrow import arrow_batches, digest, fingerprint, select_rows
 from weitiao.data.formats.detect import splits_in
 from weitiao.data.guess import guess_separator, guess_task
-from weitiao.data.keys import mixed
+from weitiao.data.keys import input_keys, mixed
 from weitiao.data.made import Made
 from weitiao.data.table import laid_out, locate
 from weitiao.errors import DataError
@@ -43,6 +44,11 @@ class Part:
     columns: tuple[Column, ...]  # those that are there
     table: Table  # the same rows with all columns of the file
     names: Mapping[str, str | list[str]]  # role -> the file's column, or columns
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """`input_keys` of the rows."""
+        return input_keys(self.dataset, self.columns)
 
     @property
     def inputs(self) -> tuple[Column, ...]:
