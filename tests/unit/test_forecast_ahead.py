@@ -16,13 +16,14 @@ import pytest
 import torch
 
 from tests.samples import reviews, varied_reviews
+from tests.task_samples import recipe_of
 from tests.watching import Stopper, Watcher, of
 from weitiao import Recipe, check, models, resume, train
 from weitiao.batching import micro_batches
 from weitiao.consistency import with_unlabelled
 from weitiao.errors import Interrupted, RecipeError
 from weitiao.events import StepDone
-from weitiao.forecast import budgets, steps, told, within_memory, within_time
+from weitiao.forecast import budgets, measuring, steps, told, within_memory, within_time
 from weitiao.forecast.ahead import alike, course, heavier_later
 from weitiao.forecast.cost import Cost
 from weitiao.forecast.measuring import Measuring
@@ -31,6 +32,7 @@ from weitiao.forecast.told import Forecast, forecast
 from weitiao.loading import load_for_training
 from weitiao.models.memory import is_lack_of_memory
 from weitiao.preparation import Preparation, prepare
+from weitiao.tasks.generation import room_for
 from weitiao.training import fit
 from weitiao.training.by_label import ByLabel
 from weitiao.training.curriculum import Curriculum, LossesAfter
@@ -507,3 +509,37 @@ def test_time_is_cut_by_the_epochs_that_a_curriculum_has(values: Values, monkeyp
     real = A_TOKEN * padded(micro_batches(ready), training.order, epochs)
     assert real == pytest.approx(ready.facts["forecast"]["seconds"], rel=0.06)
     assert replace(whole, epochs=12).of(6).seconds == pytest.approx(whole.seconds / 2)
+
+
+# --- texts that are written
+
+
+@pytest.mark.parametrize("family", ["decoder", "seq2seq"])
+def test_keys_and_values_take_as_much_as_the_formula_says(
+    family: str, tmp_path: Path, tiny_model: Callable[[str], Path]
+) -> None:
+    ready = prepare(recipe_of(("summarization", "full", family), tmp_path, tiny_model))
+    model: Any = load_for_training(ready)[0].model
+    read, written = torch.ones(3, 11, dtype=torch.long), torch.ones(3, 4, dtype=torch.long)
+    more = {"decoder_input_ids": written} if family == "seq2seq" else {}
+    cache = model(input_ids=read, use_cache=True, **more).past_key_values
+    kept = [cache.self_attention_cache, cache.cross_attention_cache] if family == "seq2seq" else [cache]
+    found = sum(layer.keys.nbytes + layer.values.nbytes for each in kept for layer in each.layers)
+    tokens = 3 * (11 + (4 if family == "seq2seq" else 0))
+    assert models.cache_bytes(ready.pretrained, tokens) == found
+    assert 2 * models.cache_bytes(ready.pretrained, tokens, precision="bf16") == found
+
+
+def test_memory_counts_what_is_kept_while_texts_are_written(
+    tmp_path: Path, tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many texts at once as are written together, each at its longest."""
+    monkeypatch.setattr(models, "cache_bytes", lambda _pretrained, tokens, **_: tokens * 10**9)
+    ready = prepare(recipe_of(("summarization", "full", "seq2seq"), tmp_path, tiny_model))
+    _, inference = load_for_training(ready)
+    found = measuring.measured(ready, inference, known=False).added
+    longest = int(np.asarray(ready.features["validation"]["length"]).max())
+    room = room_for(ready.task.options.generation, ready.reader)
+    assert found // 10**9 == 8 * (longest + room)
+    plain = prepare(recipe_of(("text-classification", "full", "encoder"), tmp_path, tiny_model))
+    assert measuring.measured(plain, load_for_training(plain)[1], known=False).added < 10**9

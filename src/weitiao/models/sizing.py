@@ -68,7 +68,7 @@ def cache_bytes(pretrained: Pretrained, tokens: int, *, precision: str = "fp32")
     """Return what keys and values of `tokens` take while text is generated: ``2 * layers * heads * width`` numbers a
     token. Of an encoder-decoder, whose decoder keeps them for what it reads and for what it writes, `tokens` are both.
     """  # fmt: skip
-    config, size = pretrained.config.get_text_config(decoder=True), 2 if precision == "bf16" else 4
+    config, size = pretrained.config.get_text_config(), 2 if precision == "bf16" else 4
     layers = next(int(getattr(config, name)) for name in ("num_decoder_layers", "decoder_layers", "num_hidden_layers")
                   if getattr(config, name, None))  # fmt: skip
     heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
