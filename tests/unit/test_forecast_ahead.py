@@ -334,9 +334,9 @@ def test_a_pass_over_the_examples_counts(values: Values, monkeypatch: pytest.Mon
     for kind in ("loss", None):
         monkeypatch.setattr(told, "probed", lambda *_: Steps(Cost(0.0, 0.0), 0.0, None, None, None, 0))
         monkeypatch.setattr("weitiao.forecast.measuring._reads", lambda *_: (Cost(0.0, A_TOKEN), []))
-        monkeypatch.setattr(told, "disk_seconds", lambda _: 0.0)
+        monkeypatch.setattr(measuring, "disk_seconds", lambda _: 0.0)
         found, training = foretold(values({"curriculum": kind}))
-        seconds[kind] = found.seconds - found.measuring
+        seconds[kind] = found.measuring
         assert [isinstance(part, LossesAfter) for part in training.parts.values()] == [True] * (kind == "loss")
     tokens = int(micro_batches(prepare(Recipe(**values()))).lengths.sum())
     assert seconds[None] == 0
@@ -543,3 +543,35 @@ def test_memory_counts_what_is_kept_while_texts_are_written(
     assert found // 10**9 == 8 * (longest + room)
     plain = prepare(recipe_of(("text-classification", "full", "encoder"), tmp_path, tiny_model))
     assert measuring.measured(plain, load_for_training(plain)[1], known=False).added < 10**9
+
+
+@pytest.mark.parametrize("where", ["also", "train"])
+def test_memory_is_that_of_the_longest_that_is_measured_anywhere(
+    where: str, values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In other data that is measured on at the end, or in training examples that are measured on the way."""
+    file = Path(values()["data"]["train"])
+    short = [json.dumps({"text": f"the room was good {n}", "label": ("good", "bad")[n % 2]}) + "\n" for n in range(20)]
+    validation, long = tmp_path / "short.jsonl", tmp_path / "long.jsonl"
+    validation.write_text("".join(short))
+    long.write_text(json.dumps({"text": "the room was good " * 11, "label": "good"}) + "\n" + "".join(short))
+    evaluation = {"bootstrap": 0, "baselines": False, "train_examples": 48 if where == "train" else 0}
+    if where == "also":
+        evaluation["also"] = {"others": str(long)}
+    given = values(data={"train": str(file), "validation": str(validation), "test_size": 0}, evaluation=evaluation)
+    ready = prepare(Recipe(**given))
+    _, inference = load_for_training(ready)
+    taken: list[int] = []
+    real = measuring.take_rows
+
+    def take_rows(features: Any, rows: Any) -> Any:
+        found = real(features, rows)
+        taken.extend(len(row["input_ids"]) for row in found if "input_ids" in row)
+        return found
+
+    monkeypatch.setattr(measuring, "take_rows", take_rows)
+    measuring.measured(ready, inference, known=False)
+    features = ready.also["others"].features if where == "also" else ready.features["train"]
+    longest = max(map(len, features["input_ids"]))
+    assert longest > max(map(len, ready.features["validation"]["input_ids"]))
+    assert max(taken) == longest

@@ -70,13 +70,16 @@ def measured(ready: Preparation, inference: Inference, *, known: bool, examples:
     settings, seed = ready.recipe.evaluation, ready.recipe.data_seed
     samples_ = {name: ready.labelled(name).sample(settings.most, seed) for name in names}
     others = {name: on.sample(settings.most, seed) for name, on in ready.also.items()}
+    train = ready.labelled("train")
+    seen_too = train.sample(settings.seen, seed) if settings.seen and "validation" in samples_ else None
     if not (names or examples):
         return Measuring(0.0, _writes(ready), 0, 0, 0, 0.0)
     device = inference.device
     models.restart_peak(device)
     base = models.memory_now(device) or 0
-    reads, seen = _reads(inference, list(samples_.values()) or [ready.labelled("train")])
-    whole = reads.of(_shapes(ready.labelled("train"))) if examples else 0.0
+    on_train = train if examples else seen_too
+    reads, seen = _reads(inference, [*samples_.values(), *others.values(), *([on_train] if on_train else [])])
+    whole = reads.of(_shapes(train)) if examples else 0.0
     if not names:
         return Measuring(0.0, _writes(ready), 0, 0, 0, whole)
     writes = _written(inference, samples_[names[-1]])
@@ -96,8 +99,7 @@ def measured(ready: Preparation, inference: Inference, *, known: bool, examples:
     if "validation" in samples_:
         on = samples_["validation"]
         evaluation = scores.add * len(on.rows) if known else tune + passed(on, answers=False)
-        if settings.seen:
-            seen_too = ready.labelled("train").sample(settings.seen, seed)
+        if seen_too is not None:
             evaluation += scores.add * len(seen_too.rows) if known else passed(seen_too, answers=False)
     final, besides = tune + _writes(ready), 0
     for on in [*samples_.values(), *others.values()]:
@@ -119,7 +121,7 @@ def measured(ready: Preparation, inference: Inference, *, known: bool, examples:
                 final += BASELINE * len(ready.splits["train"]) + scores.add * len(on.rows)
         for chosen in settings.prompted if settings.baselines else ():
             kind, labels = registry.get("prompted", chosen.name), len(ready.facts["labels"])
-            text, shown = _mean_length(on), _mean_length(ready.labelled("train"))
+            text, shown = _mean_length(on), _mean_length(train)
             most = ready.pretrained.own_length
             tokens = round(kind.reads(chosen.options, text=text, shown=shown, labels=labels, most=most))
             final += len(on.rows) * (reads.of(np.array([(1, tokens)])) + scores.add) + scores.compared(len(on.rows))

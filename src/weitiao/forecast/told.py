@@ -70,14 +70,16 @@ def _told(
     saves = evaluations + updates // int(settings.checkpoint_every)
     saving = saves * disk_seconds(12 * int(ready.facts["trainable"]))
     start = steps.fill.of(kept_batches(ready)) if steps.fill else 0.0
-    readings = sum(part.readings(updates, evaluations) for part in _reading(training))
-    total_measuring = evaluations * measuring.evaluation + measuring.final
-    train = in_steps + saving + readings * measuring.examples
+    reading = _reading(training)
+    readings = sum(part.readings(updates, evaluations) for part in reading)
+    at_the_end = sum(part.readings(0, min(evaluations, 1)) for part in reading)
+    total_measuring = evaluations * measuring.evaluation + readings * measuring.examples + measuring.final
     memory = _memory(ready, plan, steps, measuring, again=evaluations > 1, aside=_set_aside(ready, training))
     return Forecast(
-        memory=memory, free=room(ready), seconds=start + train + total_measuring,
+        memory=memory, free=room(ready), seconds=start + in_steps + saving + total_measuring,
         epoch=in_steps / float(settings.epochs), start=start,
-        measuring=total_measuring, last=measuring.final + measuring.evaluation, epochs=float(settings.epochs),
+        measuring=total_measuring,
+        last=measuring.final + measuring.evaluation + at_the_end * measuring.examples, epochs=float(settings.epochs),
     )  # fmt: skip
 
 
