@@ -575,3 +575,34 @@ def test_memory_is_that_of_the_longest_that_is_measured_anywhere(
     longest = max(map(len, features["input_ids"]))
     assert longest > max(map(len, ready.features["validation"]["input_ids"]))
     assert max(taken) == longest
+
+
+def test_saving_counts_where_it_takes_more_than_measuring(values: Values) -> None:
+    """A copy of the weights, and of their average."""
+    ready, training = made(values(training={"ema": 0.9}))
+    steps = Steps(Cost(0.0, 0.0), 0.0, None, peak=1000, rest=900, kept=0)
+    little, much = (Measuring(0.0, 0.0, added, 0, 0, 0.0) for added in (10, 10**9))
+    each, aside = 4 * int(ready.facts["trainable"]), told._set_aside(ready, training)
+    assert aside == each
+    assert told._memory(ready, None, steps, little, again=True, aside=aside) == 900 + 2 * each
+    assert told._memory(ready, None, steps, much, again=True, aside=aside) == 900 + 10**9 + each
+
+
+def test_the_batch_of_most_tokens_is_measured_beside_the_longest(
+    values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One long text fills half of a batch, two that are a little shorter all of it."""
+    ready, _ = made(values(data={"train": values()["data"]["train"], "validation_size": 0.3, "test_size": 0}))
+    _, inference = load_for_training(ready)
+    on = ready.labelled("validation")
+    longest = int(np.asarray(on.features["length"]).max())
+    monkeypatch.setattr(measuring, "TOKENS", longest + 1)
+    monkeypatch.setattr(measuring, "SECONDS", 0.0)
+    taken: list[int] = []
+    real = measuring.take_rows
+    monkeypatch.setattr(measuring, "take_rows", lambda features, rows: taken.append(len(rows)) or real(features, rows))
+    shapes = measuring._shapes(on)
+    fullest = shapes[shapes.prod(axis=1).argmax()]
+    assert fullest[1] < longest or fullest.prod() == longest
+    measuring._reads(inference, [on])
+    assert int(fullest[0]) in taken[::2]

@@ -88,7 +88,7 @@ def _reading(training: Training) -> list[ReadsExamples]:
 
 
 def _set_aside(ready: Preparation, training: Training) -> int:
-    """Bytes of the weights that are set aside while what stands for them is measured."""
+    """Bytes of the weights that are set aside while what stands for them is measured, or of that when it is saved."""
     stands = any(isinstance(part, StandsFor) for part in training.parts.values())
     return 4 * int(ready.facts["trainable"]) if stands else 0
 
@@ -96,12 +96,13 @@ def _set_aside(ready: Preparation, training: Training) -> int:
 def _memory(
     ready: Preparation, plan: Plan | None, steps: Steps, measuring: Measuring, *, again: bool, aside: int
 ) -> int | None:
-    """Bytes at most, in training or in measuring; `again`: steps follow an evaluation."""
+    """Bytes at most, in training, in measuring or in saving; `again`: steps follow an evaluation."""
     if steps.peak is None or steps.rest is None:
         return None
     cached = frozen_needed(ready, plan) if plan is not None and ready.recipe.training.cache_frozen == "memory" else 0
     trains = steps.peak + (steps.kept + measuring.kept if again else 0)
-    return max(trains, steps.rest + measuring.added + measuring.besides + aside) + cached
+    saves = 4 * int(ready.facts["trainable"])  # a checkpoint is written from a copy of the weights
+    return max(trains, steps.rest + max(measuring.added + measuring.besides, saves) + aside) + cached
 
 
 def room(ready: Preparation) -> int:
