@@ -590,7 +590,7 @@ def test_the_memory_that_a_run_takes_is_that_of_its_many_texts(
 
     with pytest.raises(RecipeError, match=r"needs about 12\.00 GB, and may take 10"):
         settled("10GB", 100_000)
-    assert "38 of the longest examples" in settled("10GB", "auto")
+    assert "43 of the longest examples" in settled("10GB", "auto")
     assert "56 of the longest examples" in settled("40GB", "auto")
 
 

@@ -247,9 +247,13 @@ def test_a_run_that_begins_with_the_heaviest_has_nothing_heavier_to_come() -> No
     assert heavier_later(cut(lengths, 200), plain) == []
     late = Curriculum(plain, lambda _: lengths, 0.1, steps=30)
     assert shapes(cut(lengths), heavier_later(cut(lengths, 200), late)) == [(5, 40)]
-    texts = WithUnlabelled(plain, 56, 8, np.arange(1, 90), 2, 3, first=56, seed=1)
-    both = MicroBatches([*cut(lengths).kinds, Rows(np.arange(1, 90).repeat(2), lambda _: None)], 10**6)  # type: ignore[arg-type, return-value]
-    assert shapes(both, heavier_later(both, texts)) == [(24, 89)]
+    pool = np.array([*([10] * 500), 90])
+    texts = WithUnlabelled(plain, 56, 8, pool, 2, 3, first=56, seed=1)
+    both = MicroBatches([*cut(lengths).kinds, *cut(pool.repeat(2)).kinds], 10**6)
+    assert heavier_later(both, texts) == []  # the first step has the longest of both kinds
+    late = WithUnlabelled(plain, 56, 8, pool, 2, 3, first=56, seed=1)
+    late._latest[0] = np.sort(late._ordered(0))  # the longest last
+    assert shapes(both, heavier_later(both, late)) == [(24, 90)]
 
 
 # --- what is told
@@ -269,7 +273,7 @@ def test_the_longest_examples_are_tried_out_whatever_comes_first(
         assert max(int(batches.lengths[rows].max()) for rows in training.order(0)) < longest
 
 
-def test_texts_without_labels_are_tried_out_at_their_longest(
+def test_the_longest_texts_without_labels_come_first_and_are_tried_out(
     values: Values, tmp_path: Path, tried: list[np.ndarray]
 ) -> None:
     pool = [f"{text} warm {number}" for number, (text, _) in enumerate(reviews(300, seed=5))]
@@ -279,10 +283,10 @@ def test_texts_without_labels_are_tried_out_at_their_longest(
     wanted = {"unlabelled": str(tmp_path / "pool.csv"), "ratio": 3, "operators": ["drop-words"]}
     ready, training = made(values(training={"epochs": 1}, consistency=wanted))
     batches = micro_batches(ready)
-    longest = int(batches.lengths[len(ready.features["train"]) :].max())
-    assert max(int(batches.lengths[rows].max()) for rows in training.order(0)) < longest
+    shape = 24, int(batches.lengths[len(ready.features["train"]) :].max())
+    assert shape in shapes(batches, batches.cut(training.order(0)[0]))
     probed(ready, training, None, course(batches, training.order, 1), seconds=0.0)
-    assert (24, longest) in shapes(batches, tried)
+    assert shape in shapes(batches, tried)
 
 
 @pytest.mark.parametrize("epochs", [1.5, 6])
