@@ -392,10 +392,16 @@ def test_each_kind_of_rows_goes_through_by_as_many_tokens_as_fit(
 
 
 @pytest.mark.parametrize("recompute", ["auto", "always"])
-def test_several_tasks_fit_into_memory_each_by_itself(recompute: str, several: Values, much: None) -> None:
+def test_several_tasks_fit_into_memory_each_by_itself(
+    recompute: str, several: Values, much: None, tried: list[np.ndarray]
+) -> None:
     """Rows of two tasks are never padded together, not even to try them out."""
     training = {"epochs": 2, "batch_size": 8, "checkpoint_activations": recompute}
     checked = check(several(memory="32GB", training=training))
+    parts = np.asarray(prepare(checked.recipe).features["train"]["part"])
+    of_each = [set(parts[rows].tolist()) for rows in tried]
+    assert of_each[:6] == [{0}] * 3 + [{1}] * 3  # one row twice, then two: of the task with shorter texts, too
+    assert all(len(of_one) == 1 for of_one in of_each)
     assert checked.facts["forecast"]["seconds"] > 0
     assert checked.recipe.origin("training.micro_batch_tokens").startswith("auto: ")
 
