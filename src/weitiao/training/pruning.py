@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from weitiao.records import Batch
 
-BELOW = 0.7  # of the examples have a loss below the mean of all, about: few are far above it
+BELOW = 0.6  # of the examples have a loss below the mean, about: 0.37 after the first of 6 epochs, 0.90 after the fifth
 
 
 def left_out(losses: np.ndarray, share: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
