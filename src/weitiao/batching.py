@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def shuffled_rows(ready: Preparation) -> Shuffled:
     """All rows in random order."""
     settings, train = ready.recipe.training, ready.features["train"]
-    parts = data.column_array(train, "part") if "part" in train.column_names else None
+    parts = _parts(train)
     times = times_of(train, ready.splits["train"], ready.task.columns, settings.selection)
     return Shuffled(data.column_array(train, "length"), settings.batch_size, settings.seed, parts, times)
 
@@ -78,7 +78,7 @@ def _label_codes(ready: Preparation) -> np.ndarray:
 def micro_batches(ready: Preparation) -> MicroBatches:
     """Rows of a step -> its micro-batches: the training examples, then copies of texts without labels."""
     train = ready.features["train"]
-    kinds = [Rows(_lengths(ready, train), partial(_padded, ready, data.RowLookup(train)))]
+    kinds = [Rows(_lengths(ready, train), partial(_padded, ready, data.RowLookup(train)), _parts(train))]
     if ready.unlabelled is not None:
         texts, copies, variants = ready.unlabelled.texts, ready.unlabelled.copies, ready.unlabelled.variants
         lengths = np.maximum(_lengths(ready, texts).repeat(variants), _lengths(ready, copies))
@@ -89,6 +89,11 @@ def micro_batches(ready: Preparation) -> MicroBatches:
 def training_lengths(ready: Preparation) -> np.ndarray:
     """What each row of the training counts in a micro-batch, by its number in `micro_batches`."""
     return micro_batches(ready).lengths
+
+
+def _parts(features: Dataset) -> np.ndarray | None:
+    """Of several tasks that are learned together the number of each row's; None of a task by itself."""
+    return data.column_array(features, "part") if "part" in features.column_names else None
 
 
 def _lengths(ready: Preparation, features: Dataset) -> np.ndarray:

@@ -15,7 +15,7 @@ from weitiao.errors import RunError
 from weitiao.evaluation.evaluate import Inference
 from weitiao.evaluation.on_the_way import OnTheWay
 from weitiao.events import Event, Found, RunFinished, RunStarted
-from weitiao.forecast import within_memory, within_time
+from weitiao.forecast import again_within_memory, within_memory, within_time
 from weitiao.frozen import computed_once, with_frozen_part
 from weitiao.inspection import (
     Checked,
@@ -96,6 +96,7 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
         fresh = Checkpoints(found.checkpoints).newest() is None
         loaded = load_for_training(ready, fresh=fresh, parallel=parallel)
         ready, plan = with_frozen_part(ready, loaded[0])
+        loaded = again_within_memory(ready, loaded)
         return _carry_out(found, ready, loaded, plan, trackers)
 
 

@@ -24,7 +24,7 @@ from weitiao.errors import Interrupted, RecipeError
 from weitiao.evaluation.evaluate import score
 from weitiao.events import Event, FrozenCached, StepDone
 from weitiao.frozen import computed_once, with_frozen_part
-from weitiao.kernels import packed_linear, quick, quickly
+from weitiao.kernels import quick, quickly
 from weitiao.loading import load_for_training
 from weitiao.methods.layers import Layers, LayersOptions
 from weitiao.preparation import prepare

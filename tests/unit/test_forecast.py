@@ -20,6 +20,7 @@ from weitiao import Recipe, check, models, resume, train
 from weitiao.errors import Interrupted, RecipeError
 from weitiao.events import Event, StepDone, Stopped
 from weitiao.forecast import budgets, within_memory, within_time
+from weitiao.forecast.ahead import course
 from weitiao.forecast.cost import Cost, fitted, telling
 from weitiao.forecast.steps import _grown, peak_of, probed
 from weitiao.forecast.told import _set_aside, forecast
@@ -484,6 +485,7 @@ def test_a_plain_run_is_not_tried_out(values: Values, monkeypatch: pytest.Monkey
 
 def test_the_steps_that_are_timed_are_few(values: Values) -> None:
     ready, (training, _), plan = loaded(values(training__batch_size=2))
-    found = probed(ready, training, plan, seconds=0.0)
+    ahead = course(training.collate, training.order, 2)  # type: ignore[arg-type]
+    found = probed(ready, training, plan, ahead, seconds=0.0)
     assert found.cost.of(np.array([(2, 20)])) > 0
     assert replace(found, update=0.5).seconds([np.array([(2, 20)])]) > 0.5

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from weitiao import Recipe, check, loading, train
+from weitiao.batching import training_lengths
 from weitiao.forecast import budgets
 from weitiao.loading import Loaded, load_for_training, with_rate, with_usual_rate
 from weitiao.preparation import Preparation, prepare
@@ -93,7 +94,7 @@ def test_the_test_stays_within_the_memory_that_the_run_may_take(
         return [usual], [1.0]
 
     monkeypatch.setattr(loading, "range_test", tested)
-    monkeypatch.setattr(budgets, "_most_rows", lambda *_: (2, [0.0]))
+    monkeypatch.setattr(budgets, "_most_tokens", lambda ready, *_: (2 * int(training_lengths(ready).max()), [0.0]))
     values = {"training__learning_rate": "range-test", "training__epochs": 1, "memory": "8GB"}
     train(Recipe(**recipe_values(**values)))
     assert min(seen[:-1]) > 1  # 16 examples a step, two of the longest at once

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weitiao.forecast.budgets import within_memory, within_time
+from weitiao.forecast.budgets import again_within_memory, within_memory, within_time
 from weitiao.forecast.told import Forecast, forecast
 
-__all__ = ["Forecast", "forecast", "within_memory", "within_time"]
+__all__ = ["Forecast", "again_within_memory", "forecast", "within_memory", "within_time"]

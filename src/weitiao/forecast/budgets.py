@@ -7,14 +7,13 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from weitiao import data, models
 from weitiao.auto_values import CPU_TOKENS
-from weitiao.batching import training_lengths
+from weitiao.batching import micro_batches, training_lengths
 from weitiao.combinations import comparing
 from weitiao.errors import RecipeError
-from weitiao.forecast.steps import peak_of
+from weitiao.forecast.ahead import Alike, alike
+from weitiao.forecast.steps import peak_of, try_heavier
 from weitiao.forecast.told import SLACK, Forecast, forecast, room
 from weitiao.frozen import frozen_needed
 from weitiao.loading import Loaded, settled
@@ -43,12 +42,18 @@ def within_memory(ready: Preparation, loaded: Loaded, plan: Plan | None) -> Run:
     training, inference = loaded
     if ready.recipe.training.checkpoint_activations == "always":
         _check_recomputed(ready, training)
-    limited = ready.recipe.memory is not None or (training.parallel.size == 1 and _tight(ready))
+    limited = _limited(ready, training)
     if limited:
         ready, plan = _fitting(ready, training, plan)
     ready = _not_recomputed(ready, limited)
     training = settled(ready, training, room=room(ready) if limited else None)
     return ready, (training, inference), plan
+
+
+def again_within_memory(ready: Preparation, loaded: Loaded) -> Loaded:
+    """The same for a run that goes on: all is settled, and near its memory it gives freed blocks back as before."""
+    training, inference = loaded
+    return replace(training, room=room(ready)) if _limited(ready, training) else training, inference
 
 
 def within_time(
@@ -57,11 +62,14 @@ def within_time(
     """Settle the epochs so that the run fits into its `time`, and put the forecast into the facts.
 
     `began` is when the work did (`time.monotonic`). A run that has no budget, and memory enough, is only tried out
-    where `always`. Raises a `RecipeError` where it cannot fit.
+    where `always`; of others that do not begin with them, only the heaviest micro-batches are. Raises a `RecipeError`
+    where it cannot fit.
     """
     training, inference = loaded
     limited = training.room is not None
     if not (limited or always or ready.recipe.time is not None):
+        if training.parallel.size == 1:
+            try_heavier(ready, training)
         return ready, loaded
     found = forecast(ready, training, inference, plan)
     if limited:
@@ -74,17 +82,23 @@ def within_time(
     return ready, (training, inference)
 
 
-def _tight(ready: Preparation) -> bool:
+def _limited(ready: Preparation, training: Training) -> bool:
+    return ready.recipe.memory is not None or (training.parallel.size == 1 and _tight(ready, training))
+
+
+def _tight(ready: Preparation, training: Training) -> bool:
     """Whether the formula says that memory is scarce."""
     known = (models.memory_now(ready.device) or 0) + 12 * int(ready.facts["trainable"])
-    rows = _rows(ready, int(ready.recipe.training.micro_batch_tokens))
-    return known + rows * _example(ready) > TIGHT * room(ready)
+    tokens, longest = int(ready.recipe.training.micro_batch_tokens), int(training_lengths(ready).max())
+    rows = max(min(group.most, tokens // longest) for group in alike(micro_batches(ready), training.order))
+    return known + max(1, rows) * _example(ready) > TIGHT * room(ready)
 
 
 def _example(ready: Preparation) -> int:
     """Bytes that the longest example keeps between forward and backward, by the formula."""
     longest = int(training_lengths(ready).max()) - models.heard(ready.pretrained)
-    return models.activation_bytes(ready.pretrained, longest, precision=ready.precision)
+    each = models.activation_bytes(ready.pretrained, longest, precision=ready.precision)
+    return each * ready.recipe.training.regularization.passes
 
 
 # --- memory
@@ -95,60 +109,59 @@ def _fitting(ready: Preparation, training: Training, plan: Plan | None) -> tuple
     most = room(ready) / SLACK
     wanted = ready.recipe.training.checkpoint_activations
     kept = frozen_needed(ready, plan) if plan and ready.recipe.training.cache_frozen == "memory" else 0
-    rows, peaks = _most_rows(ready, training, most - kept)
-    if not rows and wanted == "auto" and _recomputable(ready, training) and _frees(ready, plan):
+    tokens, peaks = _most_tokens(ready, training, most - kept)
+    if not tokens and wanted == "auto" and _recomputable(ready, training) and _frees(ready, plan):
         tried = _recomputing(ready, f"one example at a time takes {units.size(peaks[0])} without")
-        again, peaks_again = _most_rows(tried, training, most)
+        again, peaks_again = _most_tokens(tried, training, most)
         if again:
             _check_recomputed(tried, training)
-            ready, plan, rows, peaks = tried, None, again, peaks_again
-    if not rows:
+            ready, plan, tokens, peaks = tried, None, again, peaks_again
+    if not tokens:
         raise _too_small(ready, min(peaks) + kept)
-    wish = _wished(ready)
     if not _may_cut(ready):
         return ready, plan
-    tokens = min(rows, wish) * int(training_lengths(ready).max())
-    why = f"{min(rows, wish)} of the longest examples at once fit into {units.size(room(ready))}"
+    count = max(1, tokens // int(training_lengths(ready).max()))
+    why = f"{count} of the longest examples at once fit into {units.size(room(ready))}"
     return replace(ready, recipe=ready.recipe.resolved({MICRO: (tokens, why)})), plan
 
 
-def _most_rows(ready: Preparation, training: Training, most: float) -> tuple[int, list[float]]:
-    """How many of the longest examples fit at once, and the bytes that were needed for one and for more."""
-    wish = _wished(ready)
-    if HOPELESS * room(ready) < _example(ready):
+def _most_tokens(ready: Preparation, training: Training, most: float) -> tuple[int, list[float]]:
+    """How many tokens fit at once, 0 where not even one example does, and the bytes that were needed for one of the
+    longest examples and for more.
+    """  # fmt: skip
+    groups = alike(micro_batches(ready), training.order)
+    wishes = [_wished(ready, group) for group in groups]
+    if HOPELESS * room(ready) < _example(ready) / _shares(ready, training):
         return 0, [float(_example(ready))]
-    counts = sorted({1, min(2, wish)})
+    counts = sorted({1, min(2, max(wishes))})
     kinds = [[float(peak) for _, peak in kind if peak is not None] for kind in peak_of(ready, training, counts)]
+    whole = max(wish * group.longest for wish, group in zip(wishes, groups, strict=True))
     if not all(kinds):
-        return wish, [0.0]
+        return whole, [0.0]
     peaks = [max(of_each) for of_each in zip(*kinds, strict=True)]
     if peaks[0] > most:
         return 0, peaks
-    each = max(max(kind[-1] - kind[0], 0.0) for kind in kinds) / max(counts[-1] - 1, 1)
-    fits = wish if each == 0 else min(wish, 1 + int((most - peaks[0]) / each))
-    if fits < wish and not _may_cut(ready):
-        return 0, [peaks[0] + (wish - 1) * each]
-    return fits, peaks
+    fits, needed = [], []
+    for kind, wish, group in zip(kinds, wishes, groups, strict=True):
+        each = max(kind[-1] - kind[0], 0.0) / max(counts[-1] - 1, 1)
+        if kind[0] + (wish - 1) * each > most:  # of its shorter rows more go through, up to as many tokens
+            fits.append((1 + int((most - kind[0]) / each)) * group.longest)
+            needed.append(kind[0] + (wish - 1) * each)
+    if fits and not _may_cut(ready):
+        return 0, [max(needed)]
+    return min([whole, *fits]), peaks
 
 
-def _wished(ready: Preparation) -> int:
-    """How many of the longest examples would go through at once were there memory enough."""
-    settings, longest = ready.recipe.training, int(training_lengths(ready).max())
+def _wished(ready: Preparation, group: Alike) -> int:
+    """How many of the longest rows of a group would go through at once were there memory enough."""
     if not _may_cut(ready):
-        return _rows(ready, int(settings.micro_batch_tokens))
-    count = _largest(ready)
-    return min(count, max(1, CPU_TOKENS // longest)) if ready.device.type == "cpu" else count
+        return max(1, min(group.most, int(ready.recipe.training.micro_batch_tokens) // group.longest))
+    return min(group.most, max(1, CPU_TOKENS // group.longest)) if ready.device.type == "cpu" else group.most
 
 
-def _rows(ready: Preparation, tokens: int) -> int:
-    return max(1, min(_largest(ready), tokens // int(training_lengths(ready).max())))
-
-
-def _largest(ready: Preparation) -> int:
-    """Rows of a step at most, of the kind that it takes most of: a micro-batch holds rows of one kind."""
-    labelled = min(ready.recipe.training.batch_size, len(ready.features["train"]))
-    wanted = ready.recipe.consistency
-    return labelled if wanted is None or ready.unlabelled is None else wanted.ratio * labelled
+def _shares(ready: Preparation, training: Training) -> int:
+    """Into how many shares activations are divided of which one is there at a time, about: blocks computed again."""
+    return max(1, len(blocks(training.model))) if ready.recipe.training.checkpoint_activations == "always" else 1
 
 
 def _recomputable(ready: Preparation, training: Training) -> bool:
@@ -179,7 +192,7 @@ def _check_recomputed(ready: Preparation, training: Training) -> None:
     """Raise a `RecipeError` at the setting where the model does not give the same with its blocks computed again."""
     import torch
 
-    rows = np.argsort(data.column_array(ready.features["train"], "length"), kind="stable")[:2]
+    rows = micro_batches(ready).longest()[0][-2:]
     with torch.random.fork_rng():  # what is masked there is none of the training's
         batch = ready.task.collate(data.take_rows(ready.features["train"], rows), ready.reader, training=True)
     try:
@@ -224,7 +237,7 @@ def _in_time(ready: Preparation, training: Training, found: Forecast, left: floa
     recipe, wanted = ready.recipe, float(ready.recipe.training.epochs)
     if found.seconds <= CLOCK * left:
         return ready, found
-    an_epoch = max(len(training.order(0)), 1)
+    an_epoch = max(training.epoch_steps, 1)
     steps = math.floor((CLOCK * left - found.start - found.last) / max(found.each / an_epoch, 1e-9))
     where = f"{recipe.origin('time')} (time)"
     if steps < 1:

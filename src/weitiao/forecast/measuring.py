@@ -21,13 +21,14 @@ from weitiao.kernels import quickly
 from weitiao.preparation import Preparation
 from weitiao.records import SPLITS, Example, Prediction
 from weitiao.sources import cache_folder
+from weitiao.tasks import generation as generating
 from weitiao.tasks.base import Generates
 from weitiao.tasks.generation import GenerationOptions, room_for
 
 if TYPE_CHECKING:
     from weitiao.tasks.base import Scorer
 
-BATCHES = 4  # predicted, fewer where that takes long
+BATCHES, FEWEST = 5, 2  # predicted, fewer where that takes long: the longest, and the one of most tokens
 SECONDS = 3.0
 ROUNDS = 20  # bootstrap samples drawn
 BASELINE = 0.9e-3  # seconds a text that a simple baseline is fitted on; measured for TF-IDF and 77 labels
@@ -45,6 +46,7 @@ class Measuring:
     added: int  # bytes that the longest batch needs
     kept: int  # bytes that are left behind when freed memory is given back: kernels made for the batches' shapes
     besides: int  # bytes of the model before training, which is loaded to be compared with
+    examples: float  # seconds of reading all training examples once, where it was asked for
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,28 @@ class _Writing:
         return tokens * (self.token * len(shapes) + self.token_row * float(shapes[:, 0].sum()))
 
 
-def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measuring:
+def measured(ready: Preparation, inference: Inference, *, known: bool, examples: bool = False) -> Measuring:
     """Predict the longest batch of what is measured and a few others; see `Measuring`. The model stays as it is.
 
-    `known`: in training, what frozen layers give for validation is there already.
+    `known`: in training, what frozen layers give for validation is there already. `examples`: what reading all training
+    examples takes is asked for, too.
     """
     names = [name for name in SPLITS if name in ready.features and name != "train"]
     settings, seed = ready.recipe.evaluation, ready.recipe.data_seed
     samples_ = {name: ready.labelled(name).sample(settings.most, seed) for name in names}
     others = {name: on.sample(settings.most, seed) for name, on in ready.also.items()}
-    if not names:
-        return Measuring(0.0, _writes(ready), 0, 0, 0)
+    train = ready.labelled("train")
+    seen_too = train.sample(settings.seen, seed) if settings.seen and "validation" in samples_ else None
+    if not (names or examples):
+        return Measuring(0.0, _writes(ready), 0, 0, 0, 0.0)
     device = inference.device
     models.restart_peak(device)
     base = models.memory_now(device) or 0
-    reads, seen = _reads(inference, list(samples_.values()))
+    on_train = train if examples else seen_too
+    reads, seen = _reads(inference, [*samples_.values(), *others.values(), *([on_train] if on_train else [])])
+    whole = reads.of(_shapes(train)) if examples else 0.0
+    if not names:
+        return Measuring(0.0, _writes(ready), 0, 0, 0, whole)
     writes = _written(inference, samples_[names[-1]])
     scores = _Scoring(inference, seen, settings.bootstrap)
     tuning = _tunes(inference, seen)
@@ -90,8 +99,7 @@ def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measur
     if "validation" in samples_:
         on = samples_["validation"]
         evaluation = scores.add * len(on.rows) if known else tune + passed(on, answers=False)
-        if settings.seen:
-            seen_too = ready.labelled("train").sample(settings.seen, seed)
+        if seen_too is not None:
             evaluation += scores.add * len(seen_too.rows) if known else passed(seen_too, answers=False)
     final, besides = tune + _writes(ready), 0
     for on in [*samples_.values(), *others.values()]:
@@ -99,6 +107,7 @@ def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measur
     if (soup := ready.recipe.training.soup) is not None and "validation" in samples_:
         final += (soup.best if soup.recipe == "greedy" else 2) * passed(samples_["validation"], answers=False)
     added = max((models.peak_memory(device) or 0) - base, 0)
+    added += max(_cached(ready, inference, on) for on in [*samples_.values(), *others.values()])
     models.trim_memory()
     kept = max((models.memory_now(device) or 0) - base, 0)
     kinds = [registry.get("baseline", name) for name in inference.task.baselines] if settings.baselines else []
@@ -112,12 +121,12 @@ def measured(ready: Preparation, inference: Inference, *, known: bool) -> Measur
                 final += BASELINE * len(ready.splits["train"]) + scores.add * len(on.rows)
         for chosen in settings.prompted if settings.baselines else ():
             kind, labels = registry.get("prompted", chosen.name), len(ready.facts["labels"])
-            text, shown = _mean_length(on), _mean_length(ready.labelled("train"))
+            text, shown = _mean_length(on), _mean_length(train)
             most = ready.pretrained.own_length
             tokens = round(kind.reads(chosen.options, text=text, shown=shown, labels=labels, most=most))
             final += len(on.rows) * (reads.of(np.array([(1, tokens)])) + scores.add) + scores.compared(len(on.rows))
             besides = 4 * int(ready.facts["parameters"])
-    return Measuring(evaluation, final, added, kept, besides)
+    return Measuring(evaluation, final, added, kept, besides, whole)
 
 
 def _mean_length(on: Labelled) -> float:
@@ -146,7 +155,8 @@ def _reads(inference: Inference, on: Sequence[Labelled]) -> tuple[Cost, Seen]:
     widest = max(on, key=lambda each: int(column_array(each.features, "length").max()))
     batches = _batches(widest)
     shapes = _shapes(widest)
-    chosen = telling(shapes, BATCHES)
+    longest, *others = telling(shapes, BATCHES)
+    chosen = list(dict.fromkeys([longest, int(shapes.prod(axis=1).argmax()), *others]))
     smallest = int(np.argmin(shapes.prod(axis=1)))
     inference = _writing_less(inference, 1)
     times: list[float] = []
@@ -165,7 +175,7 @@ def _reads(inference: Inference, on: Sequence[Labelled]) -> tuple[Cost, Seen]:
                 done.append(number)
                 numbers = np.array(list(dict.fromkeys(batch.rows)))
                 seen.append((take_rows(widest.examples, numbers), said))
-            if len(times) > 1 and sum(times) > SECONDS:
+            if len(times) >= min(FEWEST, len(chosen)) and sum(times) > SECONDS:
                 break
     return fitted(shapes[done], times), seen
 
@@ -233,6 +243,18 @@ def _written(inference: Inference, on: Labelled) -> _Writing | None:
                 times.append(max(time.perf_counter() - begun, 1e-6))
                 told.append((len(part), tokens))
     return _fitted_writing(np.array(told, dtype=float), np.array(times))
+
+
+def _cached(ready: Preparation, inference: Inference, on: Labelled) -> int:
+    """Bytes of what is kept of the tokens of a batch while its texts are written, at most; 0 where none are."""
+    generation = _generation(inference)
+    if generation is None:
+        return 0
+    shapes, beams = _shapes(on), generation.beams
+    each = shapes[:, 1] + room_for(generation, inference.reader) + models.heard(ready.pretrained)
+    rows = np.minimum(shapes[:, 0], max(1, generating.BATCH // beams))
+    rows = np.minimum(rows, np.maximum(1, generating.TOKENS // beams // each))
+    return models.cache_bytes(ready.pretrained, int((rows * beams * each).max()), precision=ready.precision)
 
 
 def _fitted_writing(told: np.ndarray, times: np.ndarray) -> _Writing:

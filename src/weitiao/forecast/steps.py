@@ -8,19 +8,21 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weitiao import models
 from weitiao.batching import micro_batches
+from weitiao.errors import RecipeError
+from weitiao.forecast.ahead import Course, alike, heavier_later, shapes_of
 from weitiao.forecast.cost import Cost, Shapes, fitted, telling
 from weitiao.frozen import all_batches
 from weitiao.kernels import quickly
-from weitiao.methods.base import StandsFor
+from weitiao.methods.base import StandsFor, TakesPart
 from weitiao.preparation import Preparation
 from weitiao.recipe import RecoverySettings
 from weitiao.training.fixed import Plan, shape_of
@@ -44,7 +46,7 @@ class Steps:
     """What was found: bytes, seconds."""
 
     cost: Cost  # of a micro-batch, forward and backward
-    update: float  # seconds of what a step does once: the optimizer, an average of the weights
+    update: float  # seconds of what a step does once: penalties, the optimizer, an average of the weights
     fill: Cost | None  # of computing once what frozen layers give, a batch
     peak: int | None  # bytes at most in an epoch; None where the system does not tell
     rest: int | None  # bytes between steps when freed memory is given back
@@ -55,13 +57,17 @@ class Steps:
         return sum(self.cost.of(each) for each in shapes) + self.update * len(shapes)
 
 
-def probed(ready: Preparation, training: Training, plan: Plan | None, *, seconds: float = SECONDS) -> Steps:
-    """Run the longest micro-batch of an epoch and a few others; see `Steps`."""
+def probed(
+    ready: Preparation, training: Training, plan: Plan | None, course: Course, *, seconds: float = SECONDS
+) -> Steps:
+    """Run the heaviest micro-batches that may come in a training of that `course`, and a few others; see `Steps`."""
     batches = micro_batches(ready)
-    flat = [rows for step in training.order(0) for rows in batches.cut(step)]
-    shapes = _shapes_of(batches.lengths, flat)
-    chosen = [*telling(shapes, FEWEST), *range(min(MOST - FEWEST, len(flat)))]
-    smallest = int(np.argmin(shapes[:, 0] * shapes[:, 1]))
+    epochs = [[rows for step in epoch.steps for rows in step] for epoch in course.looked_at]
+    flat = [rows for epoch in epochs for rows in epoch]
+    shapes = shapes_of(batches.lengths, flat)
+    heaviest = [rows for group in alike(batches, training.order) for rows in group.heaviest(batches.tokens)]
+    chosen = [*heaviest, *_others(batches.lengths, heaviest, flat, shapes)]
+    smallest = flat[int(np.argmin(shapes[:, 0] * shapes[:, 1]))]
     device = training.device
     with _as_in_training(ready, training), _as_it_was(device), ExitStack() as stack:
         fill = None
@@ -69,27 +75,65 @@ def probed(ready: Preparation, training: Training, plan: Plan | None, *, seconds
         if plan is not None:
             states = FixedStates(training.model, plan)
             stack.enter_context(states.serving())
-            fill = _filled(ready, training, states, [flat[smallest], *(flat[number] for number in chosen)])
+            fill = _filled(ready, training, states, [smallest, *chosen])
         stepping = stack.enter_context(_Stepping(training))
-        for rows in [flat[smallest], flat[smallest]]:  # first uses: libraries, moments of the optimizer
+        for rows in [smallest, smallest]:  # first uses: libraries, moments of the optimizer
             stepping.step(rows)
         models.restart_peak(device)
         base = models.memory_now(device)
-        taken: list[tuple[int, float]] = []
+        taken: list[float] = []
         peaks: list[tuple[int, int | None]] = []  # of so many shapes
-        for number in chosen:
-            taken.append((number, stepping.step(flat[number])))
-            kinds = len({tuple(shapes[done]) for done, _ in taken})
-            peaks.append((kinds, models.peak_memory(device)))
-            if len(taken) >= FEWEST and sum(took for _, took in taken) > seconds:
+        seen = set[tuple[int, int]]()
+        for number, rows in enumerate(chosen, 1):
+            taken.append(stepping.step(rows))
+            seen |= _kinds(shapes_of(batches.lengths, [rows]))
+            if number >= len(heaviest):
+                peaks.append((len(seen), models.peak_memory(device)))
+            if number >= len(heaviest) + FEWEST - 1 and sum(taken) > seconds:
                 break
-        cost = fitted(shapes[[number for number, _ in taken]], [took for _, took in taken])
-        kinds = len({tuple(shape) for shape in shapes})
+        cost = fitted(shapes_of(batches.lengths, chosen[: len(taken)]), taken)
+        kinds = max(len(_kinds(shapes_of(batches.lengths, epoch))) for epoch in epochs)
         models.trim_memory()
         rest = models.memory_now(device)
         kept = max((rest or 0) - (base or 0), 0)
         update = stepping.update + _standing_in(training)
-        return Steps(cost, update, fill, _grown(base, peaks, kinds, len(flat)), rest, kept)
+        return Steps(cost, update, fill, _grown(base, peaks, kinds, max(map(len, epochs))), rest, kept)
+
+
+def _others(
+    lengths: np.ndarray, heaviest: Sequence[np.ndarray], flat: Sequence[np.ndarray], shapes: Shapes
+) -> list[np.ndarray]:
+    """Micro-batches to run beside the heaviest: unlike ones first, then such as come, from all over the training."""
+    known = _kinds(shapes_of(lengths, heaviest))
+    unlike = [number for number in telling(shapes, FEWEST) if tuple(shapes[number]) not in known]
+    spread = np.linspace(0, len(flat) - 1, min(MOST - FEWEST, len(flat))).round().astype(int)
+    return [flat[number] for number in [*unlike, *spread]]
+
+
+def _kinds(shapes: Shapes) -> set[tuple[int, int]]:
+    return {(int(rows), int(tokens)) for rows, tokens in shapes}
+
+
+def try_heavier(ready: Preparation, training: Training) -> None:
+    """Run the heaviest micro-batches that may come, where the first step does not hold such: else a lack of memory
+    would show only when they come. Raises a `RecipeError` where memory does not do.
+    """  # fmt: skip
+    heavier = heavier_later(micro_batches(ready), training.order)
+    if not heavier:
+        return
+    with _as_in_training(ready, training), _as_it_was(training.device), _Stepping(training) as stepping:
+        for rows in heavier:
+            try:
+                stepping.step(rows)
+            except RuntimeError as error:
+                if not models.is_lack_of_memory(error):
+                    raise
+                longest = int(micro_batches(ready).lengths[rows].max())
+                raise RecipeError(
+                    f"there is not enough memory for {len(rows)} examples of {longest} tokens at once", where="memory",
+                    fix="Say how much there is, and what fits is chosen: memory: 8GB, say.",
+                ) from None  # fmt: skip
+    models.trim_memory()
 
 
 def _standing_in(training: Training) -> float:
@@ -110,22 +154,21 @@ def _standing_in(training: Training) -> float:
 def _grown(base: int | None, peaks: Sequence[tuple[int, int | None]], kinds: int, steps: int) -> int | None:
     """Bytes at most in a whole epoch of so many steps and shapes: freed blocks are kept, and not all fit again.
 
-    `peaks` tells the shapes run so far and the bytes at most by then, of the longest one first.
+    `peaks` tells the shapes run so far and the bytes at most by then, of the heaviest ones first.
     """
     first, (seen, last) = peaks[0][1], peaks[-1]
     if base is None or first is None or last is None:
         return last
-    if seen >= SEEN:
+    if seen >= SEEN and seen > peaks[0][0]:
         each = (last - first) / (seen - peaks[0][0])
         return int(last + SLOWER * each * min(max(kinds - seen, 0), 2 * seen))
     return int(max(last, first + GROWTH * max(first - base, 0) * (steps > FEWEST)))
 
 
 def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> list[list[tuple[int, int | None]]]:
-    """Bytes at most while the so many longest rows of a kind go through together, for each kind each of `counts`.
-
-    Rows of a kind that has fewer are taken several times.
-    """
+    """Bytes at most while so many of the longest rows that may share a micro-batch go through together, for each
+    of `MicroBatches.longest` each of `counts`. Where there are fewer rows they are taken several times.
+    """  # fmt: skip
     batches = micro_batches(ready)
     device, found = training.device, []
     one = replace(training, collate=replace(batches, tokens=sys.maxsize))
@@ -142,30 +185,21 @@ def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> li
     return found
 
 
-def shapes_of_steps(ready: Preparation, order: Sequence[np.ndarray]) -> list[Shapes]:
-    """Of each step the rows and tokens of its micro-batches."""
-    batches = micro_batches(ready)
-    lengths = batches.lengths
-    return [_shapes_of(lengths, batches.cut(rows)) for rows in order]
-
-
-def _shapes_of(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> Shapes:
-    return np.array([(len(rows), int(lengths[rows].max())) for rows in batches], dtype=np.int64)
-
-
 class _Stepping:
     """Real steps over rows of our choice, at a learning rate of 0."""
 
     def __init__(self, training: Training) -> None:
-        self._next: np.ndarray = np.zeros(0, np.int64)
+        self._given = _Given()
+        self._added = {name: _Added(part) for name, part in training.parts.items()}
         paces = {name: replace(pace, start=0.0) for name, pace in training.paces.items()}  # all move: the most it takes
         settings = training.settings.model_copy(update={"recovery": TAKE_ALL, "epochs": 1e6})
         self._training = replace(
-            training, settings=settings, paces=paces, parts={}, rate=lambda _: 0.0, order=lambda _: [self._next],
+            training, settings=settings, paces=paces, parts=dict(self._added), rate=lambda _: 0.0, order=self._given,
             step=0, epoch=0, batch=0,
         )  # fmt: skip
         self._steps = train_steps(self._training)
         self._updates: list[float] = []
+        self._penalties: list[float] = []
         self._began: list[float] = []  # of the updates under way: an optimizer may call that of its base class
         self._training.optimizer.register_step_pre_hook(lambda *_: self._began.append(time.perf_counter()))
         self._training.optimizer.register_step_post_hook(lambda *_: self._updated())
@@ -183,16 +217,60 @@ class _Stepping:
 
     @property
     def update(self) -> float:
-        """Seconds of an update, the median."""
-        return float(np.median(self._updates)) if self._updates else 0.0
+        """Seconds of what a step does once, penalties and the optimizer, the median."""
+        return sum(float(np.median(times)) for times in (self._updates, self._penalties) if times)
 
     def step(self, rows: np.ndarray) -> float:
-        """Seconds of a step over the rows, without its update."""
-        self._next, before = rows, len(self._updates)
+        """Seconds of a step over the rows, without what it does once."""
+        self._given.rows, before = rows, len(self._updates)
         start = time.perf_counter()
         next(self._steps)
         took = time.perf_counter() - start - sum(self._updates[before:])
-        return max(took, 1e-6)
+        self._penalties.append(sum(part.seconds() for part in self._added.values()))
+        return max(took - self._penalties[-1], 1e-6)
+
+
+@dataclass
+class _Given:
+    """An `Order` of one step, over the rows that were given last."""
+
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __call__(self, epoch: int) -> list[np.ndarray]:
+        return [self.rows]
+
+    def ahead(self, epoch: int) -> list[np.ndarray]:
+        return [self.rows]
+
+
+class _Added:
+    """What a part adds to the loss of a step, and no more of it: its state stays as it is."""
+
+    def __init__(self, part: TakesPart) -> None:
+        self._part, self._took = part, 0.0
+
+    def seconds(self) -> float:
+        """Of the last step."""
+        took, self._took = self._took, 0.0
+        return took
+
+    def penalty(self, model: torch.nn.Module) -> None:
+        """Its gradient is taken here, so that it is timed."""
+        start = time.perf_counter()
+        found = self._part.penalty(model)
+        if found is not None:
+            found.backward()  # type: ignore[no-untyped-call]
+        self._took = time.perf_counter() - start
+
+    def after_step(self, model: torch.nn.Module, step: int, steps: int) -> None:
+        """Nothing: the weights have not moved."""
+
+    def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """Nothing is kept."""
+        return {}
+
+    def restore(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Nothing is put back."""
 
 
 def _filled(ready: Preparation, training: Training, states: FixedStates, chosen: Sequence[np.ndarray]) -> Cost:

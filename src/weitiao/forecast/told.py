@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from weitiao import models
+from weitiao.batching import micro_batches
 from weitiao.evaluation.evaluate import Inference
+from weitiao.forecast.ahead import Course, course
 from weitiao.forecast.measuring import Measuring, disk_seconds, measured
-from weitiao.forecast.steps import Steps, probed, shapes_of_steps
+from weitiao.forecast.steps import Steps, probed
 from weitiao.frozen import frozen_needed, keeps_validation, kept_batches
-from weitiao.methods.base import StandsFor
+from weitiao.methods.base import ReadsExamples, StandsFor
 from weitiao.preparation import Preparation
 from weitiao.training.fixed import Plan
 from weitiao.training.loop import Training
 
-EPOCHS = 3  # whose batches are looked at; those of later ones are alike
 SLACK = 1.05  # of what is tried out: later batches are not quite alike
 
 
@@ -26,7 +28,7 @@ class Forecast:
     memory: int | None  # bytes at most; None where the system does not tell
     free: int  # bytes that the run may take: the budget, else what is free, with what this process has
     seconds: float  # from the first step to the report
-    epoch: float  # seconds of one epoch, without measuring
+    epoch: float  # seconds of an epoch, without measuring; the mean where they are not alike
     start: float  # seconds before the first step: of what frozen layers give
     measuring: float  # seconds of all measuring, in training and at its end, and of writing the model
     last: float  # seconds of what is measured and written when training has ended, and before that once on validation
@@ -52,31 +54,41 @@ def forecast(ready: Preparation, training: Training, inference: Inference, plan:
 
     `inference` is of the model of `training`, `plan` what is computed once (`frozen.py`).
     """
-    steps = probed(ready, training, plan)
-    measuring = measured(ready, inference, known=plan is not None and keeps_validation(ready))
-    return _told(ready, training, plan, steps, measuring)
+    ahead = course(micro_batches(ready), training.order, float(ready.recipe.training.epochs))
+    steps = probed(ready, training, plan, ahead)
+    known, reading = plan is not None and keeps_validation(ready), _reading(training)
+    measuring = measured(ready, inference, known=known, examples=bool(reading))
+    return _told(ready, training, plan, ahead, steps, measuring)
 
 
-def _told(ready: Preparation, training: Training, plan: Plan | None, steps: Steps, measuring: Measuring) -> Forecast:
-    settings = ready.recipe.training
-    looked_at = min(EPOCHS, max(1, int(settings.epochs)))
-    shapes = [shape for number in range(looked_at) for shape in shapes_of_steps(ready, training.order(number))]
-    epoch = steps.seconds(shapes) / looked_at
-    evaluations = -(-training.steps // int(settings.evaluate_every)) if "validation" in ready.features else 0
-    saves = evaluations + training.steps // int(settings.checkpoint_every)
+def _told(
+    ready: Preparation, training: Training, plan: Plan | None, ahead: Course, steps: Steps, measuring: Measuring
+) -> Forecast:
+    settings, updates = ready.recipe.training, math.ceil(round(ahead.in_all(len), 6))
+    in_steps = ahead.in_all(steps.seconds)
+    evaluations = -(-updates // int(settings.evaluate_every)) if "validation" in ready.features else 0
+    saves = evaluations + updates // int(settings.checkpoint_every)
     saving = saves * disk_seconds(12 * int(ready.facts["trainable"]))
     start = steps.fill.of(kept_batches(ready)) if steps.fill else 0.0
-    total_measuring = evaluations * measuring.evaluation + measuring.final
-    train = epoch * training.steps / max(len(training.order(0)), 1) + saving
+    reading = _reading(training)
+    readings = sum(part.readings(updates, evaluations) for part in reading)
+    at_the_end = sum(part.readings(0, min(evaluations, 1)) for part in reading)
+    total_measuring = evaluations * measuring.evaluation + readings * measuring.examples + measuring.final
     memory = _memory(ready, plan, steps, measuring, again=evaluations > 1, aside=_set_aside(ready, training))
     return Forecast(
-        memory=memory, free=room(ready), seconds=start + train + total_measuring, epoch=epoch, start=start,
-        measuring=total_measuring, last=measuring.final + measuring.evaluation, epochs=float(settings.epochs),
+        memory=memory, free=room(ready), seconds=start + in_steps + saving + total_measuring,
+        epoch=in_steps / float(settings.epochs), start=start,
+        measuring=total_measuring,
+        last=measuring.final + measuring.evaluation + at_the_end * measuring.examples, epochs=float(settings.epochs),
     )  # fmt: skip
 
 
+def _reading(training: Training) -> list[ReadsExamples]:
+    return [part for part in training.parts.values() if isinstance(part, ReadsExamples)]
+
+
 def _set_aside(ready: Preparation, training: Training) -> int:
-    """Bytes of the weights that are set aside while what stands for them is measured."""
+    """Bytes of the weights that are set aside while what stands for them is measured, or of that when it is saved."""
     stands = any(isinstance(part, StandsFor) for part in training.parts.values())
     return 4 * int(ready.facts["trainable"]) if stands else 0
 
@@ -84,12 +96,13 @@ def _set_aside(ready: Preparation, training: Training) -> int:
 def _memory(
     ready: Preparation, plan: Plan | None, steps: Steps, measuring: Measuring, *, again: bool, aside: int
 ) -> int | None:
-    """Bytes at most, in training or in measuring; `again`: steps follow an evaluation."""
+    """Bytes at most, in training, in measuring or in saving; `again`: steps follow an evaluation."""
     if steps.peak is None or steps.rest is None:
         return None
     cached = frozen_needed(ready, plan) if plan is not None and ready.recipe.training.cache_frozen == "memory" else 0
     trains = steps.peak + (steps.kept + measuring.kept if again else 0)
-    return max(trains, steps.rest + measuring.added + measuring.besides + aside) + cached
+    saves = 4 * int(ready.facts["trainable"])  # a checkpoint is written from a copy of the weights
+    return max(trains, steps.rest + max(measuring.added + measuring.besides, saves) + aside) + cached
 
 
 def room(ready: Preparation) -> int:

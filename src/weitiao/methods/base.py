@@ -168,3 +168,11 @@ class StandsFor(TakesPart, Protocol):
 
     def put(self, model: torch.nn.Module) -> None:
         """Have the model hold them for good."""
+
+
+@runtime_checkable
+class ReadsExamples(TakesPart, Protocol):
+    """A part of the steps that now and then has the model read all training examples, besides what it learns from."""
+
+    def readings(self, steps: int, evaluations: int) -> int:
+        """Return how often it does in a training of so many steps and evaluations on the way."""

@@ -6,14 +6,22 @@ from weitiao.models.device import autocast, prediction_precision, resolve_device
 from weitiao.models.dropout import dropouts, drops, with_dropout
 from weitiao.models.family import family_of
 from weitiao.models.load import check_head, has_head, load_model, load_saved, open_pretrained, open_reader
-from weitiao.models.memory import free_memory, memory_now, peak_memory, restart_peak, trim_memory
+from weitiao.models.memory import (
+    free_memory,
+    is_lack_of_memory,
+    memory_now,
+    peak_memory,
+    restart_peak,
+    trim_memory,
+)
 from weitiao.models.quiet import quiet
-from weitiao.models.sizing import activation_bytes, empty_model, heard
+from weitiao.models.sizing import activation_bytes, cache_bytes, empty_model, heard
 from weitiao.models.tokens import positions_of
 
 __all__ = [
     "activation_bytes",
     "autocast",
+    "cache_bytes",
     "check_head",
     "dropouts",
     "drops",
@@ -22,6 +30,7 @@ __all__ = [
     "free_memory",
     "has_head",
     "heard",
+    "is_lack_of_memory",
     "load_model",
     "load_saved",
     "memory_now",

@@ -70,6 +70,13 @@ def free_memory(device: torch.device | None = None) -> int:
     return min(_machine_memory(), _container_memory())
 
 
+def is_lack_of_memory(error: Exception) -> bool:
+    """Return whether PyTorch says by an error that it got no memory, of a device or of this machine."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def _status(name: str) -> int | None:
     try:
         found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)

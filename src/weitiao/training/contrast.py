@@ -43,6 +43,10 @@ class FittedHead:
     def __init__(self, method: Contrasts, read: Read) -> None:
         self.method, self.read = method, read
 
+    def readings(self, steps: int, evaluations: int) -> int:
+        """At each evaluation, and at the end."""
+        return evaluations + 1
+
     def penalty(self, model: torch.nn.Module) -> None:
         """Nothing is added to the loss."""
 

@@ -37,6 +37,10 @@ class LossesAfter:
         """The losses, shape (rows,), if they were known after update `step`."""
         return self.losses if self.measured <= step else None
 
+    def readings(self, steps: int, evaluations: int) -> int:
+        """Once, where it comes to that."""
+        return int(steps >= self.step)
+
     def penalty(self, model: torch.nn.Module) -> None:
         """Nothing is added to the loss."""
 
@@ -87,6 +91,10 @@ class Curriculum:
             easy = ranked[: max(1, math.ceil(share * len(ranked)))]
             batches += self._drawn(easy, min(TOGETHER, len(plain) - len(batches)), random)
         return batches
+
+    def ahead(self, epoch: int) -> list[np.ndarray]:
+        """Return the same; as long as no difficulty is known, ordinary epochs: as many steps, of rows of any length."""
+        return self(epoch)
 
     def _drawn(self, rows: np.ndarray, steps: int, random: np.random.Generator) -> list[np.ndarray]:
         """Rows of so many steps; where there are fewer, all of them come again and again."""

@@ -17,6 +17,7 @@ class Rows:
 
     lengths: np.ndarray  # tokens that each counts in a micro-batch, shape (rows,)
     batch: Callable[[np.ndarray], Batch]  # pads some of them together
+    parts: np.ndarray | None = None  # a step takes rows of one of these numbers only, shape (rows,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +44,13 @@ class MicroBatches:
         return [part for first, kind in self._placed() for part in self._cut(rows, first, kind)]
 
     def longest(self) -> list[np.ndarray]:
-        """Return the rows of each kind, longest first."""
-        return [first + np.argsort(-kind.lengths, kind="stable") for first, kind in self._placed()]
+        """Return the rows that may share a micro-batch, those of each kind and of each part of it, longest first."""
+        found = []
+        for first, kind in self._placed():
+            rows = np.argsort(-kind.lengths, kind="stable")
+            parts = np.zeros(len(rows), np.int64) if kind.parts is None else kind.parts
+            found += [first + rows[parts[rows] == part] for part in np.unique(parts)]
+        return found
 
     def _placed(self) -> Iterator[tuple[int, Rows]]:
         first = 0

@@ -28,6 +28,11 @@ class Order(Protocol):
     def __call__(self, epoch: int) -> list[np.ndarray]:
         """Return the rows of each step of an epoch."""
 
+    def ahead(self, epoch: int) -> list[np.ndarray]:
+        """Return them as they can be told before the training: where they hang on what will be learned, such as are to
+        be expected. Nothing begins by it.
+        """  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Shuffled:
@@ -48,6 +53,10 @@ class Shuffled:
             self.lengths, self.batch_size, seed=self.seed, epoch=epoch, parts=self.parts, times=self.times,
             left_out=left_out,
         )  # fmt: skip
+
+    def ahead(self, epoch: int) -> list[np.ndarray]:
+        """Return the same."""
+        return self(epoch)
 
 
 def label_role(columns: Sequence[Column]) -> str | None:

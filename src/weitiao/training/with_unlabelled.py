@@ -41,7 +41,14 @@ class WithUnlabelled:
     def __call__(self, epoch: int) -> list[np.ndarray]:
         """Return the rows of each step of an epoch."""
         self.begin()
-        steps = self.labelled(epoch)
+        return self._beside(self.labelled(epoch), epoch)
+
+    def ahead(self, epoch: int) -> list[np.ndarray]:
+        """Return them as far as those with a label can be told."""
+        return self._beside(self.labelled.ahead(epoch), epoch)
+
+    def _beside(self, steps: list[np.ndarray], epoch: int) -> list[np.ndarray]:
+        """The rows of each step with those without a label behind them."""
         ends = self.ratio * np.cumsum([len(rows) for rows in steps])
         drawn = np.split(self._drawn(epoch * self.ratio * self.an_epoch, int(ends[-1])), ends[:-1])
         return [np.concatenate([rows, own]) for rows, own in zip(steps, drawn, strict=True)]
