@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from weitiao.artifacts.run_folder import RUNS, output_folder
 from weitiao.errors import Interrupted, RecipeError
 from weitiao.evaluation.evaluate import BATCH, TOKENS
 from weitiao.events import Event, FrozenCached
-from weitiao.kernels import one_thread, quickly
+from weitiao.kernels import laid_out, one_thread, quickly
 from weitiao.parallel import world_size
 from weitiao.preparation import Preparation
 from weitiao.records import Batch
@@ -74,7 +75,7 @@ def _planned(ready: Preparation, training: Training, wanted: str) -> Plan:
         raise NothingFixed("there are too few examples")
     few = _unlike(data.column_array(train, "length"))
     with quickly(training.model, ready.precision, learns=True):
-        return planned(training.model, partial(_collated, ready, train, True), few, training.autocast)
+        return planned(training.model, partial(_collated, ready, data.RowLookup(train), True), few, training.autocast)
 
 
 def _unlike(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,8 +87,8 @@ def _unlike(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[[0, short]], order[[count // 4, count // 3, min(max(longer, count // 2), count - 1)]]
 
 
-def _collated(ready: Preparation, features: Dataset, training: bool, rows: np.ndarray) -> Batch:
-    return ready.task.collate(data.take_rows(features, rows), ready.reader, training=training).to(ready.device)
+def _collated(ready: Preparation, features: data.RowLookup, training: bool, rows: np.ndarray) -> Batch:
+    return ready.task.collate(features(rows), ready.reader, training=training).to(ready.device)
 
 
 def _kept_features(ready: Preparation) -> dict[str, Dataset]:
@@ -155,29 +156,40 @@ def computed_once(
     with states.serving():
         rows, size = _needed(ready, plan)
         done, told = 0, 0.0
-        for count in states.fill(all_batches(ready), training.autocast):
-            if stop.is_set():
-                raise Interrupted("stopped before the first step")
-            if done == 0 or time.monotonic() - told > PATIENCE:
-                record(FrozenCached(done=done, rows=rows, bytes=size, where=place))
-                told = time.monotonic()
-            done += count
+        with while_filling(training, plan):
+            for count in states.fill(all_batches(ready), training.autocast):
+                if stop.is_set():
+                    raise Interrupted("stopped before the first step")
+                if done == 0 or time.monotonic() - told > PATIENCE:
+                    record(FrozenCached(done=done, rows=rows, bytes=size, where=place))
+                    told = time.monotonic()
+                done += count
         record(FrozenCached(done=done, rows=rows, bytes=size, where=place))
-        with one_thread() if _little_is_left(ready, plan) else nullcontext():
+        with while_stepping(ready, plan):
             yield
 
 
-def _little_is_left(ready: Preparation, plan: Plan) -> bool:
-    """Whether all that is computed of a batch from now on is a few numbers for each of its rows."""
-    by_row = not any(leaf.by_token for leaf in plan.read)
-    return by_row and ("validation" not in ready.features or keeps_validation(ready)) and ready.device.type == "cpu"
+def while_filling(training: Training, plan: Plan) -> AbstractContextManager[None]:
+    """How all rows are computed once: with the matrices laid out beforehand, unless memory is scarce."""
+    fixed = {name for name, _ in plan.calls}
+    return laid_out(training.model, fixed) if training.room is None else nullcontext()
+
+
+def while_stepping(ready: Preparation, plan: Plan) -> AbstractContextManager[None]:
+    """How steps are computed on what is kept: with one thread where a batch is no more than one vector for each of its
+    rows, and validation, too.
+    """  # fmt: skip
+    little = all(not leaf.by_token and math.prod(leaf.each[:-1]) == 1 for leaf in plan.read)
+    kept = "validation" not in ready.features or keeps_validation(ready)
+    return one_thread() if little and kept and ready.device.type == "cpu" else nullcontext()
 
 
 def all_batches(ready: Preparation) -> Iterator[Batch]:
     """All rows that come by again, always in the same batches: so is what is kept, after a stop as before it."""
     for name, features in _kept_features(ready).items():
+        lookup = data.RowLookup(features)
         for rows in data.in_length_order(data.column_array(features, "length"), BATCH, tokens=TOKENS):
-            yield _collated(ready, features, name != "validation", rows)
+            yield _collated(ready, lookup, name != "validation", rows)
 
 
 def kept_batches(ready: Preparation) -> np.ndarray:

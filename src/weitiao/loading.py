@@ -186,10 +186,11 @@ def _vectors(ready: Preparation, model: torch.nn.Module) -> tuple[np.ndarray, np
     import torch
 
     train, batches = ready.features["train"], list[tuple[np.ndarray, np.ndarray]]()
+    lookup = data.RowLookup(train)
     order = data.in_length_order(data.column_array(train, "length"), BATCH, tokens=TOKENS)
     model.eval()
     for rows in order:
-        batch = ready.task.collate(data.take_rows(train, rows), ready.reader).to(ready.device)
+        batch = ready.task.collate(lookup(rows), ready.reader).to(ready.device)
         assert batch.labels is not None
         with torch.no_grad(), models.autocast(ready.device, ready.precision):
             vectors = forward(model, batch).vectors.float()
@@ -205,10 +206,11 @@ def _losses(ready: Preparation, parallel: Parallel, model: torch.nn.Module) -> n
 
     task, train = ready.task, ready.features["train"]
     assert isinstance(task, LossByExample)
+    lookup = data.RowLookup(train)
     batches = data.in_length_order(data.column_array(train, "length"), BATCH, tokens=TOKENS)
 
     def work(rows: np.ndarray) -> list[float]:
-        batch = task.collate(data.take_rows(train, rows), ready.reader).to(ready.device)
+        batch = task.collate(lookup(rows), ready.reader).to(ready.device)
         with torch.no_grad(), models.autocast(ready.device, ready.precision):
             found: list[float] = task.losses(forward(model, batch), batch).tolist()
         return found

@@ -107,14 +107,16 @@ def test_predictions_are_the_plain_models(precision: str) -> None:
     assert "forward" not in vars(last(model))
 
 
-def test_dropout_is_drawn_and_scaled() -> None:
-    """The mean over many draws is the answer without dropout, so that nothing is dropped unscaled or twice."""
-    model = made("bert", num_hidden_layers=1, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2).train()
+@pytest.mark.parametrize("where", ["hidden", "attention_probs"])
+def test_dropout_is_drawn_and_scaled(where: str) -> None:
+    """Over many draws the answers are spread as the whole block's are."""
+    chances = {**STILL, f"{where}_dropout_prob": 0.3}
+    model = made("bert", num_hidden_layers=1, **chances).train()
     model.dropout.p = model.bert.embeddings.dropout.p = 0.0
     found, given = [], batch()
     for whole in (False, True):
-        with quickly(model, "fp32", learns=True), torch.no_grad(), read_whole(last(model)) if whole else nullcontext():
-            found.append(torch.stack([model(**given).logits for _ in range(3000)]))
+        with quickly(model, "fp32", learns=True), read_whole(last(model)) if whole else nullcontext():
+            found.append(torch.stack([model(**given).logits.detach() for _ in range(3000)]))
     ours, theirs = found
     assert float(ours.std(0).mean()) > 0
     torch.testing.assert_close(ours.mean(0), theirs.mean(0), rtol=0, atol=float(theirs.std(0).max()) * 0.1)
@@ -130,8 +132,41 @@ def test_a_decoder_and_a_model_of_others_are_left_as_they_are() -> None:
     assert not passed_by(made("bert", "CausalLM", is_decoder=True))
     assert not passed_by(made("bert", is_decoder=True))
     assert not passed_by(nn.Sequential(made("bert")))  # who knows what else calls it
-    with quickly(made("distilbert", dim=32, n_layers=2, n_heads=4, hidden_dim=48), "fp32", learns=True):
-        pass
+
+
+def test_code_that_came_with_a_model_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may read by what stands in a text, which no probe shows."""
+    model = made("bert")
+    assert passed_by(model)
+    monkeypatch.setattr(type(model), "__module__", "transformers_modules.somebody.modeling")
+    assert not passed_by(model)
+
+
+def test_a_head_that_reads_by_the_mask_gets_all_tokens() -> None:
+    model = made("bert")
+    given: list[torch.Tensor] = []
+    model.bert.register_forward_pre_hook(lambda _, __, named: given.append(named["attention_mask"]), with_kwargs=True)
+
+    def masked_mean(states: torch.Tensor) -> torch.Tensor:
+        return (states * given[-1][..., None]).sum(1) if given[-1] is not None else states[:, 0]
+
+    model.bert.pooler.forward = masked_mean
+    assert not passed_by(model)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_of_one_block_too(precision: str) -> None:
+    model = made("bert", num_hidden_layers=1)
+    (logits, _), (wanted, _) = (learned(model, whole=whole, precision=precision) for whole in (False, True))
+    torch.testing.assert_close(logits, wanted, rtol=3e-2, atol=3e-2)
+
+
+def test_who_wants_all_tokens_may_say_so_twice() -> None:
+    model = made("bert")
+    with quickly(model, "fp32", learns=True):
+        with read_whole(last(model)), read_whole(last(model)):
+            pass
+        assert shapes(model, lambda: model(**batch()))[1] == [(4, 1, 32)]
 
 
 def test_a_head_that_reads_the_mean_gets_all_tokens() -> None:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,8 +23,9 @@ from weitiao import Recipe, frozen, models, resume, train
 from weitiao.errors import Interrupted, RecipeError
 from weitiao.evaluation.evaluate import score
 from weitiao.events import Event, FrozenCached, StepDone
-from weitiao.frozen import computed_once, with_frozen_part
+from weitiao.frozen import computed_once, while_filling, with_frozen_part
 from weitiao.kernels import quick, quickly
+from weitiao.kernels.packed_linear import packed_linear
 from weitiao.loading import load_for_training
 from weitiao.methods.layers import Layers, LayersOptions
 from weitiao.preparation import prepare
@@ -33,6 +34,7 @@ from weitiao.training.fixed import NothingFixed, find
 from weitiao.training.loop import train_steps
 from weitiao.training.once import FixedStates, planned, row_keys
 
+PACKS = packed_linear(torch.randn(16, 16), None) is not None
 Values = Callable[..., dict[str, Any]]
 
 
@@ -163,6 +165,30 @@ def test_all_threads_where_validation_is_not_kept(
 ) -> None:
     monkeypatch.setattr(frozen, "keeps_validation", lambda _: False)
     assert trained(values(method="head", training__epochs=2), "auto", tmp_path).threads == {2}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_all_threads_where_a_decoder_reads_what_is_kept(tmp_path: Path, tiny_model: Callable[[str], Path]) -> None:
+    """An encoder of speech gives as much for each recording, which is not a vector."""
+    choice = ("automatic-speech-recognition", "layers", "seq2seq")
+    recipe = recipe_of(choice, tmp_path, tiny_model).to_dict()
+    recipe["method"] = {"name": "layers", "top": 1}
+    recipe["data"] |= {"validation": None, "validation_size": 0.0}
+    recipe["training"] |= {"epochs": 2}
+    done = trained(recipe, "auto", tmp_path)
+    assert (done.place, done.threads) == ("memory", {2})
+
+
+def test_nothing_is_laid_out_where_memory_is_scarce(values: Values, tmp_path: Path) -> None:
+    ready = prepare(Recipe(**values(training__precision="bf16", training__epochs=2)))
+    training, _ = load_for_training(ready)
+    ready, plan = with_frozen_part(ready, training)
+    assert plan is not None
+    for room, laid in ((None, PACKS), (1 << 40, False)):
+        with quickly(training.model, "bf16", learns=True), while_filling(replace(training, room=room), plan):
+            linear = [each for each in training.model.modules() if type(each) is nn.Linear]
+            assert any("forward" in vars(each) for each in linear) == laid
+            assert not all("forward" in vars(each) for each in linear)  # what moves is not
 
 
 def test_frozen_matrices_are_laid_out_while_all_rows_are_computed(

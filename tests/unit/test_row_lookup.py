@@ -72,6 +72,11 @@ def test_a_lookup_serves_again_and_again(mapped: Dataset) -> None:
     assert [[row["tokens"] for row in lookup(np.array([n]))] for n in (5, 1, 5)] == [[[8, 9]], [[1]], [[8, 9]]]
 
 
-def test_a_row_that_is_not_there_is_an_error(mapped: Dataset) -> None:
+@pytest.mark.parametrize("row", [6, -1])
+def test_a_row_that_is_not_there_is_an_error(mapped: Dataset, row: int) -> None:
     with pytest.raises(IndexError):
-        take_rows(mapped, np.array([6]))
+        take_rows(mapped, np.array([row]))
+
+
+def test_no_rows_of_a_selection(mapped: Dataset) -> None:
+    assert take_rows(mapped.select([4, 0]), np.array([])) == []

@@ -31,7 +31,10 @@ class RowLookup:
         self._cells: dict[int, list[Cell]] = {}  # of each batch that was read from, by column
 
     def __call__(self, rows: np.ndarray) -> list[dict[str, Any]]:
-        """Return rows, a dict each; shape of `rows`: (rows,)."""
+        """Return rows, a dict each; shape of `rows`: (rows,). Raises an `IndexError` where there is no such row."""
+        rows = np.asarray(rows, np.int64)
+        if (rows < 0).any():
+            raise IndexError("rows are counted from 0")
         places = rows if self._selected is None else self._selected[rows].astype(np.int64)  # are unsigned
         batches = np.searchsorted(self._ends, places, side="right")
         numbers = places - np.concatenate([[0], self._ends])[batches]

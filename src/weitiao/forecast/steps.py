@@ -20,7 +20,7 @@ from weitiao.batching import micro_batches
 from weitiao.errors import RecipeError
 from weitiao.forecast.ahead import Course, alike, heavier_later, shapes_of
 from weitiao.forecast.cost import Cost, Shapes, fitted, telling
-from weitiao.frozen import all_batches
+from weitiao.frozen import all_batches, while_filling, while_stepping
 from weitiao.kernels import quickly
 from weitiao.methods.base import StandsFor, TakesPart
 from weitiao.preparation import Preparation
@@ -75,7 +75,9 @@ def probed(
         if plan is not None:
             states = FixedStates(training.model, plan)
             stack.enter_context(states.serving())
-            fill = _filled(ready, training, states, [smallest, *chosen])
+            with while_filling(training, plan):
+                fill = _filled(ready, training, states, [smallest, *chosen])
+            stack.enter_context(while_stepping(ready, plan))
         stepping = stack.enter_context(_Stepping(training))
         for rows in [smallest, smallest]:  # first uses: libraries, moments of the optimizer
             stepping.step(rows)

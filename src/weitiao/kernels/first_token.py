@@ -2,7 +2,8 @@
 
 A classifier made of BERT (Devlin et al. 2019) reads what the last block gives for ``[CLS]`` and nothing else. There the
 keys and values of all tokens are needed, but one query, one row of the feed-forward layer, and backward as little: of
-six blocks that is an eighth of all products.
+six blocks that is an eighth of all products. Hidden states that are asked of the model meanwhile hold that one token of
+the last block; who wants all of them says so with `read_whole`.
 """
 
 from __future__ import annotations
@@ -15,30 +16,32 @@ if TYPE_CHECKING:
     import torch
 
 WHOLE = "_weitiao_whole"  # set on a block while others than the head read what it gives
+OWN = "transformers."  # code that came with a model may read by what stands in a text
 CLOSE = 0.02  # share of the greatest number that rounding may change
 
 
 @contextmanager
 def read_whole(block: torch.nn.Module) -> Iterator[None]:
     """Have a block give all its tokens for as long as this lasts."""
+    before = vars(block).get(WHOLE, False)
     object.__setattr__(block, WHOLE, True)
     try:
         yield
     finally:
-        object.__delattr__(block, WHOLE)
+        object.__setattr__(block, WHOLE, before)
 
 
 def first_token_blocks(model: torch.nn.Module, precision: str) -> dict[torch.nn.Module, Callable[..., Any]]:
     """Last blocks of which the model reads the first token alone -> their forward, which gives (rows, 1, width).
 
-    Found by what is computed: made as BERT's block is, with the same numbers for the first token; and the model gives
-    the same with nothing but NaN behind it.
+    Found by what is computed: made as BERT's block is, with the same numbers for the first token; and the model, one of
+    `transformers` itself, gives numbers with nothing but NaN behind it.
     """
     import torch
     from transformers import PreTrainedModel
 
     outermost = next((part for part in model.modules() if isinstance(part, PreTrainedModel)), None)
-    if outermost is None or not _reads_alone(model, outermost):
+    if outermost is None or not _reads_alone(model, outermost) or not type(outermost).__module__.startswith(OWN):
         return {}
     found = {}
     for block in _last_blocks(outermost):
@@ -54,7 +57,8 @@ def first_token_blocks(model: torch.nn.Module, precision: str) -> dict[torch.nn.
 
 def _reads_alone(model: torch.nn.Module, outermost: torch.nn.Module) -> bool:
     """Whether only `outermost` calls its blocks: it is the model, or what PEFT has put its layers into."""
-    return model is outermost or type(model).__module__.startswith("peft.")
+    base = getattr(model, "get_base_model", None) if type(model).__module__.startswith("peft.") else None
+    return model is outermost or (base is not None and base() is outermost)
 
 
 def _last_blocks(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
@@ -86,7 +90,7 @@ def _first_only(block: Any) -> Callable[..., Any] | None:
     ) -> Any:
         given = [*more, *(named.get(name) for name in ("encoder_hidden_states", "past_key_values"))]
         ours = own.config._attn_implementation == attention.NAME and getattr(attention_mask, "ndim", 4) == 4
-        if hasattr(block, WHOLE) or not ours or any(each is not None for each in given):
+        if vars(block).get(WHOLE) or not ours or any(each is not None for each in given):
             return type(block).forward(block, hidden_states, attention_mask, *more, **named)
 
         def heads(states: torch.Tensor) -> torch.Tensor:
@@ -125,7 +129,8 @@ def _nothing_else_is_read(model: torch.nn.Module, block: torch.nn.Module, forwar
     try:
         for module in training:
             module.training = False
-        outputs = model(input_ids=torch.arange(4)[None])
+        mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+        outputs = model(input_ids=torch.arange(8).view(2, 4), attention_mask=mask)
     except Exception:  # a model that reads something else than tokens is left as it is
         return False
     finally:
@@ -133,7 +138,8 @@ def _nothing_else_is_read(model: torch.nn.Module, block: torch.nn.Module, forwar
         for module in training:
             module.training = True
     numbers = [each for each in _tensors(outputs) if each.is_floating_point()]
-    return bool(same) and all(same) and bool(numbers) and all(bool(each.isfinite().all()) for each in numbers)
+    by_row = bool(numbers) and all(len(each) == 2 and each.numel() for each in numbers)
+    return bool(same) and all(same) and by_row and all(bool(each.isfinite().all()) for each in numbers)
 
 
 def _tensors(nest: Any) -> Iterator[torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -46,10 +46,12 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
         packed = _packed(model) if precision == "bf16" and not learns else {}
         if precision == "bf16":
             undo.enter_context(_halved(model, learns, without={id(module.weight) for module in packed}))
-            _narrow_stream(model, undo)
         undo.enter_context(_own_attention(model))
+        by_first = first_token_blocks(model, precision)
+        if precision == "bf16":
+            _narrow_stream(model, undo)
         words = _vocabulary_matrix(model) if learns else None
-        given: dict[torch.nn.Module, Callable[..., Any]] = {**packed, **first_token_blocks(model, precision)}
+        given: dict[torch.nn.Module, Callable[..., Any]] = {**packed, **by_first}
         if words is not None:
             given[words] = partial(_deferred, words)
         for module in model.modules():
@@ -90,21 +92,24 @@ def halve(model: torch.nn.Module) -> None:
 
 
 @contextmanager
-def laid_out(model: torch.nn.Module) -> Iterator[None]:
-    """Inside of a `quickly` whose model learns: have the matrices that it holds in bf16 laid out as well, as where
-    nothing learns, for as long as this lasts and no gradient is asked for. They take their memory twice meanwhile.
+def laid_out(model: torch.nn.Module, inside: Iterable[str]) -> Iterator[None]:
+    """Inside of a `quickly` whose model learns: have the matrices in bf16 that are in the named modules laid out as
+    well, as where nothing learns, for as long as this lasts and no gradient is asked for. They take their memory twice
+    meanwhile.
     """  # fmt: skip
     import torch
 
+    within = {module for name in inside for module in model.get_submodule(name).modules()}
     with ExitStack() as undo:
-        for module, forward in _packed(model, lambda weight: weight.dtype == torch.bfloat16).items():
+        frozen = _packed(model, lambda layer: layer in within and layer.weight.dtype == torch.bfloat16)
+        for module, forward in frozen.items():
             module.forward = forward
             undo.callback(vars(module).pop, "forward", None)
         yield
 
 
 def _packed(
-    model: torch.nn.Module, wanted: Callable[[torch.Tensor], bool] = lambda _: True
+    model: torch.nn.Module, wanted: Callable[[torch.nn.Linear], bool] = lambda _: True
 ) -> dict[torch.nn.Module, Callable[..., Any]]:
     """Linear layers -> their forward with the matrix laid out beforehand. Not those whose matrix others read as well:
     an embedding's, or one that an adapter is beside.
@@ -116,7 +121,7 @@ def _packed(
     owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
     found: dict[nn.Module, Callable[..., Any]] = {}
     for name, module in model.named_modules():
-        if type(module) is not nn.Linear or "forward" in vars(module) or not wanted(module.weight):
+        if type(module) is not nn.Linear or "forward" in vars(module) or not wanted(module):
             continue
         if _plain_here(module.weight) and owners[id(module.weight)] == 1 and not name.endswith("base_layer"):
             multiply = packed_linear(module.weight, module.bias)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weitiao.data import take_rows
+from weitiao.data import RowLookup
 from weitiao.data.arrow import digest, fingerprint
 from weitiao.data.cut import sample
 from weitiao.data.features import column_array
@@ -64,6 +64,7 @@ def _chosen(ready: Preparation, seed: int) -> np.ndarray:
 
 def _computed(ready: Preparation, examples: np.ndarray) -> Arrays:
     features = ready.features["train"]
+    lookup = RowLookup(features)
     numbers = column_array(features, "row").astype(np.int64)
     places = np.flatnonzero(np.isin(numbers, examples))
     body = _body(ready)
@@ -71,7 +72,7 @@ def _computed(ready: Preparation, examples: np.ndarray) -> Arrays:
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def work(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        batch = ready.task.collate(take_rows(features, places[rows]), ready.reader).to(body.device)
+        batch = ready.task.collate(lookup(places[rows]), ready.reader).to(body.device)
         states = body.model(**_read(batch.inputs)).last_hidden_state.float()
         return _pooled(states, batch.inputs["attention_mask"], batch.labels, np.array(batch.rows, np.int64))
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weitiao.kernels import laid_out
 from weitiao.records import Batch
 from weitiao.tasks.vocabulary import forward
 from weitiao.training.fixed import (
@@ -88,8 +87,7 @@ class FixedStates:
         import torch
 
         self.model.train()
-        devices = [p.device for p in self.model.parameters() if p.is_cuda][:1]
-        with torch.random.fork_rng(devices=devices), laid_out(self.model):
+        with torch.random.fork_rng(devices=[p.device for p in self.model.parameters() if p.is_cuda][:1]):
             for batch in batches:
                 with torch.no_grad(), autocast():
                     self._keep(batch)
