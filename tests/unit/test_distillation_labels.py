@@ -187,7 +187,9 @@ def test_a_student_learns_the_labels_of_an_endpoint_and_not_those_of_the_data(
     student: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     with serving(answer) as server:
-        run = train(Recipe(**student(url=server.url, epochs=30)))
+        values = student(url=server.url, epochs=40)
+        values["training"] |= {"learning_rate": 1e-3}
+        run = train(Recipe(**values))
     assert len(server.bodies) == 24
     assert {body["temperature"] for body in server.bodies} == {0.0}
     good = written(tmp_path / "right.csv", rows())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -409,7 +410,9 @@ def test_no_checkpoint_left_undamaged_is_told(quick: Values) -> None:
 
 def test_a_best_step_that_is_lost_is_told(quick: Values, monkeypatch: pytest.MonkeyPatch) -> None:
     training = {"epochs": 2, "learning_rate": 1e-9, "batch_size": 16, "evaluate_every": 2, "seed": 3}
-    monkeypatch.setattr(Checkpoints, "at", lambda *_: None)  # the score never changes: the first step is the best
+    monkeypatch.setattr(Checkpoints, "at", lambda *_: None)
+    losses = itertools.count()  # the score never changes: the first step is the best
+    monkeypatch.setattr("weitiao.training.fit._loss", lambda _: next(losses))
     watcher = Watcher()
     train(quick(training=training), trackers=[watcher])
     stopped = next(event for event in watcher.seen if isinstance(event, Stopped))
