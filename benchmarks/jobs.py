@@ -340,7 +340,7 @@ EVALUATION = replace(
     contenders=(
         _weitiao("evaluate without baselines, else defaults: scores of each class, intervals, mistakes", {},
                  "weitiao_evaluate.py"),
-        _evaluated(8, "as it comes", says=" (its default), fp32"),
+        _evaluated(8, "best batch size", says=" (its default), fp32"),
         *(_evaluated(size, "best batch size", says=", fp32") for size in (32, 128)),
         *(_evaluated(size, "best", "-sorted", ", texts sorted by length, bf16", sort=True) for size in (32, 128)),
         *(_evaluated(size, "best", "-eager", ", texts sorted by length, bf16, eager attention", sort=True,
