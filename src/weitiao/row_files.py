@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weitiao.data import take_rows
+from weitiao.data import RowLookup
 from weitiao.data.keys import input_keys
 from weitiao.data.labels import GROUP
 from weitiao.data.units import GROUP_CELL, group_cells, group_keys, in_groups
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def rows_of(rows: Dataset, roles: Iterable[str]) -> list[Example]:
     """Return a split's rows with these roles alone."""
     there = [role for role in roles if role in rows.column_names]
-    return [{role: row[role] for role in there} for row in take_rows(rows, np.arange(len(rows)))]
+    return [{role: row[role] for role in there} for row in RowLookup(rows)]
 
 
 def with_groups(rows: Sequence[Example], groups: np.ndarray | None) -> list[Example]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from weitiao.data import RowLookup, take_rows
+from weitiao.data import RowLookup, row_lookup, take_rows
 from weitiao.data.arrow import open_arrow, write_arrow
 
 LISTS = [[], [1], [2, 3, 4], [5, 6], [7], [8, 9]]
@@ -65,6 +65,13 @@ def test_a_part_of_a_table_is_read_from_where_it_begins() -> None:
 
 def test_columns_left_out_are_not_read(mapped: Dataset) -> None:
     assert take_rows(mapped.select_columns(["tokens"]), np.array([2, 1])) == [{"tokens": [2, 3, 4]}, {"tokens": [1]}]
+
+
+def test_all_rows_in_turn(mapped: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_lookup, "AT_ONCE", 4)
+    for dataset in (mapped, mapped.select([4, 0, 5, 1, 2]), mapped.select([])):
+        assert _alike(list(RowLookup(dataset)), _by_datasets(dataset, np.arange(len(dataset))))
+        assert len(RowLookup(dataset)) == len(dataset)
 
 
 def test_a_lookup_serves_again_and_again(mapped: Dataset) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from weitiao.data.arrow import row_numbers
 if TYPE_CHECKING:
     from datasets import Dataset
 
+AT_ONCE = 1000  # rows in memory when all are read
 Cell = Callable[[int], Any]  # number of a row in its batch of the table -> its value
 
 
 class RowLookup:
-    """Takes rows of a data set by their numbers, as many and in whatever order.
+    """Takes rows of a data set by their numbers, as many and in whatever order, or all in turn.
 
     The values are those that `datasets` gives. It gathers each row of a step by a slice of the whole table first, which
     takes longer than a small step does; here numbers and lists of numbers are read from the mapped file.
@@ -42,6 +43,13 @@ class RowLookup:
             dict(zip(self._names, [cell(number) for cell in self._of(batch)], strict=True))
             for batch, number in zip(batches.tolist(), numbers.tolist(), strict=True)
         ]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._batches)) if self._selected is None else len(self._selected)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(self), AT_ONCE):
+            yield from self(np.arange(start, min(start + AT_ONCE, len(self))))
 
     def _of(self, batch: int) -> Sequence[Cell]:
         cells = self._cells.get(batch)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from weitiao.module_lists import outer_lists
+
 if TYPE_CHECKING:
     import torch
 
@@ -44,7 +46,7 @@ def first_token_blocks(model: torch.nn.Module, precision: str) -> dict[torch.nn.
     if outermost is None or not _reads_alone(model, outermost) or not type(outermost).__module__.startswith(OWN):
         return {}
     found = {}
-    for block in _last_blocks(outermost):
+    for block in (blocks[-1] for _, blocks in outer_lists(outermost)):
         forward = _first_only(block)
         if forward is None:
             continue
@@ -59,15 +61,6 @@ def _reads_alone(model: torch.nn.Module, outermost: torch.nn.Module) -> bool:
     """Whether only `outermost` calls its blocks: it is the model, or what PEFT has put its layers into."""
     base = getattr(model, "get_base_model", None) if type(model).__module__.startswith("peft.") else None
     return model is outermost or (base is not None and base() is outermost)
-
-
-def _last_blocks(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    from torch import nn
-
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    for name, blocks in lists:
-        if len(blocks) and not any(name.startswith(f"{other}.") for other, _ in lists):
-            yield blocks[-1]
 
 
 def _first_only(block: Any) -> Callable[..., Any] | None:
@@ -137,18 +130,16 @@ def _nothing_else_is_read(model: torch.nn.Module, block: torch.nn.Module, forwar
         handle.remove()
         for module in training:
             module.training = True
-    numbers = [each for each in _tensors(outputs) if each.is_floating_point()]
-    by_row = bool(numbers) and all(len(each) == 2 and each.numel() for each in numbers)
-    return bool(same) and all(same) and by_row and all(bool(each.isfinite().all()) for each in numbers)
+    given = list(outputs.values() if isinstance(outputs, dict) else outputs)
+    return bool(same) and all(same) and bool(given) and all(map(_numbers_of_two_rows, given))
 
 
-def _tensors(nest: Any) -> Iterator[torch.Tensor]:
-    """All tensors of a model's outputs."""
+def _numbers_of_two_rows(value: Any) -> bool:
     import torch
 
-    if isinstance(nest, torch.Tensor):
-        yield nest
-    elif isinstance(nest, dict):
-        yield from (tensor for each in nest.values() for tensor in _tensors(each))
-    elif isinstance(nest, list | tuple):
-        yield from (tensor for each in nest for tensor in _tensors(each))
+    return (
+        isinstance(value, torch.Tensor)
+        and value.shape[:1] == (2,)
+        and value.numel() > 0
+        and bool(value.isfinite().all())
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weitiao.kernels import liger
 from weitiao.kernels.allocator import keep_freed_memory
 from weitiao.kernels.first_token import first_token_blocks
+from weitiao.module_lists import outer_lists
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,7 @@ def quickly(model: torch.nn.Module, precision: str, *, learns: bool) -> Iterator
         if precision == "bf16":
             undo.enter_context(_halved(model, learns, without={id(module.weight) for module in packed}))
         undo.enter_context(_own_attention(model))
-        by_first = first_token_blocks(model, precision)
+        by_first = first_token_blocks(model, precision)  # before anybody listens to a block
         if precision == "bf16":
             _narrow_stream(model, undo)
         words = _vocabulary_matrix(model) if learns else None
@@ -203,16 +204,12 @@ def _still(model: torch.nn.Module, learns: bool) -> Iterator[torch.nn.Parameter]
 def _narrow_stream(model: torch.nn.Module, undo: ExitStack) -> None:
     """Have what goes from block to block in bf16 as well: fp32 there is converted before every product and after."""
     import torch
-    from torch import nn
 
     def narrowed(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(each.to(torch.bfloat16) if _is_stream(each) else each for each in inputs)
 
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    outer = [module for name, module in lists if not any(name.startswith(f"{other}.") for other, _ in lists)]
-    for blocks in outer:
-        if len(blocks):
-            undo.callback(blocks[0].register_forward_pre_hook(narrowed).remove)
+    for _, blocks in outer_lists(model):
+        undo.callback(blocks[0].register_forward_pre_hook(narrowed).remove)
 
 
 def _is_stream(value: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from weitiao.errors import RecipeError
 from weitiao.methods.parts import head_modules, head_prefixes, vocabulary_module
+from weitiao.module_lists import outer_lists
 
 if TYPE_CHECKING:
     import torch
@@ -37,15 +38,9 @@ def by_depth(model: PreTrainedModel) -> list[list[str]]:
 
 def block_names(model: PreTrainedModel) -> list[str]:
     """Return the names of the body's blocks in order; lists inside a block (T5's sub-layers) are no blocks."""
-    from torch import nn
-
-    lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
     heads = head_prefixes(model)
-    outer = [
-        name for name in lists
-        if not any(name.startswith(f"{other}.") for other in lists) and not f"{name}.".startswith(heads)
-    ]  # fmt: skip
-    found = [f"{name}.{number}" for name in outer for number in range(len(_list(model, name)))]
+    outer = [(name, blocks) for name, blocks in outer_lists(model) if not f"{name}.".startswith(heads)]
+    found = [f"{name}.{number}" for name, blocks in outer for number in range(len(blocks))]
     if not found:
         raise RecipeError(f"{type(model).__name__} has no list of blocks", where="method",
                           fix="Take full, lora or head.")  # fmt: skip
@@ -81,7 +76,3 @@ def lock_in_inference(module: torch.nn.Module) -> None:
 
     module.train = lambda _mode=True: nn.Module.train(module, False)  # type: ignore[method-assign, assignment]
     module.train()
-
-
-def _list(model: PreTrainedModel, name: str) -> torch.nn.ModuleList:
-    return model.get_submodule(name)  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import ModelError
+from weitiao.module_lists import outer_lists
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +48,7 @@ def keep_blocks(model: PreTrainedModel, layers: Sequence[int]) -> None:
     config, name = _counting(model.config), _count_name(model.config)
     count = int(getattr(config, str(name)))
     root: Any = model.get_decoder() if model.config.is_encoder_decoder else model
-    lists = [(path, each) for path, each in root.named_modules()
-             if isinstance(each, nn.ModuleList) and len(each) == count]  # fmt: skip
-    outer = [(path, each) for path, each in lists if not any(path.startswith(f"{other}.") for other, _ in lists)]
+    outer = outer_lists(root, count)
     if len(outer) != 1:
         raise ModelError(f"the blocks of a '{model.config.model_type}' model are not one list", where="model.layers",
                          fix="Leave it out.")  # fmt: skip

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import ModelError
 from weitiao.kernels.first_token import read_whole
+from weitiao.module_lists import outer_lists
 
 if TYPE_CHECKING:
     import torch
@@ -124,14 +125,11 @@ def blocks_of(model: torch.nn.Module) -> list[torch.nn.Module]:
     """Return the blocks of an encoder or a decoder in order; a `ModelError` where they are not one list of modules, as
     where one block is passed again and again.
     """  # fmt: skip
-    from torch import nn
     from transformers import PreTrainedModel
 
     config = next(part.config for part in model.modules() if isinstance(part, PreTrainedModel))
     count = getattr(config.get_text_config(), "num_hidden_layers", None)
-    lists = [(name, module) for name, module in model.named_modules()
-             if isinstance(module, nn.ModuleList) and len(module) == count]  # fmt: skip
-    outer = [module for name, module in lists if not any(name.startswith(f"{other}.") for other, _ in lists)]
+    outer = [] if count is None else [blocks for _, blocks in outer_lists(model, count)]
     if len(outer) != 1:
         raise ModelError(f"the blocks of a '{config.model_type}' model are not one list", where="distillation.match",
                          fix="Take it out, or another model.")  # fmt: skip

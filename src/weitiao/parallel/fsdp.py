@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from weitiao.module_lists import outer_lists
 from weitiao.parallel.base import Counts
 from weitiao.parallel.ddp import DistributedDataParallel
 from weitiao.parallel.shards import write_shards
@@ -98,9 +99,4 @@ def _gathered(parameter: torch.Tensor) -> torch.Tensor:
 
 def _blocks(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """The members of the model's outermost lists of modules."""
-    from torch import nn
-
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    for name, blocks in lists:
-        if not any(name.startswith(f"{other}.") for other, _ in lists):
-            yield from blocks
+    return (block for _, blocks in outer_lists(model) for block in blocks)

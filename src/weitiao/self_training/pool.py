@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from weitiao import data
 from weitiao.preparation import Preparation
 from weitiao.records import FILE, LINE, Example, target_role
@@ -29,7 +27,7 @@ class Pool:
         there = str(Path(source).resolve()) if Path(source).exists() else source
         rows, findings = ready.pool(there, "unlabelled", answers=True)
         target = target_role(ready.task.columns)
-        examples = data.take_rows(rows, np.arange(len(rows)))
+        examples = list(data.RowLookup(rows))
         roles = [role for role in ready.splits.columns.names if role != target]
         return cls(
             [{role: example[role] for role in roles} for example in examples],

@@ -63,7 +63,7 @@ def with_texts(ready: Preparation, *, settled: bool) -> Preparation:
     chosen = _drawn(len(train), wanted.share, ready.recipe.data_seed)
     examples = data.take_rows(train, chosen)
     if more is not None:
-        examples += data.take_rows(more, np.arange(len(more)))
+        examples += data.RowLookup(more)
     said = dict(teacher.say([_only(example, task.read) for example in examples]))
     values: list[str | None] = [*own_texts, *([None] * (0 if more is None else len(more)))]
     rows, dropped = [*chosen.tolist(), *range(len(train), len(values))], Counter[str]()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from weitiao.events import LayersMeasured, LayersUnwell
+from weitiao.module_lists import outer_lists
 from weitiao.parallel import local
 from weitiao.training.optimizer import trainable
 
@@ -184,10 +185,7 @@ def layer_names(model: torch.nn.Module) -> dict[str, str]:
     """Parameter name -> its layer: a block such as ``bert.encoder.layer.3``, or a part outside of the blocks such as
     ``bert.embeddings`` or ``classifier``. What PEFT puts around a model is left out of the names.
     """  # fmt: skip
-    from torch import nn
-
-    lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
-    outer = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
+    outer = [name for name, _ in outer_lists(model)]
     found = {}
     for name, _ in model.named_parameters():
         block = next((each for each in outer if name.startswith(f"{each}.")), None)

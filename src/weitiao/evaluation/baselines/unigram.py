@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from weitiao.data import take_rows
+from weitiao.data import RowLookup
 from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.records import Prediction, SplitName
 
-CHUNK = 1000  # features in memory at once
 SMOOTHING = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 
 
@@ -53,9 +52,8 @@ class Unigram:
 
     def _counted(self, on: Labelled) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (example, token ids) of each feature."""
-        for start in range(0, len(on.features), CHUNK):
-            for feature in take_rows(on.features, np.arange(start, min(start + CHUNK, len(on.features)))):
-                yield feature["row"], np.asarray(self.task.counted(feature), np.int64)
+        for feature in RowLookup(on.features):
+            yield feature["row"], np.asarray(self.task.counted(feature), np.int64)
 
 
 def _left_out(counts: np.ndarray, smoothing: float) -> float:

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from weitiao.data import take_rows
+from weitiao.data import RowLookup
 from weitiao.evaluation.baselines.base import Knows
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.records import Prediction, SplitName
 from weitiao.tasks.vectors import text_number
-
-CHUNK = 1000  # features in memory at once
 
 
 class TfidfVectors:
@@ -34,13 +32,13 @@ class TfidfVectors:
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
         """Count in how many training texts each token stands."""
-        for feature in _features(on["train"]):
+        for feature in RowLookup(on["train"].features):
             self._there.update(set(self._task.counted(feature["input_ids"])))
             self._texts += 1
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
         """Yield the vector of each text and of its copy, as token -> weight."""
-        found = {feature["row"]: feature["input_ids"] for feature in _features(on)}
+        found = {feature["row"]: feature["input_ids"] for feature in RowLookup(on.features)}
         for row in on.rows.tolist():
             ids, copy = found[row], self._task.copied(found[row])
             vectors = (self._vector(self._task.counted(each)) for each in (ids, copy))
@@ -53,8 +51,3 @@ class TfidfVectors:
         }
         length = np.sqrt(sum(weight**2 for weight in weights.values()))
         return {token: float(weight / length) for token, weight in weights.items()}
-
-
-def _features(on: Labelled) -> Iterator[dict[str, Any]]:
-    for start in range(0, len(on.features), CHUNK):
-        yield from take_rows(on.features, np.arange(start, min(start + CHUNK, len(on.features))))
