@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,12 @@ def rows_of(rows: Dataset, roles: Iterable[str]) -> list[Example]:
     return [{role: row[role] for role in there} for row in RowLookup(rows)]
 
 
-def with_groups(rows: Sequence[Example], groups: np.ndarray | None) -> list[Example]:
-    """Return rows with their groups (see `data.units.group_keys`), if any: who cuts them anew has to know."""
+def with_groups(rows: Iterable[Example], groups: np.ndarray | None) -> Iterator[Example]:
+    """Yield rows with their groups (see `data.units.group_keys`), if any: who cuts them anew has to know."""
     if groups is None:
-        return list(rows)
-    return [{**row, GROUP_CELL: cell} for row, cell in zip(rows, group_cells(groups), strict=True)]
+        yield from rows
+    else:
+        yield from ({**row, GROUP_CELL: cell} for row, cell in zip(rows, group_cells(groups), strict=True))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -121,6 +121,18 @@ def test_a_round_trains_on_the_recipe_s_data_and_on_settled_rows_and_measures_on
     assert made.data.validation is None
 
 
+def test_of_a_folder_that_is_named_for_test_the_test_is_taken(tmp_path, tiny_model):
+    """As a run takes it, though a pool that is train stands in a file of its own."""
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "train.csv").write_text("text,label\nfine,good\nawful,bad\n")
+    (tmp_path / "sets" / "test.csv").write_text("text,label\nlovely,good\n")
+    source = pool(tmp_path, TEXTS)
+    recipe = Recipe(task="text-classification", model=str(tiny_model("encoder")),
+                    data={"train": str(source), "test": str(tmp_path / "sets")})  # fmt: skip
+    found = open_project(str(source), recipe, folder=tmp_path / "p", labels=("good", "bad"))
+    assert json.loads((found.folder / "seed/test.jsonl").read_text()) == {"text": "lovely", "label": "good"}
+
+
 def test_a_round_trains_on_all_that_is_labelled(tmp_path, tiny_model):
     source = pool(tmp_path, TEXTS)
     recipe = Recipe(task="text-classification", model=str(tiny_model("encoder")),

@@ -177,7 +177,7 @@ class _Pool:
         inputs: list[Example] = [{k: v for k, v in row.items() if k not in targets} for row in examples]
         roles = [column.role for column in ready.task.columns if not column.target and column.role in inputs[0]]
         distinct = len(new_rows(keys_of(inputs, roles), (), np.empty(0, np.uint64)))
-        return cls(with_groups(examples, ready.splits.group_keys.get("train")), inputs, distinct)
+        return cls(list(with_groups(examples, ready.splits.group_keys.get("train"))), inputs, distinct)
 
     def check(self, sizes: Sequence[int]) -> None:
         """Raise a `DataError` where more labels are asked for than there are."""

@@ -163,18 +163,19 @@ def _tables(
     def opened(source: str, split: SplitName | None) -> Table:
         return open_table(source, base=base, split=split, layout=layout, named=settings.columns, without=without)
 
-    inside = _inside(settings.train, base, layout)
+    inside = splits_inside(settings.train, base, layout)
     tables: dict[SplitName, Table] = {"train": opened(settings.train, "train" if "train" in inside else None)}
     given: dict[SplitName, str | None] = {"validation": settings.validation, "test": settings.test}
     for split, source in given.items():
         if source is not None:
-            tables[split] = opened(source, split if split in _inside(source, base, layout) else None)
+            tables[split] = opened(source, split if split in splits_inside(source, base, layout) else None)
         elif "train" in inside and split in inside:
             tables[split] = opened(settings.train, split)
     return tables
 
 
-def _inside(source: str, base: Path, layout: Layout | None) -> set[SplitName]:
+def splits_inside(source: str, base: Path, layout: Layout | None) -> set[SplitName]:
+    """Return the splits that a source has in it; none where it names one itself."""
     path, named = locate(source, base=base, layout=layout)
     return set() if named else splits_in(path, layout)
 

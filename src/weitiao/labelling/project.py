@@ -16,10 +16,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +27,9 @@ import numpy as np
 from weitiao import registry
 from weitiao.data.formats.encoding import text_lines
 from weitiao.data.labels import GROUP
-from weitiao.data.splits import open_splits
+from weitiao.data.splits import open_splits, splits_inside
 from weitiao.data.table import open_table
-from weitiao.data.units import GROUP_CELL, group_cells, group_keys
+from weitiao.data.units import group_keys
 from weitiao.data.unlabelled import UNLABELLED, unlabelled_rows
 from weitiao.errors import DataError, RecipeError, RunError, WeitiaoError
 from weitiao.labelling.acts import checked_name
@@ -40,6 +39,7 @@ from weitiao.labelling.pool import Pool, open_pool
 from weitiao.labelling.state import State
 from weitiao.recipe import DataSettings, Recipe
 from weitiao.records import FILE, LINE, SPLITS, SplitName
+from weitiao.row_files import with_groups
 from weitiao.sources.cache import publishing, write_synced
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def _write_seed(folder: Path, recipe: Recipe, pool: str) -> tuple[dict[SplitName
         dataset, groups = splits[split]
         counts[split] = len(dataset)
         with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-            for row, group in zip(dataset, _grouped(groups), strict=False):
+            for row in with_groups(dataset, groups):
                 place = f"{row[FILE]}:{row[LINE]}"
                 cell = row.get(column.role)
                 if split == "train" and cell is not None:
@@ -295,7 +295,7 @@ def _write_seed(folder: Path, recipe: Recipe, pool: str) -> tuple[dict[SplitName
                     text = next((row[c.role] for c in task.columns if not c.target and row.get(c.role)), "")
                     answer = answering.read(cell, str(text), place)
                     labels |= dict.fromkeys(sorted(answering.labels_in(answer)) if answer is not None else ())
-                file.write(_line({**row, **group}))
+                file.write(_line(row))
     return counts, sorted(labels, key=_label_order), lists
 
 
@@ -309,13 +309,7 @@ def _write_unlabelled(path: Path, recipe: Recipe, pool: Pool) -> None:
     rows = unlabelled_rows(source, columns, names, base=recipe.base, where=recipe.place(key), group=recipe.data.group)
     groups = group_keys(rows) if GROUP in rows.column_names else None
     with path.open("w", encoding="utf-8") as file:
-        for row, group in zip(rows, _grouped(groups), strict=False):
-            file.write(_line({**row, **group}))
-
-
-def _grouped(groups: np.ndarray | None) -> Iterable[dict[str, str | None]]:
-    """The group of each row as a cell of its line; nothing where there are no groups."""
-    return repeat({}) if groups is None else ({GROUP_CELL: cell} for cell in group_cells(groups))
+        file.writelines(map(_line, with_groups(rows, groups)))
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -338,8 +332,10 @@ def _own_splits(recipe: Recipe, task: Any, pool: str) -> dict[SplitName, tuple[D
     found: dict[SplitName, tuple[Dataset, np.ndarray | None]] = {}
     for split, source in given.items():
         if source is not None:
-            there = open_table(source, base=recipe.base, layout=task.layout, limit=1).columns
-            alone = {"train": source, "validation": None, "test": None,
+            inside = split in splits_inside(source, recipe.base, task.layout)
+            own = f"{source}/{split}" if inside else source
+            there = open_table(own, base=recipe.base, layout=task.layout, limit=1).columns
+            alone = {"train": own, "validation": None, "test": None,
                      "group": whole.group if whole.group in there else None}  # fmt: skip
             found[split] = opened(whole.model_copy(update=alone))["train"]
     return found
