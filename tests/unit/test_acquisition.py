@@ -290,8 +290,10 @@ def test_badge_sees_in_bf16_what_it_sees_in_fp32(sorted_out: Path) -> None:
     sure = (np.sign(exact.errors) == np.sign(rough.errors)).all(axis=1)  # the same answer
     assert sure.mean() > 0.8
     assert rough.errors[sure] == pytest.approx(exact.errors[sure], abs=0.05)
-    assert np.abs(rough.inputs - exact.inputs).mean() < 0.02  # of -1 to 1
-    assert rough.inputs == pytest.approx(exact.inputs, abs=0.3)
+    apart = np.abs(rough.inputs - exact.inputs)  # of -1 to 1
+    assert apart.mean() < 0.02
+    assert np.quantile(apart, 0.999) < 0.1
+    assert apart.max() < 0.2
     query = spread(rough, 60, np.random.default_rng(0))
     assert sorted(query.rows.tolist()) == list(range(60))
     assert np.isfinite(query.scores).all()
