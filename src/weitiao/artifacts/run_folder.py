@@ -113,7 +113,7 @@ def holding(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder for this process; a `RunError` when another process holds it."""
     with (folder / "lock").open("w") as lock:
         try:
-            _take(lock)
+            _hold(lock)
         except BlockingIOError:
             raise RunError(f"another process is working on {what}", where=str(folder)) from None
         except OSError as error:
@@ -183,7 +183,7 @@ def _held(folder: Path) -> bool:
     """Whether a process works on the run. A second handle on the lock tells, even within one process."""
     try:
         with (folder / "lock").open("r") as lock:
-            _take(lock)
+            _lock(lock, "LOCK_SH")  # others who look do not make it look held
             return False
     except FileNotFoundError:
         return False
@@ -191,12 +191,21 @@ def _held(folder: Path) -> bool:
         return True
 
 
-def _take(lock: IO[str]) -> None:
-    """Lock an open file until it is closed; `OSError` when another holds it. Windows has no such locks: not held."""
+def _hold(lock: IO[str]) -> None:
+    """Lock an open file until it is closed; `BlockingIOError` when another holds it, not when somebody looks."""
+    for _ in range(40):  # who looks has the lock for some microseconds
+        with suppress(BlockingIOError):
+            return _lock(lock, "LOCK_EX")
+        time.sleep(0.02)
+    return _lock(lock, "LOCK_EX")
+
+
+def _lock(lock: IO[str], kind: str) -> None:
+    """Take a lock of that kind without waiting; `OSError` when it cannot be had. Windows has none: not held."""
     with suppress(ImportError):
         import fcntl
 
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, getattr(fcntl, kind) | fcntl.LOCK_NB)
 
 
 def list_runs(folder: Path = RUNS) -> list[Run]:
