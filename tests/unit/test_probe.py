@@ -26,8 +26,9 @@ from weitiao.probing.frozen_features import can_be_probed, frozen_features
 from weitiao.probing.learned import Ahead, LearningCurve, Point
 from weitiao.probing.linear import Probe
 from weitiao.probing.pages import render_curve, render_probe
-from weitiao.probing.probe import _check_disk, _ready, _shared
+from weitiao.probing.probe import _check_disk
 from weitiao.probing.probed import Probed, Round, Standing, Transfer, advise
+from weitiao.probing.readying import _shared, ready_for
 
 Values = Callable[..., dict[str, Any]]
 
@@ -145,7 +146,7 @@ def test_a_class_keeps_its_examples_rather_than_go_to_validation(recipe: Values,
     values = as_recipe(recipe(data__train=str(file), data__validation_size=0.05, data__test_size=0.0))
     own = values.model.source
     assert _shared(values)[0].data.validation_size == pytest.approx(0.3)  # which would leave one of them
-    shared, ready, _ = _ready(crossed([own], ["full", "head"], values), values, tmp_path / "p")
+    shared, ready, _ = ready_for(crossed([own], ["full", "head"], values), values, tmp_path / "p")
     assert len(ready) == 2
     assert shared.data.validation_size == 0.05
     assert label_count(ready["full"], "rare") == 2

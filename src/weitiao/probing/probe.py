@@ -16,7 +16,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time as clocks
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,22 +24,11 @@ from typing import Any
 import numpy as np
 
 from weitiao import models as open_models
-from weitiao import registry
 from weitiao.artifacts.artifact import write_json
 from weitiao.artifacts.run_folder import holding
 from weitiao.candidates import Named
-from weitiao.comparison import finished, measured_apart, numbered, references
-from weitiao.consistency import with_unlabelled
-from weitiao.errors import (
-    DataError,
-    Interrupted,
-    ModelError,
-    RecipeError,
-    RefusedError,
-    SourceError,
-    WeitiaoError,
-    WeitiaoWarning,
-)  # fmt: skip
+from weitiao.comparison import finished, numbered, references
+from weitiao.errors import DataError, Interrupted, RecipeError, WeitiaoError
 from weitiao.evaluation.compared import Reference, Row, beside_baseline
 from weitiao.evaluation.comparison_page import duration
 from weitiao.evaluation.verdicts import Pair, compare_pairs, mean_interval
@@ -57,7 +45,7 @@ from weitiao.plans import (
     silent,
     stoppable,
 )
-from weitiao.preparation import Preparation, as_recipe, open_examples, prepare, refuse_errors
+from weitiao.preparation import Preparation, as_recipe, prepare, refuse_errors
 from weitiao.probing.clock import Clock
 from weitiao.probing.crossing import Entrant, Model, crossed
 from weitiao.probing.frozen_features import can_be_probed, frozen_features
@@ -65,6 +53,7 @@ from weitiao.probing.linear import linear_probe
 from weitiao.probing.pages import write_probe
 from weitiao.probing.probed import Probed, Round, Standing, Transfer, advise
 from weitiao.probing.race import WHY, Heat, Race
+from weitiao.probing.readying import ready_for
 from weitiao.probing.rungs import Ladder, ordered
 from weitiao.probing.transferability import h_score, is_numbers, log_me
 from weitiao.recipe import Recipe
@@ -75,8 +64,6 @@ from weitiao.trials import BASELINES, Say, carry_out
 PROBES = Path("probes")
 WHAT = "probe"
 PAGE, NUMBERS, TOOK = "probe.html", "probe.json", "took.json"
-ENOUGH = 500  # validation examples that candidates are to be told apart by, where there are enough to cut
-LARGEST = 0.3  # share of the data that validation may have for it
 
 
 def probe(
@@ -108,7 +95,7 @@ def probe(
     entrants = crossed(models, methods, recipe)
     folder = Path(output) if output is not None else own_folder(PROBES, recipe, WHAT)
     check_folder(folder, recipe, WHAT, free=("method", "model"))
-    shared, ready, unfit = _ready(entrants, recipe, folder)
+    shared, ready, unfit = ready_for(entrants, recipe, folder)
     _check_disk(folder, ready)
     folder.mkdir(parents=True, exist_ok=True)
     with holding(folder, f"this {WHAT}"), stop_on_signal() as stop:
@@ -126,74 +113,6 @@ def _budget(time: str | None) -> float | None:
 
 
 # --- before the first run
-
-
-def _ready(
-    entrants: Sequence[Entrant], recipe: Recipe, folder: Path
-) -> tuple[Recipe, dict[str, Preparation], dict[str, WeitiaoError]]:
-    """The recipe of all runs with what is prepared by it. Where a larger validation split leaves too few examples of a
-    class, it stays as the recipe has it.
-    """  # fmt: skip
-    *larger, plain = _shared(recipe)
-    for shared in larger:
-        try:
-            return shared, *_checked(entrants, shared, folder)
-        except DataError:
-            continue
-    return plain, *_checked(entrants, plain, folder)
-
-
-def _shared(recipe: Recipe) -> list[Recipe]:
-    """What the recipe of all runs may be: nothing looks at test, and validation is large enough to tell candidates
-    apart by; else it is the recipe's own.
-    """  # fmt: skip
-    task = registry.get("task", recipe.task.name)(recipe.task.options)
-    plain, _ = open_examples(recipe, task)
-    if "validation" not in plain:
-        raise DataError("there is no validation split to compare candidates on", where="data",
-                        fix="Set data.validation_size, or give a file as data.validation.")  # fmt: skip
-    shared = recipe.changed({"evaluation.test": (False, WHY), "time": (None, WHY)})
-    size, there = recipe.data.validation_size, len(plain["validation"])
-    wanted = round(min(LARGEST, size * ENOUGH / max(there, 1)), 4)
-    if task.parts or recipe.data.validation is not None or wanted <= size:
-        return [shared]
-    larger = shared.changed({"data.validation_size": (wanted, WHY)})
-    cut, _ = open_examples(larger, task)
-    seen = np.concatenate([cut.text_keys[split] for split in cut if split != "test"])
-    test = plain.text_keys.get("test", np.empty(0, seen.dtype))
-    return [shared] if len(cut["validation"]) <= there or np.isin(seen, test).any() else [larger, shared]
-
-
-def _checked(
-    entrants: Sequence[Entrant], shared: Recipe, folder: Path
-) -> tuple[dict[str, Preparation], dict[str, WeitiaoError]]:
-    """Prepare every candidate as if to train; those that do not fit are left out."""
-    ready: dict[str, Preparation] = {}
-    unfit: dict[str, WeitiaoError] = {}
-    with open_models.quiet():
-        for entrant in entrants:
-            own = entrant.candidate.recipe(shared, shared.training.seed, folder / "runs" / entrant.candidate.slug)
-            try:
-                prepared = with_unlabelled(prepare(own), silent=True)
-                refuse_errors(prepared.findings)
-            except (RecipeError, ModelError, SourceError, RefusedError) as error:
-                unfit[entrant.name] = error
-                continue
-            first = next(iter(ready.values()), prepared)
-            if split := measured_apart(first, prepared):
-                unfit[entrant.name] = DataError(f"has other {split} examples than {next(iter(ready))}, so that they "
-                                                "cannot be compared")  # fmt: skip
-                continue
-            ready[entrant.name] = prepared
-    if not ready:
-        told = list(dict.fromkeys(str(error) for error in unfit.values()))
-        if len(told) == 1:
-            raise next(iter(unfit.values()))
-        raise ModelError("no candidate fits\n" + "\n".join(f"{name}: {error}" for name, error in unfit.items()),
-                         where="models", fix="Take models and methods that fit the task and its data.")  # fmt: skip
-    for name, problem in unfit.items():
-        warnings.warn(f"{name} is left out: {problem}", WeitiaoWarning, stacklevel=3)
-    return ready, unfit
 
 
 def _check_disk(folder: Path, ready: Mapping[str, Preparation]) -> None:
