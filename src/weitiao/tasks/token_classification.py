@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +12,9 @@ from pydantic import Field
 
 from weitiao.errors import DataError, RecipeError, nearest
 from weitiao.metrics.spans import EntityScorer
-from weitiao.metrics.tags import OUTSIDE, Scheme, Span, check_tags, scheme_of, spans_of, tags_of
+from weitiao.metrics.tags import OUTSIDE, Scheme, Span, check_tags, spans_of, tags_of
 from weitiao.recipe import Settings
 from weitiao.records import (
-    FILE,
-    LINE,
     Batch,
     Column,
     Example,
@@ -33,7 +29,6 @@ from weitiao.records import (
 )
 from weitiao.tasks import base
 from weitiao.tasks.annotations import (
-    Joined,
     Units,
     is_unspaced,
     spans_in,
@@ -46,18 +41,24 @@ from weitiao.tasks.decoding import best_tags, rules
 from weitiao.tasks.divergence import divergence
 from weitiao.tasks.inputs import padded, place_of, token_count
 from weitiao.tasks.pieces import Window, characters_spaced, decided, full_length, spaced, windows_of
+from weitiao.tasks.tag_survey import (
+    CHUNK,
+    LOOKED_AT,
+    TAG_FIX,
+    Survey,
+    examples_of,
+    form_of,
+    inside_words,
+    type_findings,
+    written_scheme,
+)
 from weitiao.tasks.windows import check_tokenizer
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
-SHOWN = 5  # faults of a split that are told one by one
-CHUNK = 1000  # examples in memory at once
-LOOKED_AT = 20_000  # sentences whose tags tell the scheme
-RARE = 5  # entities of a type in training, below which it is seldom found
 UNLEARNED = -100  # label of pieces that carry no loss, as in transformers
-TAG_FIX = "A tag is O, or a letter of BIO, BIOES, BMES or BILOU and a type, such as B-PER."
 Floats = NDArray[np.float64]
 USAGE = """\
 from transformers import pipeline
@@ -151,9 +152,9 @@ class TokenClassification(base.Prepares[TagSet]):
         self, splits: Mapping[SplitName, Dataset], pretrained: Pretrained
     ) -> tuple[TokenClassification, list[Finding]]:
         """Learn form, scheme and types; findings name rows whose annotation cannot be used."""
-        form = _form(splits["train"])
+        form = form_of(splits["train"])
         check_tokenizer(pretrained.tokenizer)
-        written = self._written_scheme(splits["train"]) if form == "tokens" else "BIO"
+        written = written_scheme(splits["train"], self.options.tag_names) if form == "tokens" else "BIO"
         learned: Scheme = (
             ("BIO" if written == "IOB1" else written) if self.options.scheme == "auto" else self.options.scheme
         )
@@ -165,7 +166,7 @@ class TokenClassification(base.Prepares[TagSet]):
         findings = [finding for name, survey in seen.items() for finding in survey.findings(name, written)]
         if any(finding.level == "error" for finding in findings):
             return self, findings
-        findings += _type_findings(seen) + _left_only(pretrained.family)
+        findings += type_findings(seen) + _left_only(pretrained.family)
         types = sorted(seen["train"].types)
         _check_weights(self.options.class_weights, types)
         known = known.model_copy(update={"types": types, "joined": seen["train"].joined.signs})
@@ -178,32 +179,9 @@ class TokenClassification(base.Prepares[TagSet]):
         """There is no decision to settle."""
         return self
 
-    def _written_scheme(self, train: Dataset) -> Scheme:
-        """The scheme of the training tags; a `DataError` names rows whose tags belong to none."""
-        sequences, faults = list[list[str]](), list[tuple[str, str]]()
-        for example in islice(_examples(train), LOOKED_AT):
-            where = place_of(example)
-            try:
-                tokens = tokens_in(example["tokens"], where)
-                tags = tags_in(example["tags"], self.options.tag_names, len(tokens), where)
-            except DataError:
-                continue  # told by the survey, of all splits
-            try:
-                scheme_of([tags])
-                sequences.append(tags)
-            except ValueError as error:
-                faults.append((where, str(error)))
-        if faults:
-            more = f" ({len(faults) - 1:,} more rows have such tags)" if len(faults) > 1 else ""
-            raise DataError(f"the field 'tags': {faults[0][1]}{more}", where=f"data.train {faults[0][0]}", fix=TAG_FIX)
-        try:
-            return scheme_of(sequences)
-        except ValueError as error:
-            raise DataError(f"the field 'tags': {error}", where="data.train", fix=TAG_FIX) from None
-
-    def _survey(self, split: Dataset) -> _Survey:
-        survey = _Survey()
-        for example in _examples(split):
+    def _survey(self, split: Dataset) -> Survey:
+        survey = Survey()
+        for example in examples_of(split):
             try:
                 spans = self.gold(example)
             except DataError as error:
@@ -215,7 +193,7 @@ class TokenClassification(base.Prepares[TagSet]):
                 survey.broken += ((place_of(example), fault.problem) for fault in check_tags(tags, self.known.written))
                 survey.joined.add(tokens_in(example["tokens"], ""))
             else:
-                survey.inside += _inside_words(self.units(example), spans, place_of(example))
+                survey.inside += inside_words(self.units(example), spans, place_of(example))
         return survey
 
     # --- one example: what is tagged, and its entities
@@ -429,69 +407,6 @@ class TokenClassification(base.Prepares[TagSet]):
 # --- looking at the data
 
 
-@dataclass
-class _Survey:
-    """What is found in a split."""
-
-    types: Counter[str] = field(default_factory=Counter)  # entities of each
-    errors: list[DataError] = field(default_factory=list)
-    broken: list[tuple[str, str]] = field(default_factory=list)  # (place, problem): tags against the scheme's rules
-    inside: list[tuple[str, str]] = field(default_factory=list)  # (place, span) that begin or end within a word
-    joined: Joined = field(default_factory=Joined)
-
-    def findings(self, name: SplitName, scheme: Scheme) -> list[Finding]:
-        """What is wrong, errors first."""
-        found = [Finding("error", f"data.{name} {e.where}", e.problem, e.fix, e.rows) for e in self.errors[:SHOWN]]
-        if len(self.errors) > SHOWN:
-            rows = tuple(row for error in self.errors[SHOWN:] for row in error.rows)
-            more = f"{len(self.errors) - SHOWN:,} more rows with such faults"
-            found.append(Finding("error", f"data.{name}", more, rows=rows))
-        if self.broken:
-            where, problem = self.broken[0]
-            said = f"{_count(self.broken, 'tag')} against the rules of {scheme}, the first: {problem}"
-            found.append(Finding("warning", f"data.{name} {where}", said,
-                                 "They are read as by conlleval: an entity begins where none goes on."))  # fmt: skip
-        if self.inside:
-            where, span = self.inside[0]
-            said = f"{_count(self.inside, 'span')} that begin or end within a word, the first: {span}"
-            found.append(Finding("warning", f"data.{name} {where}", said,
-                                 "Whole words are learned and answered; these count as wrong."))  # fmt: skip
-        return found
-
-
-def _count(found: Sequence[Any], what: str) -> str:
-    return f"{len(found):,} {what}{'s' * (len(found) != 1)}"
-
-
-def _examples(split: Dataset) -> Iterator[dict[str, Any]]:
-    for rows in split.iter(CHUNK):
-        yield from (dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True))
-
-
-def _form(train: Dataset) -> Literal["tokens", "text"]:
-    """Whether the data has tokens with tags, or a text with spans; a `DataError` where it has neither."""
-    roles = set(train.column_names) - {LINE, FILE}
-    if {"tokens", "tags"} <= roles:
-        return "tokens"
-    if {"text", "entities"} <= roles:
-        return "text"
-    there = ", ".join(sorted(roles)) or "none of them"
-    raise DataError(
-        f"needs the columns tokens and tags, or text and entities; found: {there}", where="data.columns",
-        fix="Name them: data.columns: {tokens: NAME, tags: NAME}, or {text: NAME, entities: NAME}",
-    )  # fmt: skip
-
-
-def _inside_words(units: Units, spans: Sequence[Span], where: str) -> list[tuple[str, str]]:
-    """Spans that are no whole units."""
-    found = []
-    for span in spans:
-        covered = units.covered(span)
-        if covered is None or units.span(covered.start, covered.end) != (span.start, span.end):
-            found.append((where, f"'{units.text[span.start : span.end]}' ({span.start} to {span.end})"))
-    return found
-
-
 def _apart(spans: Iterable[Span | None]) -> list[Span]:
     """Spans but those that overlap one before, as two within a word do."""
     kept: list[Span] = []
@@ -499,23 +414,6 @@ def _apart(spans: Iterable[Span | None]) -> list[Span]:
         if span is not None and (not kept or kept[-1].end <= span.start):
             kept.append(span)
     return kept
-
-
-def _type_findings(seen: Mapping[SplitName, _Survey]) -> list[Finding]:
-    train, findings = seen["train"].types, []
-    if not train:
-        findings.append(Finding("error", "data.train", "has no entity at all", "All tags are O, all lists are empty."))
-    rare = [f"{type} ({count})" for type, count in sorted(train.items()) if count < RARE]
-    if rare:
-        problem = f"types with fewer than {RARE} entities: {', '.join(rare[:SHOWN])}" + ", ..." * (len(rare) > SHOWN)
-        findings.append(Finding("warning", "data.train", problem, "They will hardly be found; add examples."))
-    for name, survey in seen.items():
-        unknown = sorted(set(survey.types) - set(train))
-        if unknown and train:
-            problem = f"training has no entity of the type {', '.join(unknown[:SHOWN])}"
-            findings.append(Finding("warning", f"data.{name}", problem, "All of them will be missed. "
-                                    + nearest(unknown[0], train)))  # fmt: skip
-    return findings
 
 
 def _left_only(family: Family) -> list[Finding]:
@@ -528,13 +426,6 @@ def _left_only(family: Family) -> list[Finding]:
 def _joins_characters() -> Finding:
     problem = "the tokenizer joins characters across the edges of entities: it reads them with spaces between"
     return Finding("note", "model", problem, "Plain transformers needs texts written so, too; the model card says it.")
-
-
-def _scheme(wanted: str, written: Scheme) -> Scheme:
-    """What is learned where the data is `written` so."""
-    if wanted == "auto":
-        return "BIO" if written == "IOB1" else written
-    return cast("Scheme", wanted)
 
 
 def _metric(metric: str, form: str) -> str:
@@ -557,7 +448,7 @@ def _check_weights(weights: Mapping[str, float] | None, types: Sequence[str]) ->
 
 def _are_cut_through(split: Dataset, task: TokenClassification, reader: Reader) -> bool:
     """Whether pieces of the tokenizer lie across the edge of an entity, as ``去北京`` in one piece would."""
-    rows = [row for row in islice(_examples(split), LOOKED_AT) if any(map(is_unspaced, row["text"]))]
+    rows = [row for row in islice(examples_of(split), LOOKED_AT) if any(map(is_unspaced, row["text"]))]
     for start in range(0, len(rows), CHUNK):
         some = rows[start : start + CHUNK]
         for row, windows in zip(some, windows_of([row["text"] for row in some], reader), strict=True):
