@@ -22,7 +22,6 @@ from weitiao.tasks.base import (
     LearnsLabels,
     LearnsTokens,
     LossByExample,
-    Task,
     WeighsTargets,
 )
 from weitiao.tasks.sequences import inner_model, token_divergence_from
@@ -41,7 +40,7 @@ from weitiao.training.consistency import (
 from weitiao.training.contrast import PairLoss
 from weitiao.training.distil import Distilled
 from weitiao.training.distil_tokens import DistilledTokens, WithTeacher
-from weitiao.training.match import Matched, TeacherInside, Until, WithInsides, alike
+from weitiao.training.match import Matched, TeacherInside, Until, WithInsides
 from weitiao.training.mixout import Mixout
 from weitiao.training.mixup import MixedLoss, Mixup
 from weitiao.training.pruning import NewestLosses, Reweighted
@@ -114,15 +113,11 @@ def _with_teacher(
         loss, rest = DistilledTokens(loss, token_divergence_from, wanted.share, wanted.temperature, wanted.outputs), 1.0
     if ready.match is not None:
         run = _with_insides(ready, model, run, parts["match"], speaks=beside)
-        loss = Matched(loss, ready.match, wanted.share, rest, pair=beside, weights=_weights(task))
+        weights = task.target_weights if isinstance(task, WeighsTargets) else None
+        loss = Matched(loss, ready.match, wanted.share, rest, pair=beside, weights=weights)
     elif beside:
         run = WithTeacher(run, _teacher(ready, wanted.teachers[0]))
     return run, loss
-
-
-def _weights(task: Task) -> Callable[[Batch], torch.Tensor | None]:
-    """What each target counts in a task's loss."""
-    return task.target_weights if isinstance(task, WeighsTargets) else alike
 
 
 def _with_insides(

@@ -24,6 +24,8 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 LINE = "__line__"  # column of every table: the line (or row) of the file an example came from, counted from 1
 FILE = "__file__"  # column of every table: the file's name, for messages
 
+UNTRAINED = -100  # the label of what carries no loss, as in torch and transformers
+
 Example = Mapping[str, Any]  # one row of a split: role -> value, with `LINE` and `FILE`
 Prediction = dict[str, Any]  # one example's answer, plain JSON values; its keys are the task's
 

@@ -13,9 +13,7 @@ from weitiao import data
 from weitiao.errors import DataError
 from weitiao.evaluation.summary import Token, TokenRow, View
 from weitiao.preparation import Preparation
-from weitiao.records import FILE, LINE, Batch, Head, Reader, SplitName
-
-UNTRAINED = -100  # the label of what carries no loss, as in torch and transformers
+from weitiao.records import FILE, LINE, UNTRAINED, Batch, Head, Reader, SplitName
 
 
 def views(ready: Preparation, split: str, rows: Sequence[int]) -> list[View]:

@@ -19,8 +19,7 @@ from weitiao.models.denoising import DECODERS, denoising_class
 from weitiao.models.pooled import POOLINGS, pooled_class
 from weitiao.models.sizing import empty_model
 from weitiao.recipe import ModelSettings
-from weitiao.records import FAMILIES, Batch, Head, Pooling, Pretrained
-from weitiao.tasks.sequences import UNTRAINED
+from weitiao.records import FAMILIES, UNTRAINED, Batch, Head, Pooling, Pretrained
 from weitiao.tasks.tsdae import TSDAE
 from weitiao.tasks.vocabulary import forward
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests import tiny
 from tests.parity.test_sequence_losses import SOURCES, TARGETS, bart
-from weitiao.records import Batch, Reader
+from weitiao.records import UNTRAINED, Batch, Reader
 from weitiao.tasks.masking import Masking
 from weitiao.tasks.packing import packed
-from weitiao.tasks.sequences import UNTRAINED, encode_pairs, padded, token_loss
+from weitiao.tasks.sequences import encode_pairs, padded, token_loss
 from weitiao.tasks.vocabulary import forward
 
 KINDS = ("llama", "gpt2", "packed", "lora", "prompt", "t5", "t5-lora", "bart", "bert")

@@ -26,8 +26,8 @@ from weitiao.kernels import vocabulary_loss as products
 from weitiao.kernels.vocabulary_divergence import vocabulary_divergence
 from weitiao.kernels.vocabulary_loss import Deferred
 from weitiao.preparation import prepare
-from weitiao.records import Batch
-from weitiao.tasks.sequences import UNTRAINED, token_divergence_from
+from weitiao.records import UNTRAINED, Batch
+from weitiao.tasks.sequences import token_divergence_from
 from weitiao.teaching import texts, with_teacher
 from weitiao.training.distil_tokens import DistilledTokens
 

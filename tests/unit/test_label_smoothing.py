@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional
 
 from weitiao.recipe import Recipe
-from weitiao.records import Batch
+from weitiao.records import UNTRAINED, Batch
 from weitiao.registry import get
-from weitiao.tasks.sequences import UNTRAINED, token_loss
+from weitiao.tasks.sequences import token_loss
 from weitiao.tasks.token_classification import TagSet, TokenClassification, TokenClassificationOptions
 
 SMOOTHED = ["text2text-generation", "summarization", "translation", "generative-qa", "text-generation", "chat"]

@@ -25,12 +25,12 @@ from weitiao.methods.parts import body_parameters
 from weitiao.models import dropouts, with_dropout
 from weitiao.preparation import as_recipe, prepare
 from weitiao.recipe import RegularizationSettings
-from weitiao.records import Batch, Score, Scores
+from weitiao.records import UNTRAINED, Batch, Score, Scores
 from weitiao.tasks.divergence import divergence
 from weitiao.tasks.question_answering import QuestionAnswering, QuestionAnsweringOptions
 from weitiao.tasks.sequences import token_divergence
 from weitiao.tasks.text_classification import LabelSet, TextClassification, TextClassificationOptions
-from weitiao.tasks.token_classification import UNLEARNED, TagSet, TokenClassification, TokenClassificationOptions
+from weitiao.tasks.token_classification import TagSet, TokenClassification, TokenClassificationOptions
 from weitiao.training.average import Average, Moving
 from weitiao.training.checkpoint import Checkpoints
 from weitiao.training.fit import fit
@@ -229,7 +229,7 @@ def test_each_kind_of_task_compares_what_its_loss_is_about() -> None:
     tag_set = TagSet(types=["X"], scheme="BIO", form="tokens", written="BIO")
     tags = TokenClassification(TokenClassificationOptions(), tag_set)
     one, other = logits(1, 3, 3)
-    found = tags.divergence(one, other, batch_of(torch.tensor([[UNLEARNED, 1, 2]])))
+    found = tags.divergence(one, other, batch_of(torch.tensor([[UNTRAINED, 1, 2]])))
     p, q = (each.logits[0, 1:].log_softmax(-1) for each in (one, other))
     torch.testing.assert_close(found, both_ways(p, q))
 

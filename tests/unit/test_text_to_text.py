@@ -16,10 +16,10 @@ from weitiao.errors import DataError, RecipeError, WeitiaoError
 from weitiao.evaluation.baselines.texts import Copy, Lead, Nearest, first_sentence
 from weitiao.preparation import open_examples, prepare
 from weitiao.recipe import ModelSettings, Recipe
-from weitiao.records import FILE, LINE, Reader
+from weitiao.records import FILE, LINE, UNTRAINED, Reader
 from weitiao.tasks.fitting import Template
 from weitiao.tasks.generative_qa import GenerativeQa, GenerativeQaOptions
-from weitiao.tasks.sequences import UNTRAINED, prompt_ids, prompt_of
+from weitiao.tasks.sequences import prompt_ids, prompt_of
 from weitiao.tasks.summarization import Summarization, SummarizationOptions
 from weitiao.tasks.text2text_generation import Text2TextGeneration, Text2TextOptions, Wording, as_text
 from weitiao.tasks.translation import Translation, TranslationOptions

@@ -27,7 +27,7 @@ from weitiao.kernels import quickly
 from weitiao.loading import load_for_training
 from weitiao.models.pooling import pooling_of
 from weitiao.preparation import as_recipe, prepare
-from weitiao.tasks.sequences import UNTRAINED
+from weitiao.records import UNTRAINED
 from weitiao.tasks.tsdae import TSDAE
 from weitiao.tasks.vectors import thinned
 from weitiao.training.loop import train_steps

@@ -15,7 +15,7 @@ from weitiao.data.kept import Arrays, keeper
 from weitiao.data.keys import mixed, told_apart
 from weitiao.data.strata import strata_of
 from weitiao.preparation import Preparation
-from weitiao.records import Head
+from weitiao.records import UNTRAINED, Head
 from weitiao.workshop.running import Running
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = 2000  # that a model is tried on, at most
 TOKENS = 20_000  # of them, where tokens have labels
-UNLEARNED = -100  # a token without a label of its own
 READS = ("AutoModelForSequenceClassification", "AutoModelForTokenClassification")  # heads that are linear in features
 
 
@@ -101,7 +100,7 @@ def _pooled(
     """Vectors, targets and example numbers of a batch."""
     assert labels is not None
     if labels.ndim == 2 and labels.shape == mask.shape and not labels.is_floating_point():
-        learned = labels != UNLEARNED
+        learned = labels != UNTRAINED
         return (states[learned].cpu().numpy(), labels[learned].cpu().numpy(),
                 np.repeat(rows, learned.sum(1).cpu().numpy()))  # fmt: skip
     weights = mask.unsqueeze(-1).to(states.dtype)

@@ -13,6 +13,7 @@ from weitiao.data.formats.base import Layout
 from weitiao.metrics.texts import TextScorer
 from weitiao.recipe import Settings
 from weitiao.records import (
+    UNTRAINED,
     Batch,
     Column,
     Example,
@@ -32,7 +33,7 @@ from weitiao.tasks.inputs import place
 from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.rendering import Turns, render, render_prompt
 from weitiao.tasks.replies import HEADS, is_asked, known_losses, room_of, stops_of, written
-from weitiao.tasks.sequences import UNTRAINED, padded, token_divergence, token_loss
+from weitiao.tasks.sequences import padded, token_divergence, token_loss
 
 if TYPE_CHECKING:
     import torch

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from weitiao.records import Batch, Reader
+from weitiao.records import UNTRAINED, Batch, Reader
 from weitiao.tasks.blocks import Loss, cuts, seeded, text_tokens
 from weitiao.tasks.chat_template import surrounding
-from weitiao.tasks.sequences import UNTRAINED, losses, padded, stacked
+from weitiao.tasks.sequences import losses, padded, stacked
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weitiao.records import Reader
+from weitiao.records import UNTRAINED, Reader
 from weitiao.tasks.prompts import fill, prompt_roles
-from weitiao.tasks.sequences import UNTRAINED, encode_pairs, prompt_ids
+from weitiao.tasks.sequences import encode_pairs, prompt_ids
 
 ROUNDS = 8  # of cutting; two or three do, and what is left then is cut token by token
 

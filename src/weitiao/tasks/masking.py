@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from weitiao.records import Batch, Reader
+from weitiao.records import UNTRAINED, Batch, Reader
 from weitiao.tasks.blocks import Loss, cuts, seeded, text_tokens
 from weitiao.tasks.chat_template import surrounding
 from weitiao.tasks.segmenting import Chinese, word_numbers
-from weitiao.tasks.sequences import LOGITS, UNTRAINED, stacked
+from weitiao.tasks.sequences import LOGITS, stacked
 from weitiao.tasks.vocabulary import only_at
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import ModelError, RecipeError
-from weitiao.records import Batch, Pretrained, Reader
-from weitiao.tasks.sequences import UNTRAINED, batch_of, inner_model, stacked
+from weitiao.records import UNTRAINED, Batch, Pretrained, Reader
+from weitiao.tasks.sequences import batch_of, inner_model, stacked
 
 if TYPE_CHECKING:
     import torch

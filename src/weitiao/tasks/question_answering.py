@@ -13,6 +13,7 @@ from weitiao.data.formats.base import Layout
 from weitiao.metrics.answers import AnswerScorer, NoAnswerThreshold
 from weitiao.recipe import Settings
 from weitiao.records import (
+    UNTRAINED,
     Batch,
     Column,
     Example,
@@ -30,7 +31,7 @@ from weitiao.tasks import base
 from weitiao.tasks.answers import Place, find, right_answers, texts_of_answers
 from weitiao.tasks.divergence import divergence
 from weitiao.tasks.inputs import check_text, padded, token_count
-from weitiao.tasks.windows import IGNORED, check_tokenizer, full_length, labels_of, none_at, windows_of
+from weitiao.tasks.windows import check_tokenizer, full_length, labels_of, none_at, windows_of
 
 if TYPE_CHECKING:
     import torch
@@ -208,7 +209,7 @@ class QuestionAnswering(base.Prepares[AnswerRule]):
         labels, targets = None, float(len(features))
         if "labels" in features[0]:
             labels = torch.tensor([feature["labels"] for feature in features])
-            targets = float((labels[:, 0] != IGNORED).sum())
+            targets = float((labels[:, 0] != UNTRAINED).sum())
         rows = [feature["row"] for feature in features]
         return Batch(padded(features, reader), labels, targets, token_count(features), rows, features)
 
@@ -222,7 +223,7 @@ class QuestionAnswering(base.Prepares[AnswerRule]):
             raise ValueError("a batch without answers has no loss")
         start, end = _log_probabilities(outputs, batch.inputs["attention_mask"])
         both = [
-            functional.nll_loss(logs, labels, ignore_index=IGNORED, reduction="sum")
+            functional.nll_loss(logs, labels, ignore_index=UNTRAINED, reduction="sum")
             for logs, labels in zip((start, end), batch.labels.unbind(-1), strict=True)
         ]
         return (both[0] + both[1]) / 2
@@ -233,7 +234,7 @@ class QuestionAnswering(base.Prepares[AnswerRule]):
         ends = zip(
             *(_log_probabilities(outputs, batch.inputs["attention_mask"]) for outputs in (one, other)), strict=True
         )
-        learned = (batch.labels != IGNORED).unbind(-1)
+        learned = (batch.labels != UNTRAINED).unbind(-1)
         both = [divergence(p[rows], q[rows]) for (p, q), rows in zip(ends, learned, strict=True)]
         return (both[0] + both[1]) / 2
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from weitiao.errors import DataError, ModelError
-from weitiao.records import Reader
+from weitiao.records import UNTRAINED, Reader
 from weitiao.tasks.chat_template import (
     CLOSE,
     OPEN,
@@ -27,7 +27,7 @@ from weitiao.tasks.chat_template import (
     special_ids,
     surrounding,
 )
-from weitiao.tasks.sequences import UNTRAINED, cut_start
+from weitiao.tasks.sequences import cut_start
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weitiao.errors import ModelError
-from weitiao.records import Batch, Reader
+from weitiao.records import UNTRAINED, Batch, Reader
 from weitiao.tasks.chat_template import surrounding
 from weitiao.tasks.divergence import divergence
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-UNTRAINED = -100  # the label of what carries no loss, as in torch and transformers
 LOGITS = 100_000_000  # numbers of logits held at a time where a loss is only measured: 400 MB in fp32
 
 

@@ -16,6 +16,7 @@ from weitiao.errors import DataError, ModelError
 from weitiao.metrics.tokens import UNSPACED
 from weitiao.recipe import Settings
 from weitiao.records import (
+    UNTRAINED,
     Batch,
     Column,
     Example,
@@ -32,7 +33,7 @@ from weitiao.records import (
 from weitiao.tasks import base
 from weitiao.tasks.generation import GenerationOptions, decoded, generation_config, ready, room_for, until
 from weitiao.tasks.inputs import check_text, place
-from weitiao.tasks.sequences import UNTRAINED, stacked, token_divergence, token_loss
+from weitiao.tasks.sequences import stacked, token_divergence, token_loss
 from weitiao.tasks.speech_prompt import check_whisper, published_generation, with_prompt
 
 if TYPE_CHECKING:

@@ -269,9 +269,8 @@ class TextClassification(base.Prepares[LabelSet]):
         """What each example of one label counts in the loss, fp32 of shape (examples,); None where all count alike."""
         import torch
 
-        if self.known.weights is None or self.known.multi_label:
+        if self.known.weights is None or self.known.multi_label or batch.labels is None:
             return None
-        assert batch.labels is not None
         return torch.tensor(self.known.weights, device=batch.labels.device)[batch.labels]
 
     def taught(self, answers: Iterable[Sequence[Prediction]]) -> np.ndarray:

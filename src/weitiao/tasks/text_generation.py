@@ -16,6 +16,7 @@ from weitiao.metrics.perplexity import PerplexityScorer
 from weitiao.metrics.texts import TextScorer
 from weitiao.recipe import AutoCount, Settings
 from weitiao.records import (
+    UNTRAINED,
     Batch,
     Column,
     Example,
@@ -34,14 +35,7 @@ from weitiao.tasks.inputs import check_text, place, place_of
 from weitiao.tasks.packing import Packs, packed
 from weitiao.tasks.prompts import check_prompt, fill, prompt_roles
 from weitiao.tasks.replies import HEADS, as_is, is_asked, known_losses, room_of, stops_of, written
-from weitiao.tasks.sequences import (
-    UNTRAINED,
-    encode_pairs,
-    padded,
-    target_ids,
-    token_divergence,
-    token_loss,
-)
+from weitiao.tasks.sequences import encode_pairs, padded, target_ids, token_divergence, token_loss
 from weitiao.tasks.sequences import prompt_ids as tokens_of
 
 if TYPE_CHECKING:

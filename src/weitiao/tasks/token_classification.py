@@ -15,6 +15,7 @@ from weitiao.metrics.spans import EntityScorer
 from weitiao.metrics.tags import OUTSIDE, Scheme, Span, check_tags, spans_of, tags_of
 from weitiao.recipe import Settings
 from weitiao.records import (
+    UNTRAINED,
     Batch,
     Column,
     Example,
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
-UNLEARNED = -100  # label of pieces that carry no loss, as in transformers
 Floats = NDArray[np.float64]
 USAGE = """\
 from transformers import pipeline
@@ -285,24 +285,24 @@ class TokenClassification(base.Prepares[TagSet]):
     def _indices(self, example: Example) -> list[int]:
         """The tags of an example by number; one of a type that training did not have is not learned."""
         index = {tag: number for number, tag in enumerate(self.tags)}
-        return [index.get(tag, UNLEARNED) for tag in self.gold_tags(example)]
+        return [index.get(tag, UNTRAINED) for tag in self.gold_tags(example)]
 
     def _labels(
         self, window: Window, read: Units, units: Sequence[int], at: Sequence[int], labels: Sequence[int]
     ) -> list[int]:
         """The label of each piece of a window."""
-        found = [UNLEARNED] * len(window.inputs["input_ids"])
+        found = [UNTRAINED] * len(window.inputs["input_ids"])
         for unit, piece in reversed(list(zip(units, at, strict=True))):  # of units that share a piece the first counts
             found[piece] = labels[unit]
             following = piece + 1
             while self.options.label_all_pieces and window.is_inside(following, read.ends[unit]):
-                found[following] = self._continued(labels[unit]) if found[following] == UNLEARNED else found[following]
+                found[following] = self._continued(labels[unit]) if found[following] == UNTRAINED else found[following]
                 following += 1
         return found
 
     def _continued(self, label: int) -> int:
         """What further pieces of a word learn: that the entity goes on, where its first piece begins it."""
-        tag = self.tags[label] if label != UNLEARNED else ""
+        tag = self.tags[label] if label != UNTRAINED else ""
         inner = f"I-{tag[2:]}"
         return self.tags.index(inner) if tag.startswith("B-") and inner in self.tags else label
 
@@ -313,8 +313,8 @@ class TokenClassification(base.Prepares[TagSet]):
         inputs, labels, targets = padded(features, reader), None, float(len(features))
         if "labels" in features[0]:
             width = inputs["input_ids"].shape[1]
-            labels = torch.tensor([f["labels"] + [UNLEARNED] * (width - len(f["labels"])) for f in features])
-            learned = labels[labels != UNLEARNED]
+            labels = torch.tensor([f["labels"] + [UNTRAINED] * (width - len(f["labels"])) for f in features])
+            learned = labels[labels != UNTRAINED]
             weights = self._weights()
             weight = float(len(learned)) if weights is None else float(torch.tensor(weights)[learned].sum())
             targets = weight or 1e-9  # a batch of nothing to learn has a loss of 0
@@ -346,7 +346,7 @@ class TokenClassification(base.Prepares[TagSet]):
             raise ValueError("a batch without labels has no loss")
         logits, weights = outputs.logits.float(), self._weights()
         return functional.cross_entropy(
-            logits.flatten(0, 1), batch.labels.flatten(), ignore_index=UNLEARNED, reduction="sum",
+            logits.flatten(0, 1), batch.labels.flatten(), ignore_index=UNTRAINED, reduction="sum",
             weight=None if weights is None else logits.new_tensor(weights),
             label_smoothing=self.options.label_smoothing,
         )  # fmt: skip
@@ -354,9 +354,9 @@ class TokenClassification(base.Prepares[TagSet]):
     def divergence(self, one: Any, other: Any, batch: Batch) -> torch.Tensor:
         """Symmetric divergence of two passes over the pieces that carry a label; tags weigh as in the loss."""
         assert batch.labels is not None
-        learned, known = batch.labels != UNLEARNED, self._weights()
+        learned, weights = batch.labels != UNTRAINED, self.target_weights(batch)
         p, q = (outputs.logits[learned].float().log_softmax(-1) for outputs in (one, other))
-        return divergence(p, q, None if known is None else p.new_tensor(known)[batch.labels[learned]])
+        return divergence(p, q, None if weights is None else weights[learned])
 
     def predict(
         self, model: torch.nn.Module, batch: Batch, reader: Reader, *, answers: bool = True

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from weitiao.records import Batch, Reader
+from weitiao.records import UNTRAINED, Batch, Reader
 from weitiao.tasks.inputs import padded, token_count
-from weitiao.tasks.sequences import UNTRAINED, stacked, token_loss
+from weitiao.tasks.sequences import stacked, token_loss
 from weitiao.tasks.vectors import only, thinned
 
 if TYPE_CHECKING:

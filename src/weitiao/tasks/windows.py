@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weitiao.errors import ModelError
-from weitiao.records import Reader
+from weitiao.records import UNTRAINED, Reader
 from weitiao.tasks.answers import Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-IGNORED = -100  # a window that holds a part of the answer teaches nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +130,10 @@ def none_at(ids: list[int], reader: Reader) -> int:
 
 
 def labels_of(windows: list[Window], number: int, answer: Place | None, none: int) -> list[int]:
-    """Return the first and last token of the answer in a window; `none` twice where it is not in it."""
+    """Return the first and last token of the answer in a window; `none` twice where it is not in it.
+
+    A window that holds a part of the answer teaches nothing.
+    """
     if answer is None:
         return [none, none]
     window = windows[number]
@@ -143,4 +144,4 @@ def labels_of(windows: list[Window], number: int, answer: Place | None, none: in
     if answer.known and len(inside) and from_start and to_end:
         return [int(inside[0]), int(inside[-1])]
     apart = stops <= 0 or begins >= len(window.text)
-    return [none, none] if answer.known and apart else [IGNORED, IGNORED]
+    return [none, none] if answer.known and apart else [UNTRAINED, UNTRAINED]

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weitiao.models.states import Attended, States, Wanted, Watch
-from weitiao.records import Pace
-from weitiao.tasks.sequences import UNTRAINED
+from weitiao.records import UNTRAINED, Pace
 from weitiao.training.layer_maps import LayerMaps
 
 if TYPE_CHECKING:
@@ -269,10 +268,6 @@ class WithInsides:
         return Inside(outputs, said, states, theirs, getattr(model, PROJECTIONS, None))
 
 
-def alike(batch: Batch) -> None:
-    """Of a task whose targets all count alike."""
-
-
 @dataclass(frozen=True)
 class Matched:
     """``rest L + share sum over rows of n M``: the loss without the insides, and how far these are apart.
@@ -287,7 +282,7 @@ class Matched:
     share: float
     rest: float  # 0: the loss is not computed
     pair: bool
-    weights: Callable[[Batch], torch.Tensor | None] = alike  # what each target counts
+    weights: Callable[[Batch], torch.Tensor | None] | None = None  # what each target counts; None: all alike
 
     def __call__(self, inside: Inside, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch, a scalar in fp32."""
@@ -295,7 +290,8 @@ class Matched:
         if inside.student is None or inside.teacher is None:
             return self.loss(outputs, batch)
         each = self.match.distance(inside.student, inside.teacher, real_tokens(batch), inside.projections)
-        total = self.share * (counts(batch, self.weights(batch)) * each).sum()
+        weights = self.weights(batch) if self.weights else None
+        total = self.share * (counts(batch, weights) * each).sum()
         return total + self.rest * self.loss(outputs, batch) if self.rest else total
 
 
