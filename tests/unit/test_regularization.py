@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -232,6 +233,11 @@ def test_each_kind_of_task_compares_what_its_loss_is_about() -> None:
     found = tags.divergence(one, other, batch_of(torch.tensor([[UNTRAINED, 1, 2]])))
     p, q = (each.logits[0, 1:].log_softmax(-1) for each in (one, other))
     torch.testing.assert_close(found, both_ways(p, q))
+    weighed = TokenClassification(TokenClassificationOptions(class_weights={"O": 0.5, "X": 3.0}), tag_set)
+    labels = batch_of(torch.tensor([[UNTRAINED, 0, 2]]))
+    found = weighed.divergence(one, other, labels)
+    torch.testing.assert_close(found, 0.5 * both_ways(p[0], q[0]) + 3 * both_ways(p[1], q[1]))
+    assert all(task.target_weights(replace(labels, labels=None)) is None for task in (single, weighed))
 
     answers = QuestionAnswering(QuestionAnsweringOptions())
     mask = torch.tensor([[1, 1, 1, 0]])
