@@ -5,7 +5,7 @@ will not do.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,12 +27,14 @@ def forewarnings(
     features: Mapping[SplitName, Dataset], *, steps: int, disk: int,
 ) -> list[Finding]:  # fmt: skip
     """Return what is to be told of a prepared run of so many steps that may write so many bytes to the `disk`."""
+    sources = {name: part.data.train for name, part in task.parts.items()} or {"": recipe.data.train}
+    commands = {name: _commands(source, recipe) for name, source in sources.items()}
     return [
         *_cut(features, splits, task, int(recipe.model.max_length)),
         *_disk(recipe, disk),
         *_without_validation(recipe, splits),
-        *_not_done(recipe),
-        *_cut_from_copies(recipe, splits),
+        *_not_done(recipe, set.intersection(*commands.values())),
+        *_cut_from_copies(splits, commands),
         *_without_dropout(recipe, pretrained, method),
         *_averaged(recipe, steps),
     ]
@@ -80,28 +82,34 @@ def _without_validation(recipe: Recipe, splits: Mapping[SplitName, Dataset]) -> 
     return [Finding("note", place, "there is no validation split: all epochs are run and the last weights are kept")]
 
 
-def _not_done(recipe: Recipe) -> list[Finding]:
+def _commands(source: str, recipe: Recipe) -> set[str]:
+    """What made data."""
+    made = Made.of(source, recipe.base)
+    return {each.command for each in made.history} if made else set()
+
+
+def _not_done(recipe: Recipe, done: Collection[str]) -> list[Finding]:
     """Sections of the recipe that make better data, where the data were not made by them."""
-    made = Made.of(recipe.data.train, recipe.base)
-    done = {each.command for each in made.history} if made else set()
     return [
         Finding("note", name, f"training takes the data as they are; `weitiao {name}` does what this section says")
         for name in ("clean", "augment") if getattr(recipe, name) is not None and name not in done
     ]  # fmt: skip
 
 
-def _cut_from_copies(recipe: Recipe, splits: data.Splits) -> list[Finding]:
+def _cut_from_copies(splits: data.Splits, commands: Mapping[str, Collection[str]]) -> list[Finding]:
     """Splits that are cut from data with examples made of others: what is measured on may have copies in train."""
-    made = Made.of(recipe.data.train, recipe.base)
-    if not splits.cut or made is None or not any(each.command == "augment" for each in made.history):
-        return []
-    cut = " and ".join(splits.cut)
-    problem = (
-        f"{cut} {'are' if len(splits.cut) > 1 else 'is'} cut from data that `weitiao augment` made: copies of what is "
-        "measured on may be trained on, and scores be too good"
-    )
-    fix = "Split the data into files first (`weitiao split`), then augment these."
-    return [Finding("warning", "data.train", problem, fix)]
+    findings = []
+    for name, made_by in commands.items():
+        cut = splits.parts.get(name, splits).cut
+        if not cut or "augment" not in made_by:
+            continue
+        problem = (
+            f"{' and '.join(cut)} {'are' if len(cut) > 1 else 'is'} cut from data that `weitiao augment` made: copies "
+            "of what is measured on may be trained on, and scores be too good"
+        )
+        fix = "Split the data into files first (`weitiao split`), then augment these."
+        findings.append(Finding("warning", f"{name}: data.train" if name else "data.train", problem, fix))
+    return findings
 
 
 def _without_dropout(recipe: Recipe, pretrained: Pretrained, method: Method) -> list[Finding]:

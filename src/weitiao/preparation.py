@@ -219,12 +219,11 @@ def _opened(recipe: Recipe, task: Task, without: Collection[str]) -> tuple[data.
         raise RecipeError("several tasks have their data each by itself, which is not cut into folds together",
                           where="data.fold", fix="Cross-validate each task by itself.")  # fmt: skip
     opened = {name: _checked(part.data, part.task, recipe, without) for name, part in task.parts.items()}
-    told = {name: found for name, (_, found) in opened.items()}
     free = [name for name, part in task.parts.items() if part.data.duplicates == "anywhere"]
     parts, left_out = data.keep_tasks_apart({name: splits for name, (splits, _) in opened.items()}, free)
     findings = [
         replace(finding, where=f"{name}: {finding.where}")
-        for name, found in told.items()
+        for name, (_, found) in opened.items()
         for finding in [*found, *left_out[name]]
     ]
     return data.join(parts), findings
@@ -304,7 +303,7 @@ def _also(
         keys = opened.text_keys[chosen]
         if count := int(np.isin(keys, splits.text_keys["train"]).sum()):
             problem = f"{count:,} of {len(keys):,} texts of {name} stand in train, too: its scores are too good"
-            seen.append(Finding("warning", f"{recipe.origin('evaluation.also')} (evaluation.also)", problem,
+            seen.append(Finding("warning", recipe.place("evaluation.also"), problem,
                                 "Take them out of one of the files."))  # fmt: skip
     return found, seen
 

@@ -293,6 +293,17 @@ def test_splits_that_are_cut_from_data_with_copies_are_told(data, tmp_path, tiny
     assert problem.startswith("test is cut from")
 
 
+def test_of_several_tasks_those_are_told_that_are_cut_from_data_with_copies(data, tmp_path, tiny_model):
+    augment(str(data), tmp_path / "split", SOME)
+    augment(table(tmp_path / "a.csv", reviews(60, seed=1)), tmp_path / "whole", SOME, all_train=True)
+    sources = {"cut": str(tmp_path / "whole"), "given": str(tmp_path / "split"), "plain": str(tmp_path / "a.csv")}
+    tasks = {name: {"task": "text-classification", "data": source} for name, source in sources.items()}
+    wanted = Recipe(task={"name": "multi-task", "tasks": tasks}, model=str(tiny_model("encoder")))
+    [told] = [each for each in prepare(wanted).findings if "weitiao augment" in each.problem]
+    assert told.where == "cut: data.train"
+    assert told.problem.startswith("validation and test are cut from data that `weitiao augment` made")
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

@@ -25,6 +25,9 @@ ROLES = (
 )
 
 
+HEADER = ("text", "label", "author")
+
+
 def write(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")) -> str:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
@@ -180,6 +183,37 @@ def test_a_text_that_stays_aside_in_one_group_is_not_learned_of_another(tmp_path
         assert not authors & {(line - 2) % 20 for line in lines(plain, "test")}
 
 
+@pytest.mark.parametrize("keep_test", [True, False])
+def test_a_fold_that_loses_all_its_texts_to_another_part_is_refused(tmp_path, keep_test):
+    """24 rows by an author each, 16 of whom say "ok": with it goes what a part has."""
+    rows = [("ok" if i < 16 else f"text {i}", "label 0", f"author {i}") for i in range(24)]
+    path, refused = write(tmp_path / "a.csv", rows, ("text", "label", "author")), []
+    for seed in range(40):
+        try:
+            splits = opened(path, 1, of=3, seed=seed, keep_test=keep_test, group="author")
+        except DataError as error:
+            refused.append(error)
+        else:
+            assert {"train", "test"} <= set(splits)
+            assert all(map(len, splits.values()))
+            assert splits.origin["test"].startswith(f"{len(splits['test']) / 24:.0%} of a.csv")
+    same = [("ok", "label 0", f"author {i}") for i in range(24)]
+    path = write(tmp_path / "b.csv", same, ("text", "label", "author"))
+    with pytest.raises(DataError, match=r"fold 1 of 3 (has no example|leaves no example to train on)") as caught:
+        opened(path, 1, of=3, keep_test=keep_test, group="author")
+    for error in (*refused, caught.value):
+        assert error.where == "data.fold"
+        assert error.problem.endswith("stay together or share a text with another group")
+
+
+def test_a_fold_whose_class_is_lost_to_another_part_is_refused(tmp_path):
+    """All rows of a class are one text, which many authors say: it is either tested on or trained on."""
+    rows = [(f"text {i}", f"label {i % 2}", f"author {i % 20}") for i in range(100)]
+    path = write(tmp_path / "a.csv", rows + [("OK", "other", f"author {i}") for i in range(20)], HEADER)
+    with pytest.raises(DataError, match="leaves no example to train on of 'other', which 20 rows have"):
+        opened(path, 1, of=3, group="author")
+
+
 @pytest.mark.parametrize("given", [True, False])
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_group_that_is_measured_on_is_not_learned_without_its_labels_either(tmp_path, given, answers):
@@ -217,7 +251,9 @@ def test_nothing_held_out_is_fitted_on(given, seed, grouped):
     seen = []
     for fit, held in held_out(texts, groups, strata, of=of, seed=seed):
         assert not np.isin(texts[fit], texts[held]).any()
-        if groups is not None:
+        if groups is None:
+            assert len(fit) + len(held) == len(texts)
+        else:
             assert not set(groups[fit].tolist()) & set(groups[held].tolist()) - {0}
         seen += held.tolist()
     assert sorted(seen) == list(range(len(texts)))
@@ -235,6 +271,7 @@ def test_a_text_that_links_all_groups_is_left_out_of_what_is_fitted_on():
     parts = list(held_out(texts, groups, np.zeros(220, np.int64), of=5, seed=0))
     assert len(parts) == 5
     for fit, held in parts:
+        assert len(fit)
         assert not set(groups[fit].tolist()) & set(groups[held].tolist())
         assert not set(texts[fit].tolist()) & set(texts[held].tolist())
 

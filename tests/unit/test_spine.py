@@ -136,6 +136,7 @@ def test_texts_of_other_data_that_are_learned_are_told(quick: Values, write: Wri
     assert told.problem == f"{count} of 20 texts of mixed stand in train, too: its scores are too good"
     assert told.level == "warning"
     assert "evaluation.also" in told.where
+    assert not told.where.startswith("default")
 
 
 def test_a_model_that_answers_all_alike_is_warned_of(

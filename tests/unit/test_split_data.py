@@ -55,6 +55,20 @@ def test_near_duplicates_stay_together(tmp_path):
     assert all(parts.values())
 
 
+def test_near_duplicates_that_stand_apart_with_their_groups_are_told(tmp_path):
+    """Texts that are nearly alike are each by another author, and so link all authors."""
+    rows = [(text, label, f"author {(number // 4 + number % 4) % 15}") for number, (text, label) in enumerate(nearly())]
+    source = table(tmp_path / "a.csv", rows, ("text", "label", "author"))
+    made = split(source, tmp_path / "near", {"validation_size": 0.2, "test_size": 0.2, "group": "author"})
+    [told] = [note for note in made.notes if "nearly alike" in note]
+    parts = {name: [text.split(" and ")[0] for text in texts(tmp_path / "near", name)]
+             for name in ("train", "validation", "test")}  # fmt: skip
+    count = sum(any(text in other for key, other in parts.items() if key != name)
+                for name, part in parts.items() for text in part)  # fmt: skip
+    assert f": {count} rows are nearly alike and stand in several splits: groups stay whole" in told
+    assert sum(map(len, parts.values())) == 60
+
+
 def test_groups_and_a_test_file_that_is_given(tmp_path):
     rows = [(text, label, f"author {number // 10}") for number, (text, label) in enumerate(ROWS)]
     table(tmp_path / "a.csv", rows, ("text", "label", "author"))

@@ -197,7 +197,15 @@ def test_no_text_and_no_group_on_both_sides(tmp_path_factory, rows):
     seen = Counter(key for data in splits.values() for key in set(map(normalised, data["text"][:])))
     assert set(seen.values()) == {1}
     path = write(folder / "b.csv", rows, ("text", "label", "author"))
-    grouped = opened(path, validation_size=0.2, test_size=0.2, group="author")
+    try:
+        grouped = opened(path, validation_size=0.2, test_size=0.2, group="author")
+    except DataError as refused:
+        told = refused.problem
+    else:
+        told = ""
+    if told:
+        assert told.endswith("groups stay whole, and all stand in validation or test in another group")
+        return
     author = {line: row[2] for line, row in enumerate(rows, 2)}
     groups = Counter(g for data in grouped.values() for g in {author[line] for line in data["__line__"][:]})
     assert set(groups.values()) == {1}
@@ -215,6 +223,74 @@ def test_a_text_that_links_all_groups_is_dropped_not_followed(tmp_path):
     assert len(holding) == 1
     assert "__group__" not in splits["train"].column_names
     assert "whole groups of 'author'" in splits.origin["test"]
+
+
+def linked(path: Path, count: int = 24, same: int = 16) -> str:
+    """Rows by an author each, of whom so many say "ok"."""
+    rows = [("ok" if i < same else f"text {i}", f"l{i % 2}", f"author {i}") for i in range(count)]
+    return write(path, rows, ("text", "label", "author"))
+
+
+def test_a_split_that_loses_all_its_texts_to_another_is_left_out(tmp_path):
+    path, lacking = linked(tmp_path / "a.csv"), 0
+    for seed in range(40):
+        splits = opened(path, seed, group="author")
+        assert all(map(len, splits.values()))
+        assert [*splits] == [*splits.origin] == [*splits.text_keys]
+        told = problems(splits)
+        for name, split in splits.items():
+            assert splits.origin[name].startswith(f"{len(split) / 24:.0%} of a.csv")
+        if "validation" not in splits:
+            lacking += 1
+            assert "warning data.validation_size: there are too few examples to cut a validation split" in told
+        assert splits.cut == tuple(name for name in splits if name != "train")
+    assert 0 < lacking < 40
+
+
+def test_the_shares_that_are_told_are_those_of_what_is_left(tmp_path):
+    path, seen = linked(tmp_path / "a.csv", 100, 52), 0
+    for seed in range(10):
+        splits = opened(path, seed, group="author", validation_size=0.3, test_size=0.2)
+        if "validation" not in splits:
+            continue
+        got = len(splits["validation"]) / 100
+        assert splits.origin["validation"].startswith(f"{got:.0%} of a.csv")
+        told = f"validation got {got:.0%} of the rows rather than 30%: groups stay whole, and texts of several are left"
+        assert (told in problems(splits)) == (got < 0.21)
+        seen += got < 0.21
+    assert seen
+
+
+def test_where_one_text_is_all_that_groups_say_nothing_is_left(tmp_path):
+    path = linked(tmp_path / "a.csv", 24, 24)
+    with pytest.raises(DataError, match="no text is left to train on: groups stay whole") as caught:
+        opened(path, group="author")
+    assert caught.value.where == "data.group"
+
+
+@pytest.mark.parametrize("duplicates", ["together", "anywhere"])
+def test_near_duplicates_that_link_most_groups_are_told(tmp_path, duplicates):
+    """Texts 0 to 19 are nearly alike and link the authors; text 20 is said by two of them."""
+    rows = [(f"nearly {i}" if i < 20 else f"text {i}", f"l{i % 2}", f"author {i % 20}") for i in range(200)]
+    rows += [("text 20", "l0", "author 5"), *[("nearly 0", "l0", f"author {i}") for i in range(20)]]
+    path = write(tmp_path / "a.csv", rows, ("text", "label", "author"))
+    alike = np.r_[np.zeros(20, int), np.arange(1, 181), 1, np.zeros(20, int)]
+    found = DataSettings(train=path, group="author", duplicates=duplicates)
+    splits = open_splits(found, ROLES, seed=0, alike=alike)
+    groups = [set(keys.tolist()) for keys in splits.group_keys.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+    dropped = [each for each in splits.findings if "left out" in each.problem]
+    near = sum(text.startswith("nearly") for split in splits.values() for text in split["text"])
+    [told] = [each for each in splits.findings if "nearly alike" in each.problem]
+    assert told.level == "warning"
+    if duplicates == "anywhere":
+        assert not dropped
+        assert sum(map(len, splits.values())) == 221
+        assert told.problem.startswith(f"{near} rows are nearly alike and stand in several splits: groups stay whole")
+    else:
+        assert dropped
+        assert near < 40
+        assert told.problem.startswith(f"{near} rows are nearly alike")
 
 
 def turns(*said: str) -> list[dict[str, str]]:

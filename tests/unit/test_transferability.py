@@ -144,6 +144,24 @@ def test_neither_the_same_text_nor_its_group_is_answered_from(bound: str) -> Non
     assert linear_probe(np.vstack([x, x[:6]]), few, texts).left_out == 6
 
 
+def test_a_text_that_stands_in_all_groups_leaves_nothing_to_fit_on() -> None:
+    x, labels = features(40, 6), np.arange(40) % 2
+    groups = np.arange(1, 41, dtype=np.uint64)
+    with pytest.raises(ValueError, match="no text is left to fit on"):
+        linear_probe(x, labels, np.ones(40, np.uint64), groups)
+
+
+def test_what_there_is_too_little_of_is_called_by_its_name() -> None:
+    x, labels = features(40, 6), np.arange(40) % 2
+    texts, groups = np.arange(40, dtype=np.uint64), np.arange(40, dtype=np.uint64) % np.uint64(4) + np.uint64(1)
+    with pytest.raises(ValueError, match="no two labels of 5 groups"):
+        linear_probe(x, labels, texts, groups)
+    with pytest.raises(ValueError, match="no two labels of 5 different texts"):
+        linear_probe(x, labels, texts % np.uint64(4))
+    with pytest.raises(ValueError, match="no 5 groups"):
+        linear_probe(x, x[:, :1], texts, groups)
+
+
 def test_the_tokens_of_an_example_stay_together() -> None:
     """Each example has features of its own, and a label that only these tell: nothing is learned for another one."""
     random = np.random.default_rng(9)

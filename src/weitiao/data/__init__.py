@@ -8,11 +8,12 @@ from weitiao.data.checks import check_examples, empty_rows
 from weitiao.data.columns import ChosenColumns, choose_columns, listed
 from weitiao.data.features import column_array, encode_split, truncated
 from weitiao.data.formats.detect import format_of
-from weitiao.data.joined import join, keep_tasks_apart
+from weitiao.data.joined import join
 from weitiao.data.keys import occurrences, text_keys
 from weitiao.data.labels import label_codes, label_counts, lines_where, places, rename, rows_labelled
 from weitiao.data.resampling import times_by_label
 from weitiao.data.row_lookup import RowLookup, take_rows
+from weitiao.data.shared import keep_tasks_apart
 from weitiao.data.splits import Splits, open_splits
 from weitiao.data.table import Table, open_table
 from weitiao.data.unlabelled import copies_of, open_unlabelled, unlabelled_rows, with_targets

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weitiao.data.arrow import select_rows
-from weitiao.data.cut import sample
+from weitiao.data.cut import TRAIN, sample
 from weitiao.data.fold import Rows, check_fold, placed_in_fold
 from weitiao.data.keys import told_apart
 from weitiao.data.part import Part
-from weitiao.data.shared import drop_shared
+from weitiao.data.shared import drop_shared, near_apart
 from weitiao.data.strata import strata_of
 from weitiao.data.units import units_of
 from weitiao.errors import DataError
@@ -48,26 +48,35 @@ def cut_missing(
     how = (", stratified" if strata.any() else "") + (f", whole groups of '{settings.group}'" if settings.group else "")
     if (fold := settings.fold) is not None:
         placed = placed_in_fold(rows, fold, shares, seed)
-        check_fold(placed, fold, view, columns, strata)
         how += f", fold {fold.number} of {fold.of}" + (f" of repeat {fold.repeat}" if fold.repeat else "")
         used = float((placed >= 0).mean())
         shares = {"validation": used * (1 - 1 / fold.of) * shares["validation"], "test": used / fold.of}
     else:
         placed = rows.cut(seed, validation=shares["validation"], test=shares["test"])
-    findings = []
+    findings: list[Finding] = []
+    if not bound and together:
+        findings += drop_shared(whole, placed)
+    if not bound and near is not None:
+        findings += near_apart(whole, placed, near)
+    if fold is not None:
+        check_fold(placed, fold, view, columns, strata)
+    elif not np.any(placed == TRAIN):
+        raise DataError(
+            "no text is left to train on: groups stay whole, and all stand in validation or test in another group",
+            where="data.group", fix="Leave it out, or take out what most groups say.",
+        )  # fmt: skip
     for number, split in enumerate(SPLITS):
         chosen = placed == number
-        if split == "train" or chosen.any():
-            parts[split] = whole.only(chosen) if split == "train" or shares[split] else parts[split]
-        if split == "train" or (shares[split] and chosen.any()):
+        if chosen.any():
+            parts[split] = whole.only(chosen)
             origin[split] = f"{chosen.mean():.0%} of {whole.name}{how}"
-        findings += _size_finding(split, chosen, shares)
-    if not bound:
-        findings += drop_shared(parts, whole.keys[placed < 0])
+        findings += _size_finding(split, chosen, shares, bound)
     return findings
 
 
-def _size_finding(split: SplitName, chosen: np.ndarray, shares: Mapping[SplitName, float]) -> list[Finding]:
+def _size_finding(
+    split: SplitName, chosen: np.ndarray, shares: Mapping[SplitName, float], bound: bool
+) -> list[Finding]:  # fmt: skip
     wanted = shares.get(split, 0.0)
     if not wanted:
         return []
@@ -77,7 +86,8 @@ def _size_finding(split: SplitName, chosen: np.ndarray, shares: Mapping[SplitNam
     got = float(chosen.mean())
     if abs(got - wanted) <= max(0.3 * wanted, 2 / len(chosen)):
         return []
-    problem = f"{split} got {got:.0%} of the rows rather than {wanted:.0%}: groups and repeated texts stay whole"
+    why = "groups and repeated texts stay whole" if bound else "groups stay whole, and texts of several are left out"
+    problem = f"{split} got {got:.0%} of the rows rather than {wanted:.0%}: {why}"
     return [Finding("warning", f"data.{split}_size", problem)]
 
 

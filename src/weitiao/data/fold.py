@@ -77,6 +77,14 @@ def held_out(
             yield np.flatnonzero(fit), np.flatnonzero(held)
 
 
+def frequent(codes: np.ndarray, units: np.ndarray, least: int) -> np.ndarray:
+    """Return those of `codes` that at least so many different `units` have, sorted, int64; both of shape (n,)."""
+    numbers = np.unique(units, return_inverse=True)[1]
+    pairs = np.unique(np.stack([codes.astype(np.int64), numbers], axis=1), axis=0)
+    found, counts = np.unique(pairs[:, 0], return_counts=True)
+    return found[counts >= least]
+
+
 def check_fold(
     placed: np.ndarray, fold: FoldSettings, view: Dataset, columns: Sequence[Column], strata: np.ndarray
 ) -> None:
@@ -85,7 +93,10 @@ def check_fold(
     which = f"fold {fold.number} of {fold.of}"
     empty = next((part for part in said if not np.any(placed == part)), None)
     if empty is not None:
-        problem = f"{which} {said[empty]}: {len(placed):,} rows are too few, or too many of them have to stay together"
+        problem = (
+            f"{which} {said[empty]}: {len(placed):,} rows are too few, or too many of them have to stay together or "
+            "share a text with another group"
+        )
         raise DataError(problem, where="data.fold", fix="Take fewer folds, or a data.group of more and smaller groups.")
     classes = _classes(view, columns, strata)
     for part in said if classes else ():

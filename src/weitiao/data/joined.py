@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,48 +12,14 @@ import pyarrow as pa
 from weitiao import sources
 from weitiao.data.arrow import arrow_batches, digest, fingerprint, is_whole, open_arrow, rows_digest, write_arrow
 from weitiao.data.columns import ChosenColumns
-from weitiao.data.labels import lines_where
 from weitiao.data.splits import Splits
-from weitiao.errors import DataError
-from weitiao.records import FILE, LINE, SPLITS, Finding, SplitName
+from weitiao.records import FILE, LINE, SPLITS, SplitName
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 VERSION = "1"  # raise when what is written into the cache changes
 SCHEMA = pa.schema([("task", pa.string()), ("example", pa.string()), (LINE, pa.int64()), (FILE, pa.string())])
-
-
-def keep_tasks_apart(
-    parts: Mapping[str, Splits], free: Collection[str] = ()
-) -> tuple[dict[str, Splits], dict[str, list[Finding]]]:
-    """Leave texts out of each task's train that another one is validated or tested on: what they share would have read
-    them. Return the splits of each, and what is told of that; train of those that are `free` stays as it is.
-    """
-    measured = {
-        name: np.concatenate([np.empty(0, np.uint64), *(k for split, k in part.text_keys.items() if split != "train")])
-        for name, part in parts.items()
-    }
-    found, told = dict(parts), {name: list[Finding]() for name in parts}
-    for name in parts:
-        for other, keys in measured.items():
-            shared = np.isin(found[name].text_keys["train"], keys)
-            if other != name and name not in free and shared.any():
-                told[name].append(_told(found[name]["train"], shared, other))
-                found[name] = found[name].keeping(~shared)
-        if not len(found[name]["train"]):
-            raise DataError("no text is left to train on: all stand in validation or test of another task",
-                            where=f"{name}: data.train", fix="Give files of validation and test.")  # fmt: skip
-    return found, told
-
-
-def _told(train: Dataset, shared: np.ndarray, other: str) -> Finding:
-    count = int(shared.sum())
-    have, they_are = ("has", "it is") if count == 1 else ("have", "they are")
-    rows = f"{count:,} row{'s' * (count != 1)}"
-    problem = f"{rows} of train {have} a text that '{other}' is measured on; {they_are} left out"
-    fix = "Give all tasks the same files of validation and test: then nothing has to be left out."
-    return Finding("warning", f"data.train {lines_where(train, shared)}", problem, fix)
 
 
 def join(parts: Mapping[str, Splits]) -> Splits:

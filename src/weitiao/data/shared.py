@@ -1,15 +1,23 @@
-"""What two splits share: texts and groups that stand in both are left out of one of them, or told of."""
+"""What two splits share, of one task or of two: texts and groups that stand in both are left out of one, or told of."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from weitiao.data.cut import TEST, TRAIN, VALIDATION
+from weitiao.data.fold import frequent
 from weitiao.data.labels import lines_where
 from weitiao.data.part import Part
 from weitiao.data.units import in_groups
 from weitiao.errors import DataError
 from weitiao.recipe import DataSettings
-from weitiao.records import Finding, SplitName
+from weitiao.records import SPLITS, Finding, SplitName
+
+if TYPE_CHECKING:
+    from weitiao.data.splits import Splits
 
 SINGULAR = {"have": "has", "are": "is", "they stay": "it stays", "they are": "it is"}
 
@@ -44,28 +52,70 @@ def keep_apart(parts: dict[SplitName, Part], settings: DataSettings) -> list[Fin
     return findings
 
 
-def drop_shared(parts: dict[SplitName, Part], aside: np.ndarray) -> list[Finding]:
-    """Leave texts out of the larger split of two that share them, and out of all those that stay `aside` (their keys).
-    """  # fmt: skip
-    findings = []
-    for split in parts:
-        findings += _drop(parts, split, aside, "a text that stays aside in another group")
-    pairs: list[tuple[SplitName, SplitName]] = [("validation", "test"), ("train", "test"), ("train", "validation")]
-    for split, other in pairs:
-        if split in parts and other in parts:
-            findings += _drop(parts, split, parts[other].keys, f"a text that {other} has in another group")
+def drop_shared(whole: Part, placed: np.ndarray) -> list[Finding]:
+    """Leave texts out of the larger split of two that share them, and out of all where they stay aside (-1).
+
+    `placed` says for each row of `whole` which of `SPLITS` it is in, shape (n,); of what is left out it becomes -1.
+    """
+    findings, aside = [], whole.keys[placed < 0]
+    for number in range(len(SPLITS)):
+        findings += _drop(whole, placed, number, aside, "a text that stays aside in another group")
+    for number, other in ((VALIDATION, TEST), (TRAIN, TEST), (TRAIN, VALIDATION)):
+        told = f"a text that {SPLITS[other]} has in another group"
+        findings += _drop(whole, placed, number, whole.keys[placed == other], told)
     return findings
 
 
-def _drop(parts: dict[SplitName, Part], split: SplitName, keys: np.ndarray, told: str) -> list[Finding]:
-    shared = np.isin(parts[split].keys, keys)
+def near_apart(whole: Part, placed: np.ndarray, near: np.ndarray) -> list[Finding]:
+    """Tell of near duplicates (the same number in `near`) that stand in several splits; `placed` as in `drop_shared`.
+    Copies of one text are none.
+    """  # fmt: skip
+    kept = placed >= 0
+    several, different = (frequent(near[kept], each[kept], 2) for each in (placed, whole.keys))
+    apart = kept & np.isin(near, np.intersect1d(several, different))
+    if not apart.any():
+        return []
+    problem = (
+        f"{_rows(apart)} are nearly alike and stand in several splits: groups stay whole, and texts that are alike "
+        "link most of them"
+    )
+    fix = "Drop near duplicates first: `weitiao clean` with near_duplicates=true."
+    return [Finding("warning", f"data.train {_where(whole, apart)}", problem, fix)]
+
+
+def keep_tasks_apart(
+    parts: Mapping[str, Splits], free: Collection[str] = ()
+) -> tuple[dict[str, Splits], dict[str, list[Finding]]]:
+    """Leave texts out of each task's train that another one is validated or tested on: what they share would have read
+    them. Return the splits of each, and what is told of that; train of those that are `free` stays as it is.
+    """
+    measured = {
+        name: np.concatenate([np.empty(0, np.uint64), *(k for split, k in part.text_keys.items() if split != "train")])
+        for name, part in parts.items()
+    }
+    found, told = dict(parts), {name: list[Finding]() for name in parts}
+    for name in parts:
+        for other, keys in measured.items():
+            if other == name or name in free:
+                continue
+            shared = np.isin(found[name].text_keys["train"], keys)
+            if shared.any():
+                told[name].append(_shared_with_task(found[name], shared, other))
+                found[name] = found[name].keeping(~shared)
+        if not len(found[name]["train"]):
+            raise DataError("no text is left to train on: all stand in validation or test of another task",
+                            where=f"{name}: data.train", fix="Give files of validation and test.")  # fmt: skip
+    return found, told
+
+
+def _drop(whole: Part, placed: np.ndarray, number: int, keys: np.ndarray, told: str) -> list[Finding]:
+    shared = (placed == number) & np.isin(whole.keys, keys)
     if not shared.any():
         return []
     have, they_are = _words(shared, "have", "they are")
-    problem = f"{_rows(shared)} of {split} {have} {told}; {they_are} left out"
-    where = f"data.{split} {_where(parts[split], shared)}"
-    parts[split] = parts[split].only(~shared)
-    return [Finding("warning", where, problem)]
+    placed[shared] = -1
+    problem = f"{_rows(shared)} of {SPLITS[number]} {have} {told}; {they_are} left out"
+    return [Finding("warning", f"data.{SPLITS[number]} {_where(whole, shared)}", problem)]
 
 
 def _of_its_groups(part: Part, other: Part) -> np.ndarray:
@@ -93,6 +143,13 @@ def _both_given(validation: Part, shared: np.ndarray, have: str, what: str) -> F
     have, they_stay = _words(shared, have, "they stay")
     problem = f"{_rows(shared)} of validation {have} {what} that is in test too; {they_stay} in both"
     return Finding("warning", f"data.validation {_where(validation, shared)}", problem, "Take them out of one file.")
+
+
+def _shared_with_task(splits: Splits, shared: np.ndarray, other: str) -> Finding:
+    have, they_are = _words(shared, "have", "they are")
+    problem = f"{_rows(shared)} of train {have} a text that '{other}' is measured on; {they_are} left out"
+    fix = "Give all tasks the same files of validation and test: then nothing has to be left out."
+    return Finding("warning", f"data.train {lines_where(splits['train'], shared)}", problem, fix)
 
 
 def _where(part: Part, mask: np.ndarray) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weitiao.data.fold import held_out
+from weitiao.data.fold import frequent, held_out
 from weitiao.data.units import units_of
 from weitiao.evaluation.intervals import percentiles, samples
 from weitiao.probing.transferability import as_columns, is_numbers
@@ -41,23 +41,26 @@ def linear_probe(
     (rows, targets). The penalty is chosen in each of 5 folds by the leave-one-out error of its own training rows. Rows
     with the same number in `texts` (see `data.keys.input_keys`; also the `tokens` of one example) or in `groups` (see
     `data.units.group_keys`) stay in one fold, and are drawn together for the interval. Labels of fewer than 5 texts or
-    groups are left out. Raises `ValueError` where no two labels are left.
+    groups are left out. Raises `ValueError` where no two labels are left, or no text to fit on.
     """
     targets, whole = np.asarray(targets), len(features)
+    counted = "groups" if groups is not None else "examples" if texts is None else "different texts"
     texts = np.arange(whole, dtype=np.uint64) if texts is None else np.asarray(texts)
     kept = _frequent(targets, units_of(whole, texts, groups)[0])
     x, targets, texts = np.asarray(features, np.float64)[kept], targets[kept], texts[kept]
     groups = None if groups is None else groups[kept]
     units = units_of(len(x), texts, groups)[0]
     if targets.ndim == 1 and len(np.unique(targets)) < 2:
-        raise ValueError(f"there are no two labels of {FOLDS} examples or more")
+        raise ValueError(f"there are no two labels of {FOLDS} {counted} or more")
     if len(units) == 0 or units.max() + 1 < FOLDS:
-        raise ValueError(f"there are no {FOLDS} examples")
+        raise ValueError(f"there are no {FOLDS} {counted}")
     columns = as_columns(targets)
     answers, strata = np.zeros_like(columns), np.zeros(len(x), np.int64)
     if targets.ndim == 1:
         strata = np.unique(targets, return_inverse=True)[1]
     for fit, held in held_out(texts, groups, strata, of=FOLDS, seed=seed):
+        if not len(fit):
+            raise ValueError("no text is left to fit on: all stand in groups that are held out, too")
         answers[held] = _answers(x, columns, fit, held)
     name, measure = _measure(targets, tokens=tokens)
     truth, said = (strata, answers.argmax(axis=1)) if targets.ndim == 1 else (columns, answers)
@@ -70,9 +73,7 @@ def _frequent(targets: np.ndarray, units: np.ndarray) -> np.ndarray:
     """Which rows have a label that `FOLDS` units have, or none that could be too rare."""
     if targets.ndim > 1:
         return np.ones(len(targets), bool)
-    pairs = np.unique(np.stack([targets.astype(np.int64), units], axis=1), axis=0)
-    enough: np.ndarray = np.bincount(pairs[:, 0], minlength=int(targets.max(initial=0)) + 1)[targets] >= FOLDS
-    return enough
+    return np.isin(targets, frequent(targets, units, FOLDS))
 
 
 def _answers(x: np.ndarray, columns: np.ndarray, fit: np.ndarray, held: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from weitiao.data.fold import frequent
 from weitiao.data.kept import Kept
 from weitiao.data.labels import label_codes
 from weitiao.workshop.embeddings import Embedder
@@ -28,15 +29,9 @@ def can_learn(part: Part, rows: np.ndarray | None = None) -> bool:
     """Whether a part, or some rows of it, have one label each, and two labels of `FOLDS` different texts or more."""
     if part.label is None or not pa.types.is_string(part.dataset.data.schema.field("label").type):
         return False
-    return len(_frequent(part, np.arange(len(part)) if rows is None else rows)) > 1
-
-
-def _frequent(part: Part, rows: np.ndarray) -> np.ndarray:
-    """The labels, by their places in the names, that enough different texts of the rows have."""
+    rows = np.arange(len(part)) if rows is None else rows
     codes, names = label_codes(part.dataset)
-    texts = np.unique(part.keys[rows], return_inverse=True)[1]
-    pairs = np.unique(np.stack([codes[rows].astype(np.int64), texts]), axis=1)
-    return np.flatnonzero(np.bincount(pairs[0], minlength=len(names) + 1)[: len(names)] >= FOLDS)
+    return int(np.sum(frequent(codes[rows], part.keys[rows], FOLDS) < len(names))) > 1
 
 
 def known_labels(
@@ -47,7 +42,8 @@ def known_labels(
     """  # fmt: skip
     codes, names = label_codes(part.dataset)
     rows = np.arange(len(part)) if most is None else part.sample(most, seed)
-    known = _frequent(part, rows)
+    known = frequent(codes[rows], part.keys[rows], FOLDS)
+    known = known[known < len(names)]  # the last number: no label
     rows = rows[np.isin(codes[rows], known)]
     labels = np.searchsorted(known, codes[rows])
     by = "words" if embedder is None else embedder.name

@@ -56,7 +56,7 @@ def split(
     splits = open_splits(named, kind.columns, base=asked.base, seed=seed, layout=kind.layout,
                          alike=_alike(opened) if near else None)  # fmt: skip
     told = {name: getattr(chosen, name) for name in OWN} | {"seed": seed, "near": near}
-    made = asked.made("split", opened, told)
+    made = asked.made("split", opened, told, [str(each) for each in splits.findings if each not in opened.notes])
     parts = [_part(name, splits, opened) for name in splits]
     return write_data(out, parts, _left_out(parts, opened), made, form=form or form_for(opened.parts))
 
@@ -83,7 +83,9 @@ def _part(name: SplitName, splits: Splits, opened: Opened) -> NewPart:
 
 
 def _left_out(parts: list[NewPart], opened: Opened) -> Iterator[Change]:
-    """Rows that are in no split: their text stands in a split that was given."""
+    """Rows that are in no split: their text, or their group, stands in a split that was given, or their text in another
+    group in a split that was cut.
+    """  # fmt: skip
     for part in opened.parts:
         used = np.zeros(len(part), bool)
         for each in parts:
