@@ -179,9 +179,13 @@ def while_stepping(ready: Preparation, plan: Plan) -> AbstractContextManager[Non
     """How steps are computed on what is kept: with one thread where a batch is no more than one vector for each of its
     rows, and validation, too.
     """  # fmt: skip
-    little = all(not leaf.by_token and math.prod(leaf.each[:-1]) == 1 for leaf in plan.read)
     kept = "validation" not in ready.features or keeps_validation(ready)
-    return one_thread() if little and kept and ready.device.type == "cpu" else nullcontext()
+    return one_thread() if one_vector_each(plan) and kept and ready.device.type == "cpu" else nullcontext()
+
+
+def one_vector_each(plan: Plan) -> bool:
+    """Whether steps read no more than one vector of each of their rows: they take little time and memory."""
+    return all(not leaf.by_token and math.prod(leaf.each[:-1]) == 1 for leaf in plan.read)
 
 
 def all_batches(ready: Preparation) -> Iterator[Batch]:

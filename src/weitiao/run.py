@@ -96,7 +96,7 @@ def resume(run: str | Path, *, trackers: Iterable[Tracker] = ()) -> Run:
         fresh = Checkpoints(found.checkpoints).newest() is None
         loaded = load_for_training(ready, fresh=fresh, parallel=parallel)
         ready, plan = with_frozen_part(ready, loaded[0])
-        loaded = again_within_memory(ready, loaded)
+        again_within_memory(ready, loaded[0])
         return _carry_out(found, ready, loaded, plan, trackers)
 
 

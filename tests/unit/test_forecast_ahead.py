@@ -6,7 +6,8 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from tests.samples import reviews, varied_reviews
-from tests.task_samples import recipe_of
+from tests.task_samples import recipe_of, sample_of
 from tests.watching import Stopper, Watcher, of
 from weitiao import Recipe, check, models, resume, train
 from weitiao.batching import micro_batches
@@ -213,7 +214,7 @@ def test_some_epochs_stand_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_as_many_of_the_longest_as_go_through_together() -> None:
     lengths = np.array([5, 40, 8, 8, 30, 8, 8, 8, 8, 8])
-    [group] = alike(cut(lengths, 100), Shuffled(lengths, 6, seed=0))
+    [group] = alike(cut(lengths, 100), Shuffled(lengths, 6, seed=0)(0))
     assert (group.most, group.longest) == (6, 40)
     assert shapes(cut(lengths), group.heaviest(100)) == [(2, 40), (3, 30)]
     assert shapes(cut(lengths), group.heaviest(30)) == [(1, 40)]
@@ -224,7 +225,7 @@ def test_a_longest_row_with_few_beside_it_is_not_the_heaviest() -> None:
     """A step's first part is padded to its longest row, and as full as it may be."""
     lengths = np.concatenate([np.full(40, 20), [90]])
     order = Shuffled(lengths, 16, seed=2)
-    [group] = alike(cut(lengths, 320), order)
+    [group] = alike(cut(lengths, 320), order(0))
     found = shapes(cut(lengths), group.heaviest(320))
     assert found == [(3, 90), (16, 20)]
     steps = [rows for epoch in range(20) for rows in order(epoch)]
@@ -237,7 +238,7 @@ def test_rows_that_never_meet_are_told_apart() -> None:
     lengths, parts = np.array([9, 3, 7, 4, 5, 6]), np.array([1, 0, 1, 0, 0, 1])
     batches = cut(lengths, parts=parts)
     assert [rows.tolist() for rows in batches.longest()] == [[4, 3, 1], [0, 2, 5]]
-    groups = alike(batches, Shuffled(lengths, 2, seed=0, parts=parts))
+    groups = alike(batches, Shuffled(lengths, 2, seed=0, parts=parts)(0))
     assert [(group.longest, group.most) for group in groups] == [(5, 2), (9, 2)]
 
 
@@ -331,6 +332,8 @@ def test_penalties_count(values: Values, monkeypatch: pytest.MonkeyPatch) -> Non
     found, training = foretold(given)
     assert slow * training.steps < found.seconds < slow * training.steps + 30
     assert all(p.grad is None for p in training.model.parameters())
+    two = [np.array([(4, 10), (2, 20), (1, 30)]), np.array([(3, 10), (5, 5)])]  # the micro-batches of two steps
+    assert Steps(Cost(1.0, 0.0), slow, None, None, None, 0).seconds(two) == pytest.approx(5 * 1.0 + 2 * slow)
 
 
 def test_a_pass_over_the_examples_counts(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,9 +351,25 @@ def test_a_pass_over_the_examples_counts(values: Values, monkeypatch: pytest.Mon
 
 
 def test_the_head_of_few_shot_is_fitted_at_each_evaluation(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, training = made(values(method="few-shot"))
-    [part] = told._reading(training)
-    assert part.readings(60, 6) == 7
+    """On all examples, and once more at the end; of a machine on which a token is all that takes time."""
+    a_token, real = 1e3, measuring._reads
+    monkeypatch.setattr(told, "probed", lambda *_: Steps(Cost(0.0, 0.0), 0.0, None, None, None, 0))
+    monkeypatch.setattr(told, "disk_seconds", lambda _: 0.0)
+    monkeypatch.setattr(measuring, "_reads", lambda *given: (Cost(0.0, a_token), real(*given)[1]))
+    data = {"train": values()["data"]["train"], "validation_size": 0.25, "test_size": 0}
+    evaluation = {"bootstrap": 0, "baselines": False, "train_examples": 0}
+    training = {"epochs": 4, "evaluate_every": 10}
+    given = values(method="few-shot", data=data, evaluation=evaluation, training=training)
+    found, trained = foretold(given)
+    ready = prepare(Recipe(**given))
+    examples, validation = (
+        a_token * measuring._shapes(ready.labelled(split)).prod(axis=1).sum() for split in ("train", "validation")
+    )
+    evaluations = math.ceil(trained.steps / 10)
+    assert evaluations > 2
+    measured = (evaluations + 1) * validation + (evaluations + 1) * examples  # the last of both when it has ended
+    assert found.measuring == pytest.approx(measured, rel=1e-4)
+    assert found.last == pytest.approx(2 * validation + 2 * examples, rel=1e-4)
 
 
 def test_looking_ahead_leaves_a_pruned_run_as_it_is(values: Values, tmp_path: Path) -> None:
@@ -373,14 +392,14 @@ def test_each_kind_of_rows_goes_through_by_as_many_tokens_as_fit(
         csv.writer(file).writerows([("text",), *((f"{text} {n}",) for n, (text, _) in enumerate(reviews(60, seed=5)))])
     wanted = {"unlabelled": str(tmp_path / "pool.csv"), "ratio": 4, "operators": ["drop-words"]}
     ready, training = made(values(consistency=wanted, memory="6GB"))
-    groups = alike(micro_batches(ready), training.order)
+    groups = alike(micro_batches(ready), training.order.ahead(0))
     longest, texts = (group.longest for group in groups)
     assert [group.most for group in groups] == [8, 32]
     assert texts < longest / 2
     a_row = {0: 0.1e9, 1: 1e9}  # bytes of one
 
-    def peaks(_ready: Any, _training: Any, counts: list[int]) -> list[list[tuple[int, int | None]]]:
-        return [[(count, int(1e9 + count * a_row[kind])) for count in counts] for kind in (0, 1)]
+    def peaks(_ready: Any, _training: Any, counts: list[int]) -> list[list[int]]:
+        return [[int(1e9 + count * a_row[kind]) for count in counts] for kind in (0, 1)]
 
     monkeypatch.setattr(budgets, "peak_of", peaks)
     loaded = load_for_training(ready)
@@ -411,9 +430,9 @@ def test_an_example_that_only_fits_when_it_is_computed_again_is_tried(
 ) -> None:
     """The formula tells what is kept otherwise."""
 
-    def peaks(ready: Preparation, _: Any, counts: list[int]) -> list[list[tuple[int, int | None]]]:
+    def peaks(ready: Preparation, _: Any, counts: list[int]) -> list[list[int]]:
         assert ready.recipe.training.checkpoint_activations == "always"
-        return [[(count, int(1e9 + count * 1e9)) for count in counts]]
+        return [[int(1e9 + count * 1e9) for count in counts]]
 
     monkeypatch.setattr(budgets, "peak_of", peaks)
     monkeypatch.setattr(models, "activation_bytes", lambda *_, **__: 30 * 10**9)  # over two blocks, 15 each
@@ -445,6 +464,33 @@ def test_a_run_that_begins_with_them_tries_nothing_out(values: Values, tried: li
     assert not tried
 
 
+@pytest.mark.parametrize("method", ["head", "layers"])
+def test_above_what_is_computed_once_they_are_tried_out_as_they_come(
+    method: str, values: Values, tried: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with the whole model; and where it is a vector for each row, not at all."""
+    served: list[int] = []
+    real = steps.FixedStates.serving
+
+    @contextmanager
+    def serving(self: steps.FixedStates) -> Iterator[None]:
+        with real(self):
+            yield
+            served.append(self.served)
+
+    monkeypatch.setattr(steps.FixedStates, "serving", serving)
+    wanted = {"name": "layers", "top": 1} if method == "layers" else "head"
+    still = {"dropout": 0.0, "attention_dropout": 0.0}
+    watcher = Watcher()
+    train(
+        values(EASY_FIRST, method=wanted, training={"cache_frozen": "memory", "regularization": still}),
+        trackers=[watcher],
+    )
+    assert [event for event in watcher.seen if event.name == "FrozenCached"]
+    assert len(tried) == (method == "layers")
+    assert served[1:-1] == [1] * len(tried)  # between the search for what is fixed and the training
+
+
 def test_several_tasks_are_tried_out_each(several: Values, tried: list[np.ndarray]) -> None:
     given = several()
     train(given)
@@ -470,30 +516,44 @@ def test_a_run_whose_longest_were_tried_out_has_the_losses_of_one_whose_were_not
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     torch.OutOfMemoryError("CUDA out of memory"),
 ], ids=["cpu", "gpu"])  # fmt: skip
+@pytest.mark.parametrize("budget", [{}, {"time": "2h"}, {"memory": "6GB"}], ids=str)
 def test_a_lack_of_memory_shows_before_anything_is_written(
-    error: Exception, values: Values, monkeypatch: pytest.MonkeyPatch
+    budget: dict[str, str], error: Exception, values: Values, monkeypatch: pytest.MonkeyPatch, much: None
 ) -> None:
-
-    def step(*_: Any) -> float:
-        raise error
-
-    monkeypatch.setattr(_Stepping, "step", step)
-    given = values(EASY_FIRST)
-    with pytest.raises(RecipeError, match="not enough memory for 8 examples of") as found:
-        train(given)
-    assert found.value.exit_code == 2
-    assert "memory: 8GB" in found.value.fix
+    monkeypatch.setattr(steps, "train_steps", lambda _: raising(error))
+    given = values(EASY_FIRST, **budget)
+    for tries in (train, check):
+        with pytest.raises(RecipeError, match=r"not enough memory for \d examples? of \d+ tokens at once") as found:
+            tries(given)
+        assert found.value.exit_code == 2
+        assert found.value.where == "memory"
+        assert ("memory: 8GB" in found.value.fix) == ("memory" not in budget)
+        assert "model.max_length below" in found.value.fix
     assert not Path(given["output"]).exists()
+
+
+def raising(error: Exception) -> Iterator[Any]:
+    raise error
+    yield
+
+
+def test_another_error_of_a_step_stays_what_it_is(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_lack_of_memory(RuntimeError("size mismatch"))
+    monkeypatch.setattr(steps, "train_steps", lambda _: raising(RuntimeError("size mismatch")))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        train(values(EASY_FIRST))
 
 
 # --- a run that goes on
 
 
-@pytest.mark.parametrize("budget", [{"memory": "6GB"}, {}])
+@pytest.mark.parametrize(("budget", "tight"), [({"memory": "6GB"}, False), ({}, True), ({}, False)])
 def test_a_resumed_run_keeps_to_its_memory(
-    budget: dict[str, Any], values: Values, monkeypatch: pytest.MonkeyPatch, much: None
+    budget: dict[str, Any], tight: bool, values: Values, monkeypatch: pytest.MonkeyPatch, much: None
 ) -> None:
+    """To what the recipe says, or to what there is where that is scarce."""
+    monkeypatch.setattr(budgets, "_tight", lambda *_: tight)
+    monkeypatch.setattr(budgets, "room", lambda _: int(6e9))
     rooms: list[int | None] = []
     monkeypatch.setattr(fit, "_keep_within", lambda training: rooms.append(training.room))
     given = values(**budget)
@@ -502,7 +562,7 @@ def test_a_resumed_run_keeps_to_its_memory(
     before = set(rooms)
     rooms.clear()
     resume(given["output"])
-    assert set(rooms) == before == {int(6e9) if budget else None}
+    assert set(rooms) == before == {int(6e9) if budget or tight else None}
 
 
 def test_time_is_cut_by_the_epochs_that_a_curriculum_has(values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -522,6 +582,22 @@ def test_time_is_cut_by_the_epochs_that_a_curriculum_has(values: Values, monkeyp
 
 
 # --- texts that are written
+
+
+def test_a_model_without_attention_heads_keeps_no_keys_and_values(
+    tmp_path: Path, tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
+
+    folder, tokenizer = tmp_path / "mamba", AutoTokenizer.from_pretrained(tiny_model("decoder"))
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "vocab_size": len(tokenizer)}
+    MambaForCausalLM(MambaConfig(**shape)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    monkeypatch.setattr(sample_of("summarization"), "model", lambda *_: folder)
+    recipe = recipe_of(("summarization", "full", "decoder"), tmp_path, tiny_model)
+    assert prepare(recipe).pretrained.config.model_type == "mamba"
+    assert check(recipe).facts["forecast"]["seconds"] > 0
+    assert models.cache_bytes(prepare(recipe).pretrained, 100) == 0
 
 
 @pytest.mark.parametrize("family", ["decoder", "seq2seq"])

@@ -44,14 +44,14 @@ class Alike:
         return [np.resize(self.rows[first:], counts[first]) for first in dict.fromkeys([0, fullest])]
 
 
-def alike(batches: MicroBatches, order: Order) -> list[Alike]:
-    """Return the rows that may go through together, by how many of them the first epoch's steps take."""
+def alike(batches: MicroBatches, steps: Sequence[np.ndarray]) -> list[Alike]:
+    """Return the rows that may go through together, by how many of them the first epoch's `steps` take."""
     groups, lengths = batches.longest(), np.maximum(batches.lengths, 1)
     number = np.zeros(len(lengths), np.int64)
     for group, rows in enumerate(groups):
         number[rows] = group
     most = np.ones(len(groups), np.int64)
-    for rows in order.ahead(0):
+    for rows in steps:
         most = np.maximum(most, np.bincount(number[rows], minlength=len(groups)))
     return [Alike(rows, lengths[rows], int(count)) for rows, count in zip(groups, most, strict=True)]
 
@@ -60,9 +60,9 @@ def heavier_later(batches: MicroBatches, order: Order) -> list[np.ndarray]:
     """Return micro-batches that may come, heavier than those of their kind in the first step: its longest row is not
     the longest, or it has fewer beside it.
     """  # fmt: skip
-    first = batches.cut(order.ahead(0)[0])
-    found = []
-    for group in alike(batches, order):
+    steps = order.ahead(0)
+    first, found = batches.cut(steps[0]), []
+    for group in alike(batches, steps):
         own = shapes_of(batches.lengths, [rows for rows in first if rows[0] in group.rows])
         for rows in group.heaviest(batches.tokens):
             count, longest = shapes_of(batches.lengths, [rows])[0]

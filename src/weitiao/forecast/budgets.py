@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from weitiao import data, models
+from weitiao import models
 from weitiao.auto_values import CPU_TOKENS
 from weitiao.batching import micro_batches, training_lengths
 from weitiao.combinations import comparing
@@ -50,26 +50,27 @@ def within_memory(ready: Preparation, loaded: Loaded, plan: Plan | None) -> Run:
     return ready, (training, inference), plan
 
 
-def again_within_memory(ready: Preparation, loaded: Loaded) -> Loaded:
-    """The same for a run that goes on: all is settled, and near its memory it gives freed blocks back as before."""
-    training, inference = loaded
-    return replace(training, room=room(ready)) if _limited(ready, training) else training, inference
+def again_within_memory(ready: Preparation, training: Training) -> None:
+    """The same for a run that goes on: all is settled, and where memory is scarce it gives freed blocks back."""
+    if _limited(ready, training):
+        training.room = room(ready)
 
 
 def within_time(
     ready: Preparation, loaded: Loaded, plan: Plan | None, *, began: float, always: bool = False
 ) -> tuple[Preparation, Loaded]:
-    """Settle the epochs so that the run fits into its `time`, and put the forecast into the facts.
+    """Settle the epochs so that the run fits into its `time`, and put the forecast into the facts; or, of a run without
+    budgets, only try its heaviest micro-batches out.
 
-    `began` is when the work did (`time.monotonic`). A run that has no budget, and memory enough, is only tried out
-    where `always`; of others that do not begin with them, only the heaviest micro-batches are. Raises a `RecipeError`
-    where it cannot fit.
-    """
+    `began` is when the work did (`time.monotonic`). A run that has no budget, and memory enough, has a forecast only
+    where `always`; else its heaviest micro-batches are run (`try_heavier`) if it does not begin with them. Raises a
+    `RecipeError` where it cannot fit.
+    """  # fmt: skip
     training, inference = loaded
     limited = training.room is not None
     if not (limited or always or ready.recipe.time is not None):
         if training.parallel.size == 1:
-            try_heavier(ready, training)
+            try_heavier(ready, training, plan)
         return ready, loaded
     found = forecast(ready, training, inference, plan)
     if limited:
@@ -89,8 +90,9 @@ def _limited(ready: Preparation, training: Training) -> bool:
 def _tight(ready: Preparation, training: Training) -> bool:
     """Whether the formula says that memory is scarce."""
     known = (models.memory_now(ready.device) or 0) + 12 * int(ready.facts["trainable"])
-    tokens, longest = int(ready.recipe.training.micro_batch_tokens), int(training_lengths(ready).max())
-    rows = max(min(group.most, tokens // longest) for group in alike(micro_batches(ready), training.order))
+    groups, tokens = alike(micro_batches(ready), training.order.ahead(0)), ready.recipe.training.micro_batch_tokens
+    longest = max(group.longest for group in groups)
+    rows = max(min(group.most, int(tokens) // longest) for group in groups)
     return known + max(1, rows) * _example(ready) > TIGHT * room(ready)
 
 
@@ -129,12 +131,13 @@ def _most_tokens(ready: Preparation, training: Training, most: float) -> tuple[i
     """How many tokens fit at once, 0 where not even one example does, and the bytes that were needed for one of the
     longest examples and for more.
     """  # fmt: skip
-    groups = alike(micro_batches(ready), training.order)
+    groups = alike(micro_batches(ready), training.order.ahead(0))
     wishes = [_wished(ready, group) for group in groups]
-    if HOPELESS * room(ready) < _example(ready) / _shares(ready, training):
-        return 0, [float(_example(ready))]
+    least = _example(ready) / _shares(ready, training)
+    if HOPELESS * room(ready) < least:
+        return 0, [least]
     counts = sorted({1, min(2, max(wishes))})
-    kinds = [[float(peak) for _, peak in kind if peak is not None] for kind in peak_of(ready, training, counts)]
+    kinds = [[float(peak) for peak in kind if peak is not None] for kind in peak_of(ready, training, counts)]
     whole = max(wish * group.longest for wish, group in zip(wishes, groups, strict=True))
     if not all(kinds):
         return whole, [0.0]
@@ -192,9 +195,9 @@ def _check_recomputed(ready: Preparation, training: Training) -> None:
     """Raise a `RecipeError` at the setting where the model does not give the same with its blocks computed again."""
     import torch
 
-    rows = micro_batches(ready).longest()[0][-2:]
+    batches = micro_batches(ready)
     with torch.random.fork_rng():  # what is masked there is none of the training's
-        batch = ready.task.collate(data.take_rows(ready.features["train"], rows), ready.reader, training=True)
+        batch = batches.kinds[0].batch(batches.longest()[0][-2:])
     try:
         check_recomputed(training.model, batch.to(training.device), training.forward, training.loss, training.autocast)
     except RecipeError as error:

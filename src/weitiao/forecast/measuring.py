@@ -21,14 +21,13 @@ from weitiao.kernels import quickly
 from weitiao.preparation import Preparation
 from weitiao.records import SPLITS, Example, Prediction
 from weitiao.sources import cache_folder
-from weitiao.tasks import generation as generating
 from weitiao.tasks.base import Generates
-from weitiao.tasks.generation import GenerationOptions, room_for
+from weitiao.tasks.generation import GenerationOptions, most_together, room_for
 
 if TYPE_CHECKING:
     from weitiao.tasks.base import Scorer
 
-BATCHES, FEWEST = 5, 2  # predicted, fewer where that takes long: the longest, and the one of most tokens
+BATCHES, FEWEST = 5, 2  # predicted, and the one of most tokens; fewer where that takes long: the first of them
 SECONDS = 3.0
 ROUNDS = 20  # bootstrap samples drawn
 BASELINE = 0.9e-3  # seconds a text that a simple baseline is fitted on; measured for TF-IDF and 77 labels
@@ -175,7 +174,7 @@ def _reads(inference: Inference, on: Sequence[Labelled]) -> tuple[Cost, Seen]:
                 done.append(number)
                 numbers = np.array(list(dict.fromkeys(batch.rows)))
                 seen.append((take_rows(widest.examples, numbers), said))
-            if len(times) >= min(FEWEST, len(chosen)) and sum(times) > SECONDS:
+            if len(times) >= FEWEST and sum(times) > SECONDS:
                 break
     return fitted(shapes[done], times), seen
 
@@ -250,11 +249,11 @@ def _cached(ready: Preparation, inference: Inference, on: Labelled) -> int:
     generation = _generation(inference)
     if generation is None:
         return 0
-    shapes, beams = _shapes(on), generation.beams
+    shapes, (most, tokens) = _shapes(on), most_together(generation)
     each = shapes[:, 1] + room_for(generation, inference.reader) + models.heard(ready.pretrained)
-    rows = np.minimum(shapes[:, 0], max(1, generating.BATCH // beams))
-    rows = np.minimum(rows, np.maximum(1, generating.TOKENS // beams // each))
-    return models.cache_bytes(ready.pretrained, int((rows * beams * each).max()), precision=ready.precision)
+    rows = np.minimum(np.minimum(shapes[:, 0], most), np.maximum(1, tokens // each))
+    kept = int((rows * generation.beams * each).max())
+    return models.cache_bytes(ready.pretrained, kept, precision=ready.precision)
 
 
 def _fitted_writing(told: np.ndarray, times: np.ndarray) -> _Writing:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weitiao import models
-from weitiao.batching import micro_batches
+from weitiao.batching import micro_batches, training_lengths
 from weitiao.errors import RecipeError
 from weitiao.forecast.ahead import Course, alike, heavier_later, shapes_of
 from weitiao.forecast.cost import Cost, Shapes, fitted, telling
-from weitiao.frozen import all_batches, while_filling, while_stepping
+from weitiao.frozen import all_batches, one_vector_each, while_filling, while_stepping
 from weitiao.kernels import quickly
 from weitiao.methods.base import StandsFor, TakesPart
 from weitiao.preparation import Preparation
@@ -62,23 +62,17 @@ def probed(
 ) -> Steps:
     """Run the heaviest micro-batches that may come in a training of that `course`, and a few others; see `Steps`."""
     batches = micro_batches(ready)
-    epochs = [[rows for step in epoch.steps for rows in step] for epoch in course.looked_at]
-    flat = [rows for epoch in epochs for rows in epoch]
-    shapes = shapes_of(batches.lengths, flat)
-    heaviest = [rows for group in alike(batches, training.order) for rows in group.heaviest(batches.tokens)]
+    epochs = [np.concatenate(epoch.shapes) for epoch in course.looked_at]
+    flat = [rows for epoch in course.looked_at for step in epoch.steps for rows in step]
+    shapes = np.concatenate(epochs)
+    heaviest = [rows for group in alike(batches, training.order.ahead(0)) for rows in group.heaviest(batches.tokens)]
     chosen = [*heaviest, *_others(batches.lengths, heaviest, flat, shapes)]
     smallest = flat[int(np.argmin(shapes[:, 0] * shapes[:, 1]))]
     device = training.device
     with _as_in_training(ready, training), _as_it_was(device), ExitStack() as stack:
-        fill = None
         models.restart_peak(device)
-        if plan is not None:
-            states = FixedStates(training.model, plan)
-            stack.enter_context(states.serving())
-            with while_filling(training, plan):
-                fill = _filled(ready, training, states, [smallest, *chosen])
-            stack.enter_context(while_stepping(ready, plan))
-        stepping = stack.enter_context(_Stepping(training))
+        fill = stack.enter_context(_with_states(ready, training, plan, [smallest, *chosen]))
+        stepping = stack.enter_context(_Stepping(ready, training))
         for rows in [smallest, smallest]:  # first uses: libraries, moments of the optimizer
             stepping.step(rows)
         models.restart_peak(device)
@@ -94,7 +88,7 @@ def probed(
             if number >= len(heaviest) + FEWEST - 1 and sum(taken) > seconds:
                 break
         cost = fitted(shapes_of(batches.lengths, chosen[: len(taken)]), taken)
-        kinds = max(len(_kinds(shapes_of(batches.lengths, epoch))) for epoch in epochs)
+        kinds = max(len(_kinds(each)) for each in epochs)
         models.trim_memory()
         rest = models.memory_now(device)
         kept = max((rest or 0) - (base or 0), 0)
@@ -116,25 +110,26 @@ def _kinds(shapes: Shapes) -> set[tuple[int, int]]:
     return {(int(rows), int(tokens)) for rows, tokens in shapes}
 
 
-def try_heavier(ready: Preparation, training: Training) -> None:
+def try_heavier(ready: Preparation, training: Training, plan: Plan | None) -> None:
     """Run the heaviest micro-batches that may come, where the first step does not hold such: else a lack of memory
     would show only when they come. Raises a `RecipeError` where memory does not do.
-    """  # fmt: skip
+
+    They are run as they come: above frozen layers that are computed once (`plan`) where some are; where that is one
+    vector for each row, none are.
+    """
+    if plan is not None and one_vector_each(plan):
+        return
     heavier = heavier_later(micro_batches(ready), training.order)
     if not heavier:
         return
-    with _as_in_training(ready, training), _as_it_was(training.device), _Stepping(training) as stepping:
+    with (
+        _as_in_training(ready, training),
+        _as_it_was(training.device),
+        _with_states(ready, training, plan, heavier),
+        _Stepping(ready, training) as stepping,
+    ):
         for rows in heavier:
-            try:
-                stepping.step(rows)
-            except RuntimeError as error:
-                if not models.is_lack_of_memory(error):
-                    raise
-                longest = int(micro_batches(ready).lengths[rows].max())
-                raise RecipeError(
-                    f"there is not enough memory for {len(rows)} examples of {longest} tokens at once", where="memory",
-                    fix="Say how much there is, and what fits is chosen: memory: 8GB, say.",
-                ) from None  # fmt: skip
+            stepping.step(rows)
     models.trim_memory()
 
 
@@ -167,22 +162,23 @@ def _grown(base: int | None, peaks: Sequence[tuple[int, int | None]], kinds: int
     return int(max(last, first + GROWTH * max(first - base, 0) * (steps > FEWEST)))
 
 
-def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> list[list[tuple[int, int | None]]]:
+def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> list[list[int | None]]:
     """Bytes at most while so many of the longest rows that may share a micro-batch go through together, for each
-    of `MicroBatches.longest` each of `counts`. Where there are fewer rows they are taken several times.
+    of `MicroBatches.longest` each of `counts`; None where the system does not tell. Where there are fewer rows they are
+    taken several times.
     """  # fmt: skip
     batches = micro_batches(ready)
     device, found = training.device, []
     one = replace(training, collate=replace(batches, tokens=sys.maxsize))
-    with _as_in_training(ready, training), _as_it_was(device), _Stepping(one) as stepping:
+    with _as_in_training(ready, training), _as_it_was(device), _Stepping(ready, one) as stepping:
         for longest in batches.longest():
             models.trim_memory()  # else what the kind before needed seems needed by one row of this one
             stepping.step(longest[-1:])  # moments of the optimizer, first uses
-            peaks: list[tuple[int, int | None]] = []
+            peaks: list[int | None] = []
             for count in counts:
                 models.restart_peak(device)
                 stepping.step(np.resize(longest, count))
-                peaks.append((count, models.peak_memory(device)))
+                peaks.append(models.peak_memory(device))
             found.append(peaks)
     return found
 
@@ -190,8 +186,8 @@ def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> li
 class _Stepping:
     """Real steps over rows of our choice, at a learning rate of 0."""
 
-    def __init__(self, training: Training) -> None:
-        self._given = _Given()
+    def __init__(self, ready: Preparation, training: Training) -> None:
+        self._ready, self._given = ready, _Given()
         self._added = {name: _Added(part) for name, part in training.parts.items()}
         paces = {name: replace(pace, start=0.0) for name, pace in training.paces.items()}  # all move: the most it takes
         settings = training.settings.model_copy(update={"recovery": TAKE_ALL, "epochs": 1e6})
@@ -223,13 +219,27 @@ class _Stepping:
         return sum(float(np.median(times)) for times in (self._updates, self._penalties) if times)
 
     def step(self, rows: np.ndarray) -> float:
-        """Seconds of a step over the rows, without what it does once."""
+        """Seconds of a step over rows, without what it does once. Raises a `RecipeError` where memory does not do."""
         self._given.rows, before = rows, len(self._updates)
         start = time.perf_counter()
-        next(self._steps)
+        try:
+            next(self._steps)
+        except RuntimeError as error:
+            if not models.is_lack_of_memory(error):
+                raise
+            raise _too_heavy(self._ready, rows) from None
         took = time.perf_counter() - start - sum(self._updates[before:])
-        self._penalties.append(sum(part.seconds() for part in self._added.values()))
+        self._penalties.append(sum(part.seconds for part in self._added.values()))
         return max(took - self._penalties[-1], 1e-6)
+
+
+def _too_heavy(ready: Preparation, rows: np.ndarray) -> RecipeError:
+    longest = int(training_lengths(ready)[rows].max())
+    helps = [f"model.max_length below {longest}", "method: lora", "a smaller model"]
+    if ready.recipe.memory is None:
+        helps.insert(0, "memory: 8GB, say, so that what fits is chosen")
+    told = f"there is not enough memory for {len(rows)} example{'s' * (len(rows) != 1)} of {longest} tokens at once"
+    return RecipeError(told, where="memory", fix=f"What helps: {', '.join(helps[:-1])}, or {helps[-1]}.")
 
 
 @dataclass
@@ -249,12 +259,8 @@ class _Added:
     """What a part adds to the loss of a step, and no more of it: its state stays as it is."""
 
     def __init__(self, part: TakesPart) -> None:
-        self._part, self._took = part, 0.0
-
-    def seconds(self) -> float:
-        """Of the last step."""
-        took, self._took = self._took, 0.0
-        return took
+        self._part = part
+        self.seconds = 0.0  # of the last step
 
     def penalty(self, model: torch.nn.Module) -> None:
         """Its gradient is taken here, so that it is timed."""
@@ -262,7 +268,7 @@ class _Added:
         found = self._part.penalty(model)
         if found is not None:
             found.backward()  # type: ignore[no-untyped-call]
-        self._took = time.perf_counter() - start
+        self.seconds = time.perf_counter() - start
 
     def after_step(self, model: torch.nn.Module, step: int, steps: int) -> None:
         """Nothing: the weights have not moved."""
@@ -273,6 +279,22 @@ class _Added:
 
     def restore(self, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         """Nothing is put back."""
+
+
+@contextmanager
+def _with_states(
+    ready: Preparation, training: Training, plan: Plan | None, chosen: Sequence[np.ndarray]
+) -> Iterator[Cost | None]:
+    """Steps over `chosen` find what frozen layers give, if that is computed once; yields what a batch of it takes."""
+    if plan is None:
+        yield None
+        return
+    states = FixedStates(training.model, plan)
+    with states.serving():
+        with while_filling(training, plan):
+            fill = _filled(ready, training, states, chosen)
+        with while_stepping(ready, plan):
+            yield fill
 
 
 def _filled(ready: Preparation, training: Training, states: FixedStates, chosen: Sequence[np.ndarray]) -> Cost:

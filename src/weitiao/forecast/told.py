@@ -9,7 +9,7 @@ from typing import Any
 from weitiao import models
 from weitiao.batching import micro_batches
 from weitiao.evaluation.evaluate import Inference
-from weitiao.forecast.ahead import Course, course
+from weitiao.forecast.ahead import course
 from weitiao.forecast.measuring import Measuring, disk_seconds, measured
 from weitiao.forecast.steps import Steps, probed
 from weitiao.frozen import frozen_needed, keeps_validation, kept_batches
@@ -56,21 +56,15 @@ def forecast(ready: Preparation, training: Training, inference: Inference, plan:
     """
     ahead = course(micro_batches(ready), training.order, float(ready.recipe.training.epochs))
     steps = probed(ready, training, plan, ahead)
-    known, reading = plan is not None and keeps_validation(ready), _reading(training)
+    reading = [part for part in training.parts.values() if isinstance(part, ReadsExamples)]
+    known = plan is not None and keeps_validation(ready)
     measuring = measured(ready, inference, known=known, examples=bool(reading))
-    return _told(ready, training, plan, ahead, steps, measuring)
-
-
-def _told(
-    ready: Preparation, training: Training, plan: Plan | None, ahead: Course, steps: Steps, measuring: Measuring
-) -> Forecast:
     settings, updates = ready.recipe.training, math.ceil(round(ahead.in_all(len), 6))
     in_steps = ahead.in_all(steps.seconds)
     evaluations = -(-updates // int(settings.evaluate_every)) if "validation" in ready.features else 0
     saves = evaluations + updates // int(settings.checkpoint_every)
     saving = saves * disk_seconds(12 * int(ready.facts["trainable"]))
     start = steps.fill.of(kept_batches(ready)) if steps.fill else 0.0
-    reading = _reading(training)
     readings = sum(part.readings(updates, evaluations) for part in reading)
     at_the_end = sum(part.readings(0, min(evaluations, 1)) for part in reading)
     total_measuring = evaluations * measuring.evaluation + readings * measuring.examples + measuring.final
@@ -81,10 +75,6 @@ def _told(
         measuring=total_measuring,
         last=measuring.final + measuring.evaluation + at_the_end * measuring.examples, epochs=float(settings.epochs),
     )  # fmt: skip
-
-
-def _reading(training: Training) -> list[ReadsExamples]:
-    return [part for part in training.parts.values() if isinstance(part, ReadsExamples)]
 
 
 def _set_aside(ready: Preparation, training: Training) -> int:

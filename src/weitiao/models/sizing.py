@@ -67,14 +67,18 @@ def kept_bytes(tokens: int, *, width: int, layers: int, inner: int, gated: bool,
 def cache_bytes(pretrained: Pretrained, tokens: int, *, precision: str = "fp32") -> int:
     """Return what keys and values of `tokens` take while text is generated: ``2 * layers * heads * width`` numbers a
     token. Of an encoder-decoder, whose decoder keeps them for what it reads and for what it writes, `tokens` are both.
-    """  # fmt: skip
+
+    0 of a model without attention heads (Mamba, RWKV): its state does not grow with the tokens.
+    """
     config, size = pretrained.config.get_text_config(), 2 if precision == "bf16" else 4
+    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", None)
+    if heads is None:
+        return 0
     layers = next(int(getattr(config, name)) for name in ("num_decoder_layers", "decoder_layers", "num_hidden_layers")
                   if getattr(config, name, None))  # fmt: skip
-    heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
     width = int(getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
                 or config.hidden_size // config.num_attention_heads)  # fmt: skip
-    return 2 * layers * heads * width * size * tokens
+    return 2 * layers * int(heads) * width * size * tokens
 
 
 def heard(pretrained: Pretrained) -> int:

@@ -231,12 +231,18 @@ def decoded(rows: Sequence[Sequence[int]], reader: Reader) -> list[str]:
     ]
 
 
+def most_together(options: GenerationOptions) -> tuple[int, int]:
+    """Return how many texts are generated together, and of how many tokens, new ones and padding included, at most."""
+    return max(1, BATCH // options.beams), max(1, TOKENS // options.beams)
+
+
 def _batches(rows: list[list[int]], options: GenerationOptions, reader: Reader) -> Iterator[list[int]]:
     """Yield row numbers of batches, the longest first: a lack of memory shows at once."""
     import numpy as np
 
     lengths = np.array([len(row) + room_for(options, reader) for row in rows], dtype=np.int64)
-    for numbers in in_length_order(lengths, max(1, BATCH // options.beams), tokens=max(1, TOKENS // options.beams)):
+    most, tokens = most_together(options)
+    for numbers in in_length_order(lengths, most, tokens=tokens):
         yield [int(i) for i in numbers]
 
 

@@ -116,17 +116,24 @@ class Pruned:
     def __call__(self, epoch: int) -> list[np.ndarray]:
         """Return the rows of each step of an epoch, and settle how much each counts in it."""
         known = self.losses.at_start(epoch)
-        random = np.random.Generator(np.random.PCG64([self.shuffled.seed, epoch, 2]))
-        out, self.losses.weights = left_out(known, self.share if epoch + 1 <= self.until else 0.0, random)
+        out, self.losses.weights = self._left_out(epoch, lambda _: known)
         return self.shuffled(epoch, out[self.examples])
 
     def ahead(self, epoch: int) -> list[np.ndarray]:
         """Return the rows of each step as if the examples below the mean were `BELOW` of all, drawn at random."""
-        random = np.random.Generator(np.random.PCG64([self.shuffled.seed, epoch, 2]))
-        losses = np.where(random.random(len(self.losses.weights)) < BELOW, 0.0, 1.0)
-        prunes = 0 < epoch <= self.until - 1
-        out, _ = left_out(losses, self.share if prunes else 0.0, random)
+        count = len(self.losses.weights)
+
+        def expected(random: np.random.Generator) -> np.ndarray:
+            return np.where(random.random(count) < BELOW, 0.0, 1.0) if epoch else np.full(count, np.nan)
+
+        out, _ = self._left_out(epoch, expected)
         return self.shuffled(epoch, out[self.examples])
+
+    def _left_out(
+        self, epoch: int, losses: Callable[[np.random.Generator], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        random = np.random.Generator(np.random.PCG64([self.shuffled.seed, epoch, 2]))
+        return left_out(losses(random), self.share if epoch + 1 <= self.until else 0.0, random)
 
 
 @dataclass(frozen=True)
