@@ -210,7 +210,9 @@ def test_a_fold_whose_class_is_lost_to_another_part_is_refused(tmp_path):
     """All rows of a class are one text, which many authors say: it is either tested on or trained on."""
     rows = [(f"text {i}", f"label {i % 2}", f"author {i % 20}") for i in range(100)]
     path = write(tmp_path / "a.csv", rows + [("OK", "other", f"author {i}") for i in range(20)], HEADER)
-    with pytest.raises(DataError, match="leaves no example to train on of 'other', which 20 rows have"):
+    with pytest.raises(
+        DataError, match="leaves no example to train on of 'other', which 20 rows have: too few, or too few texts"
+    ):
         opened(path, 1, of=3, group="author")
 
 

@@ -139,6 +139,30 @@ def test_validation_is_made_large_enough_and_never_of_test(recipe: Values, tmp_p
     assert [each.data.validation_size for each in _shared(as_recipe(recipe(data__validation=str(given))))] == [0.2]
 
 
+@pytest.mark.parametrize("count", [24, 100])
+def test_where_groups_lose_their_texts_to_one_another_validation_is_as_the_recipe_has_it(
+    recipe: Values, tmp_path: Path, count: int
+) -> None:
+    """A larger validation loses all its texts to test (100 rows), or takes all that were left to train on (24)."""
+    if count == 24:
+        rows = [("ok" if i < 16 else f"text {i}", f"author {i}") for i in range(count)]
+    else:
+        rows = [("ok", "A")] * 30 + [("ok", "B")] * 30
+        rows += [("ok" if i < 10 else f"text {i}", f"author {i}") for i in range(40)]
+    file, seen = tmp_path / "linked.csv", set()
+    lines = (f"{text},{('good', 'bad')[number % 2]},{author}\n" for number, (text, author) in enumerate(rows))
+    file.write_text("text,label,author\n" + "".join(lines))
+    for seed in range(16):
+        values = as_recipe({**recipe(), "data": {"train": str(file), "group": "author", "seed": seed}})
+        try:
+            has_validation = "validation" in prepare(values).splits
+        except DataError:  # nothing to train on is left in the recipe's own cut
+            continue
+        if has_validation:
+            seen.add(len(_shared(values)))
+    assert 1 in seen
+
+
 def test_a_class_keeps_its_examples_rather_than_go_to_validation(recipe: Values, tmp_path: Path) -> None:
     file = tmp_path / "rare.csv"
     rows = [*reviews(120), *((f"neither here nor there, {number}", "rare") for number in range(2))]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import pytest
 
@@ -25,25 +23,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@contextmanager
-def looking(folder: Path, at_once: int) -> Iterator[list[str]]:
-    """Have that many look at the run again and again; yields what they see."""
-    done, seen = Event(), []
-
-    def look() -> None:
-        while not done.is_set():
-            seen.append(find_run(folder).status)
-
-    with ThreadPoolExecutor(at_once) as several:
-        each = [several.submit(look) for _ in range(at_once)]
-        try:
-            yield seen
-        finally:
-            done.set()
-    for one in each:
-        one.result()
-
-
 def test_a_run_is_running_while_it_is_held(folder: Path) -> None:
     with holding(folder, "this run"):
         assert find_run(folder).status == "running"
@@ -54,15 +33,27 @@ def test_a_run_is_running_while_it_is_held(folder: Path) -> None:
 
 def test_who_looks_does_not_keep_a_run_from_beginning(folder: Path) -> None:
     """The other process of a launch looks at the run just when the first one takes it, and so may `weitiao runs`."""
-    with looking(folder, 1) as seen:
-        for _ in range(200):
-            with holding(folder, "this run"):
-                pass
-    assert seen
+    fcntl = pytest.importorskip("fcntl")  # Windows has no such locks
+    with (folder / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        begun = Timer(0.1, fcntl.flock, (lock, fcntl.LOCK_UN))
+        begun.start()
+        with holding(folder, "this run"):
+            assert find_run(folder).status == "running"
+        begun.join()
 
 
 def test_who_looks_does_not_look_like_who_works(folder: Path) -> None:
-    with looking(folder, 4) as seen:
-        while len(seen) < 2000:
-            pass
+    done, seen = Event(), []
+
+    def look() -> None:
+        while not done.is_set():
+            seen.append(find_run(folder).status)
+
+    with ThreadPoolExecutor(4) as several:
+        each = [several.submit(look) for _ in range(4)]
+        while len(seen) < 2000 and not any(one.done() for one in each):
+            done.wait(0.01)
+        done.set()
+    assert [one.result() for one in each] == [None] * 4
     assert set(seen) == {"interrupted"}

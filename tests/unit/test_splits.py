@@ -242,7 +242,9 @@ def test_a_split_that_loses_all_its_texts_to_another_is_left_out(tmp_path):
             assert splits.origin[name].startswith(f"{len(split) / 24:.0%} of a.csv")
         if "validation" not in splits:
             lacking += 1
-            assert "warning data.validation_size: there are too few examples to cut a validation split" in told
+            assert (
+                "warning data.validation_size: no validation split: all its texts stand in another split, too" in told
+            )
         assert splits.cut == tuple(name for name in splits if name != "train")
     assert 0 < lacking < 40
 
@@ -291,6 +293,21 @@ def test_near_duplicates_that_link_most_groups_are_told(tmp_path, duplicates):
         assert dropped
         assert near < 40
         assert told.problem.startswith(f"{near} rows are nearly alike")
+
+
+def test_near_duplicates_give_way_before_copies_do(tmp_path):
+    """The same, and copies link only two authors: they stay whole."""
+    rows = [(f"nearly {i}" if i < 20 else f"text {i}", f"l{i % 2}", f"author {i % 20}") for i in range(200)]
+    path = write(tmp_path / "a.csv", [*rows, ("text 20", "l0", "author 5")], ("text", "label", "author"))
+    alike = np.r_[np.zeros(20, int), np.arange(1, 181), 1]
+    for seed in range(5):
+        splits = open_splits(DataSettings(train=path, group="author"), ROLES, seed=seed, alike=alike)
+        assert sum(map(len, splits.values())) == 201
+        assert [each.problem.split(": ")[0] for each in splits.findings if each.level == "warning"] == [
+            "20 rows are nearly alike and stand in several splits"
+        ]
+        texts = [set(split["text"][:]) for split in splits.values()]
+        assert sum(map(len, texts)) == len(set.union(*texts)) == 200
 
 
 def turns(*said: str) -> list[dict[str, str]]:
@@ -437,7 +454,7 @@ def test_max_examples(tmp_path):
 def test_too_few_to_cut(tmp_path):
     splits = opened(write(tmp_path / "a.csv", [("one", "a"), ("two", "b")]))
     assert len(splits["train"]) == 2
-    assert "too few examples to cut a test split" in problems(splits)
+    assert "no test split: there are too few examples to cut it" in problems(splits)
 
 
 def test_sizes_that_leave_nothing(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,6 +44,9 @@ def cut_missing(
     texts = whole.keys if together else None
     near = None if alike is None else alike[whole.rows]
     units, bound = units_of(len(whole.rows), texts, whole.groups, near)
+    linked = near is not None and not bound  # near duplicates give way first
+    if linked:
+        units, bound = units_of(len(whole.rows), texts, whole.groups)
     rows = Rows(units, strata, whole.keys if together else told_apart(whole.keys))
     how = (", stratified" if strata.any() else "") + (f", whole groups of '{settings.group}'" if settings.group else "")
     if (fold := settings.fold) is not None:
@@ -53,10 +56,9 @@ def cut_missing(
         shares = {"validation": used * (1 - 1 / fold.of) * shares["validation"], "test": used / fold.of}
     else:
         placed = rows.cut(seed, validation=shares["validation"], test=shares["test"])
-    findings: list[Finding] = []
-    if not bound and together:
-        findings += drop_shared(whole, placed)
-    if not bound and near is not None:
+    had = np.isin(np.arange(len(SPLITS)), placed)
+    findings = [] if bound else drop_shared(whole, placed)
+    if linked and near is not None:
         findings += near_apart(whole, placed, near)
     if fold is not None:
         check_fold(placed, fold, view, columns, strata)
@@ -65,28 +67,27 @@ def cut_missing(
             "no text is left to train on: groups stay whole, and all stand in validation or test in another group",
             where="data.group", fix="Leave it out, or take out what most groups say.",
         )  # fmt: skip
+    why = "groups and repeated texts stay whole" if together else "groups stay whole"
+    why = why if bound else "groups stay whole, and texts of several are left out"
     for number, split in enumerate(SPLITS):
         chosen = placed == number
         if chosen.any():
             parts[split] = whole.only(chosen)
             origin[split] = f"{chosen.mean():.0%} of {whole.name}{how}"
-        findings += _size_finding(split, chosen, shares, bound)
+        if shares.get(split):
+            findings += _size_finding(split, chosen, shares[split], why, lost=bool(had[number]))
     return findings
 
 
-def _size_finding(
-    split: SplitName, chosen: np.ndarray, shares: Mapping[SplitName, float], bound: bool
-) -> list[Finding]:  # fmt: skip
-    wanted = shares.get(split, 0.0)
-    if not wanted:
-        return []
+def _size_finding(split: SplitName, chosen: np.ndarray, wanted: float, why: str, *, lost: bool) -> list[Finding]:
     if not chosen.any():
-        problem = f"there are too few examples to cut a {split} split: it is left out"
-        return [Finding("warning", f"data.{split}_size", problem, f"Give a file as data.{split}.")]
+        problem = "all its texts stand in another split, too" if lost else "there are too few examples to cut it"
+        return [
+            Finding("warning", f"data.{split}_size", f"no {split} split: {problem}", f"Give a file as data.{split}.")
+        ]
     got = float(chosen.mean())
     if abs(got - wanted) <= max(0.3 * wanted, 2 / len(chosen)):
         return []
-    why = "groups and repeated texts stay whole" if bound else "groups stay whole, and texts of several are left out"
     problem = f"{split} got {got:.0%} of the rows rather than {wanted:.0%}: {why}"
     return [Finding("warning", f"data.{split}_size", problem)]
 

@@ -77,14 +77,6 @@ def held_out(
             yield np.flatnonzero(fit), np.flatnonzero(held)
 
 
-def frequent(codes: np.ndarray, units: np.ndarray, least: int) -> np.ndarray:
-    """Return those of `codes` that at least so many different `units` have, sorted, int64; both of shape (n,)."""
-    numbers = np.unique(units, return_inverse=True)[1]
-    pairs = np.unique(np.stack([codes.astype(np.int64), numbers], axis=1), axis=0)
-    found, counts = np.unique(pairs[:, 0], return_counts=True)
-    return found[counts >= least]
-
-
 def check_fold(
     placed: np.ndarray, fold: FoldSettings, view: Dataset, columns: Sequence[Column], strata: np.ndarray
 ) -> None:
@@ -104,10 +96,11 @@ def check_fold(
         if len(missing):
             rarest = min(missing.tolist(), key=np.bincount(strata).__getitem__)
             rows = int((strata == rarest).sum())
+            have = "s have" if rows > 1 else " has"
             problem = (
-                f"{which} {said[part]} of '{classes[rarest]}', which {rows:,} row{'s have' if rows > 1 else ' has'}"
+                f"{which} {said[part]} of '{classes[rarest]}', which {rows:,} row{have}: too few, or too few texts"
             )
-            fix = "Take fewer folds, give more examples of it, or leave it out."
+            fix = "Take fewer folds, give more and different examples of it, or leave it out."
             raise DataError(problem, where="data.fold", fix=fix)
 
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weitiao.data.cut import TEST, TRAIN, VALIDATION
-from weitiao.data.fold import frequent
 from weitiao.data.labels import lines_where
 from weitiao.data.part import Part
-from weitiao.data.units import in_groups
+from weitiao.data.units import frequent, in_groups
 from weitiao.errors import DataError
 from weitiao.recipe import DataSettings
 from weitiao.records import SPLITS, Finding, SplitName
@@ -53,7 +52,8 @@ def keep_apart(parts: dict[SplitName, Part], settings: DataSettings) -> list[Fin
 
 
 def drop_shared(whole: Part, placed: np.ndarray) -> list[Finding]:
-    """Leave texts out of the larger split of two that share them, and out of all where they stay aside (-1).
+    """Leave texts out of validation that test has, out of train that one of both has, out of all where they stay aside
+    (-1).
 
     `placed` says for each row of `whole` which of `SPLITS` it is in, shape (n,); of what is left out it becomes -1.
     """

@@ -1,4 +1,4 @@
-"""Which rows have to stay together when they are cut: of one group, of the same text."""
+"""Units of rows, of one group or of the same text: what has to stay together, and what several units have."""
 
 from __future__ import annotations
 
@@ -59,6 +59,14 @@ def units_of(
     if np.bincount(both).max(initial=0) > half >= np.bincount(own).max(initial=0):  # a text such as "ok" links all
         return own, False
     return both, True
+
+
+def frequent(codes: np.ndarray, units: np.ndarray, least: int) -> np.ndarray:
+    """Return those of `codes` that at least so many different `units` have, sorted, int64; both of shape (n,)."""
+    numbers = np.unique(units, return_inverse=True)[1]
+    pairs = np.unique(np.stack([codes.astype(np.int64), numbers], axis=1), axis=0)
+    found, counts = np.unique(pairs[:, 0], return_counts=True)
+    return found[counts >= least]
 
 
 def _alone_without(groups: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weitiao.data.fold import frequent, held_out
-from weitiao.data.units import units_of
+from weitiao.data.fold import held_out
+from weitiao.data.units import frequent, units_of
 from weitiao.evaluation.intervals import percentiles, samples
 from weitiao.probing.transferability import as_columns, is_numbers
 

@@ -193,8 +193,8 @@ class _Probing:
         except ValueError as error:
             return Transfer(entrant.model, source, problem=str(error))
         if linear.left_out:
-            self._note(f"{linear.left_out:,} rows of labels that fewer than 5 texts have were left out of the "
-                       "linear probe")  # fmt: skip
+            self._note(f"{linear.left_out:,} rows of labels that fewer than 5 texts or groups have were left out of "
+                       "the linear probe")  # fmt: skip
         return Transfer(
             entrant.model, source, made.vectors.shape[1], len(np.unique(made.examples)), linear,
             log_me(made.vectors, made.targets),

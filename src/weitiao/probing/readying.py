@@ -62,10 +62,13 @@ def _shared(recipe: Recipe) -> list[Recipe]:
     if task.parts or recipe.data.validation is not None or wanted <= size:
         return [shared]
     larger = shared.changed({"data.validation_size": (wanted, WHY)})
-    cut, _ = open_examples(larger, task)
+    try:
+        cut, _ = open_examples(larger, task)
+    except DataError:
+        return [shared]
     seen = np.concatenate([cut.text_keys[split] for split in cut if split != "test"])
     test = plain.text_keys.get("test", np.empty(0, seen.dtype))
-    return [shared] if len(cut["validation"]) <= there or np.isin(seen, test).any() else [larger, shared]
+    return [shared] if len(cut.get("validation", ())) <= there or np.isin(seen, test).any() else [larger, shared]
 
 
 def _checked(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from weitiao.data.fold import frequent
 from weitiao.data.kept import Kept
 from weitiao.data.labels import label_codes
+from weitiao.data.units import frequent
 from weitiao.workshop.embeddings import Embedder
 from weitiao.workshop.label_model import FOLDS, Features, out_of_fold
 from weitiao.workshop.reading import Part
