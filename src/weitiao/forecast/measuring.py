@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weitiao import models, registry
 from weitiao.data import column_array, in_length_order, take_rows
+from weitiao.evaluation.baselines.base import TakesTime
 from weitiao.evaluation.evaluate import BATCH, TOKENS, Inference, Labelled
 from weitiao.evaluation.intervals import affordable_rounds, samples
 from weitiao.forecast.cost import Cost, Shapes, fitted, telling
+from weitiao.frozen import while_stepping
 from weitiao.kernels import quickly
 from weitiao.preparation import Preparation
-from weitiao.records import SPLITS, Example, Prediction
+from weitiao.records import SPLITS, Batch, Example, Prediction
 from weitiao.sources import cache_folder
 from weitiao.tasks.base import Generates
-from weitiao.tasks.generation import GenerationOptions, most_together, room_for
+from weitiao.tasks.generation import ROUND, GenerationOptions, leaves_early, most_together, room_for
+from weitiao.training.fixed import Plan
+from weitiao.training.once import FixedStates
 
 if TYPE_CHECKING:
     from weitiao.tasks.base import Scorer
@@ -30,7 +36,6 @@ if TYPE_CHECKING:
 BATCHES, FEWEST = 5, 2  # predicted, and the one of most tokens; fewer where that takes long: the first of them
 SECONDS = 3.0
 ROUNDS = 20  # bootstrap samples drawn
-BASELINE = 0.9e-3  # seconds a text that a simple baseline is fitted on; measured for TF-IDF and 77 labels
 WRITTEN = 16 << 20  # bytes
 PROMPTS, TOKENS_WRITTEN = (1, 4), (2, 10)  # prompts and new tokens that generating is timed with
 LONG_REPLY = 2.0  # times the mean: what the longest of a batch is taken to have
@@ -49,21 +54,30 @@ class Measuring:
 
 
 @dataclass(frozen=True)
+class _Replies:
+    """New tokens of texts that are written together."""
+
+    longest: float  # until the last one ends
+    each: float  # for which a text is in the batch, on average
+
+
+@dataclass(frozen=True)
 class _Writing:
     """Seconds of writing n new tokens for each of r prompts, which are read already: ``n (c + d r)``."""
 
     token: float
     token_row: float
 
-    def of(self, shapes: Shapes, tokens: float) -> float:
-        return tokens * (self.token * len(shapes) + self.token_row * float(shapes[:, 0].sum()))
+    def of(self, together: np.ndarray, replies: _Replies) -> float:
+        """Seconds of batches of so many texts, shape (batches,)."""
+        return self.token * len(together) * replies.longest + self.token_row * float(together.sum()) * replies.each
 
 
-def measured(ready: Preparation, inference: Inference, *, known: bool, examples: bool = False) -> Measuring:
+def measured(ready: Preparation, inference: Inference, *, known: Plan | None, examples: bool = False) -> Measuring:
     """Predict the longest batch of what is measured and a few others; see `Measuring`. The model stays as it is.
 
-    `known`: in training, what frozen layers give for validation is there already. `examples`: what reading all training
-    examples takes is asked for, too.
+    `known`: what frozen layers give for validation, where it is there already in training. `examples`: what reading all
+    training examples takes is asked for, too.
     """
     names = [name for name in SPLITS if name in ready.features and name != "train"]
     settings, seed = ready.recipe.evaluation, ready.recipe.data_seed
@@ -88,18 +102,12 @@ def measured(ready: Preparation, inference: Inference, *, known: bool, examples:
     def passed(on: Labelled, *, answers: bool, trained: bool = True) -> float:
         took = reads.of(_shapes(on))
         if writes is not None and (answers or _written_to_score(inference)):
-            took += writes.of(_shapes(on), _new_tokens(inference, ready, trained))
+            took += writes.of(_together(inference, on), _replies(inference, ready, trained))
         return took + scores.add * len(on.rows)
 
     tune = 0.0
     if "validation" in samples_ and tuning:
         tune = passed(ready.labelled("validation"), answers=True)
-    evaluation = 0.0
-    if "validation" in samples_:
-        on = samples_["validation"]
-        evaluation = scores.add * len(on.rows) if known else tune + passed(on, answers=False)
-        if seen_too is not None:
-            evaluation += scores.add * len(seen_too.rows) if known else passed(seen_too, answers=False)
     final, besides = tune + _writes(ready), 0
     for on in [*samples_.values(), *others.values()]:
         final += passed(on, answers=True) + scores.bootstrap(len(on.rows))
@@ -109,15 +117,28 @@ def measured(ready: Preparation, inference: Inference, *, known: bool, examples:
     added += max(_cached(ready, inference, on) for on in [*samples_.values(), *others.values()])
     models.trim_memory()
     kept = max((models.memory_now(device) or 0) - base, 0)
-    kinds = [registry.get("baseline", name) for name in inference.task.baselines] if settings.baselines else []
+    evaluation = 0.0
+    if "validation" in samples_:
+        above = _above(ready, inference, known, samples_["validation"]) if known else None
+
+        def on_the_way(on: Labelled, *, answers: bool = False) -> float:
+            return passed(on, answers=answers) if above is None else above.of(_shapes(on)) + scores.add * len(on.rows)
+
+        evaluation = on_the_way(samples_["validation"])
+        evaluation += on_the_way(ready.labelled("validation"), answers=True) if tuning else 0.0
+        evaluation += on_the_way(seen_too) if seen_too is not None else 0.0
+    wanted = inference.task.baselines if settings.baselines else ()
+    baselines = [registry.get("baseline", name)(inference.task, seed=seed) for name in wanted]
     for on in [samples_[names[-1]], *others.values()]:
-        for kind in kinds:
+        for baseline in baselines:
             final += scores.compared(len(on.rows))
-            if kind.knows == "before training":
+            if baseline.knows == "before training":
                 final += passed(on, answers=True, trained=False)
                 besides = 4 * int(ready.facts["parameters"])
             else:
-                final += BASELINE * len(ready.splits["train"]) + scores.add * len(on.rows)
+                final += scores.add * len(on.rows)
+            if isinstance(baseline, TakesTime):
+                final += baseline.fit_seconds(train)
         for chosen in settings.prompted if settings.baselines else ():
             kind, labels = registry.get("prompted", chosen.name), len(ready.facts["labels"])
             text, shown = _mean_length(on), _mean_length(train)
@@ -149,34 +170,59 @@ Seen = list[tuple[Sequence[Example], Sequence[Prediction]]]
 
 def _reads(inference: Inference, on: Sequence[Labelled]) -> tuple[Cost, Seen]:
     """What predicting without writing takes, and what was predicted."""
-    import torch
-
     widest = max(on, key=lambda each: int(column_array(each.features, "length").max()))
     batches = _batches(widest)
     shapes = _shapes(widest)
     longest, *others = telling(shapes, BATCHES)
     chosen = list(dict.fromkeys([longest, int(shapes.prod(axis=1).argmax()), *others]))
     smallest = int(np.argmin(shapes.prod(axis=1)))
-    inference = _writing_less(inference, 1)
+    times, seen = _timed(_writing_less(inference, 1), widest, [batches[number] for number in [smallest, *chosen]])
+    return fitted(shapes[chosen[: len(times)]], times), seen
+
+
+def _timed(inference: Inference, on: Labelled, batches: Sequence[np.ndarray]) -> tuple[list[float], Seen]:
+    """Seconds of each of some batches but the first, which is for libraries, and what was predicted. Where they take
+    long only the first of them are run.
+    """  # fmt: skip
+    import torch
+
     times: list[float] = []
-    done: list[int] = []
     seen: Seen = []
     inference.model.eval()
     with quickly(inference.model, inference.precision, learns=False):
-        for turn, number in enumerate([smallest, *chosen]):  # the first one: libraries
-            batch = inference.task.collate(take_rows(widest.features, batches[number]), inference.reader)
-            batch = batch.to(inference.device)
+        for turn, rows in enumerate(batches):
+            features = take_rows(on.features, rows)
             begun = time.perf_counter()
+            batch = inference.task.collate(features, inference.reader).to(inference.device)
             with torch.inference_mode(), models.autocast(inference.device, inference.precision):
                 said = inference.measured(batch)
             if turn:
                 times.append(max(time.perf_counter() - begun, 1e-6))
-                done.append(number)
-                numbers = np.array(list(dict.fromkeys(batch.rows)))
-                seen.append((take_rows(widest.examples, numbers), said))
+                seen.append((take_rows(on.examples, np.array(list(dict.fromkeys(batch.rows)))), said))
             if len(times) >= FEWEST and sum(times) > SECONDS:
                 break
-    return fitted(shapes[done], times), seen
+    return times, seen
+
+
+def _above(ready: Preparation, inference: Inference, plan: Plan, on: Labelled) -> Cost:
+    """What predicting takes in training, where what `plan` names is kept and only what stands above it is run."""
+    batches, shapes = _batches(on), _shapes(on)
+    chosen = telling(shapes, BATCHES)
+    states = FixedStates(inference.model, plan)
+
+    def some() -> Iterator[Batch]:
+        begun = time.perf_counter()
+        for done, number in enumerate(chosen):
+            if done >= FEWEST and time.perf_counter() - begun > SECONDS:
+                return
+            features = take_rows(on.features, batches[number])
+            yield inference.task.collate(features, inference.reader).to(inference.device)
+
+    with quickly(inference.model, inference.precision, learns=True), states.serving():
+        kept = sum(1 for _ in states.fill(some(), partial(models.autocast, inference.device, inference.precision)))
+        with while_stepping(ready, plan):
+            times, _ = _timed(inference, on, [batches[number] for number in [chosen[0], *chosen[:kept]]])
+    return fitted(shapes[chosen[: len(times)]], times)
 
 
 # --- writing
@@ -206,18 +252,30 @@ def _written_to_score(inference: Inference) -> bool:
     return getattr(inference.task.options, "metric", None) not in ("perplexity", "loss")
 
 
-def _new_tokens(inference: Inference, ready: Preparation, trained: bool) -> float:
-    """Tokens that a batch writes until its last text ends: what is allowed, and when trained about what it saw."""
-    generation = _generation(inference)
-    if generation is None:
-        return 0.0
-    most = room_for(generation, inference.reader)
+def _together(inference: Inference, on: Labelled) -> np.ndarray:
+    """How many texts are written at once, shape (batches,): `generate` cuts each batch that is read once more."""
+    generation, lengths = _generation(inference), column_array(on.features, "length")
+    assert generation is not None
+    lengths, (most, tokens) = lengths + room_for(generation, inference.reader), most_together(generation)
+    cut = [in_length_order(lengths[rows], most, tokens=tokens) for rows in _batches(on)]
+    return np.array([len(part) for parts in cut for part in parts], dtype=np.int64)
+
+
+def _replies(inference: Inference, ready: Preparation, trained: bool) -> _Replies:
+    """What is allowed, and when trained about what it saw; some models go on without the texts that have ended."""
+    generation, task = _generation(inference), inference.task
+    assert generation is not None
+    assert isinstance(task, Generates)
+    most = float(room_for(generation, inference.reader))
     if not trained:
-        return float(most)
+        return _Replies(most, most)
     train = ready.features["train"]
     few = np.linspace(0, len(train) - 1, min(len(train), 16)).astype(int)
     batch = inference.task.collate(take_rows(train, few), inference.reader)
-    return float(min(most, LONG_REPLY * batch.targets / max(len(batch.rows), 1)))
+    mean = batch.targets / max(len(batch.rows), 1)
+    longest, config = min(most, LONG_REPLY * mean), task.generation_config(inference.model, inference.reader)
+    early = config is not None and leaves_early(inference.model, config)
+    return _Replies(longest, min(longest, mean + ROUND / 2) if early else longest)
 
 
 def _written(inference: Inference, on: Labelled) -> _Writing | None:
@@ -327,11 +385,11 @@ def _tunes(inference: Inference, seen: Seen) -> bool:
 def _writes(ready: Preparation) -> float:
     """Seconds of writing the model."""
     parameters, trainable = int(ready.facts["parameters"]), int(ready.facts["trainable"])
-    return disk_seconds(4 * (parameters + trainable))
+    return disk_seconds(4 * (parameters + trainable), digest=False)
 
 
-def disk_seconds(size: int) -> float:
-    """Seconds of writing so many bytes, by a file in the cache."""
+def disk_seconds(size: int, *, digest: bool = True) -> float:
+    """Seconds of writing so many bytes and, for their `digest`, of reading them again, by a file in the cache."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     block = os.urandom(1 << 20)
@@ -341,4 +399,7 @@ def disk_seconds(size: int) -> float:
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
+        if digest:
+            file.seek(0)
+            hashlib.file_digest(file, "sha256")
     return (time.perf_counter() - begun) * size / WRITTEN

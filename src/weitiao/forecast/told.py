@@ -57,13 +57,12 @@ def forecast(ready: Preparation, training: Training, inference: Inference, plan:
     ahead = course(micro_batches(ready), training.order, float(ready.recipe.training.epochs))
     steps = probed(ready, training, plan, ahead)
     reading = [part for part in training.parts.values() if isinstance(part, ReadsExamples)]
-    known = plan is not None and keeps_validation(ready)
+    known = plan if plan and keeps_validation(ready) else None
     measuring = measured(ready, inference, known=known, examples=bool(reading))
     settings, updates = ready.recipe.training, math.ceil(round(ahead.in_all(len), 6))
     in_steps = ahead.in_all(steps.seconds)
     evaluations = -(-updates // int(settings.evaluate_every)) if "validation" in ready.features else 0
-    saves = evaluations + updates // int(settings.checkpoint_every)
-    saving = saves * disk_seconds(12 * int(ready.facts["trainable"]))
+    saving = _saves(ready, updates) * disk_seconds(12 * int(ready.facts["trainable"]))
     start = steps.fill.of(kept_batches(ready)) if steps.fill else 0.0
     readings = sum(part.readings(updates, evaluations) for part in reading)
     at_the_end = sum(part.readings(0, min(evaluations, 1)) for part in reading)
@@ -75,6 +74,13 @@ def forecast(ready: Preparation, training: Training, inference: Inference, plan:
         measuring=total_measuring,
         last=measuring.final + measuring.evaluation + at_the_end * measuring.examples, epochs=float(settings.epochs),
     )  # fmt: skip
+
+
+def _saves(ready: Preparation, updates: int) -> int:
+    """Checkpoints of so many updates: wherever an evaluation is due, also with nothing to measure, and in between."""
+    settings = ready.recipe.training
+    due = (range(int(every), updates, int(every)) for every in (settings.evaluate_every, settings.checkpoint_every))
+    return len({updates}.union(*due))
 
 
 def _set_aside(ready: Preparation, training: Training) -> int:

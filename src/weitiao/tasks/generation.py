@@ -122,6 +122,13 @@ def _written(model: Any, inputs: dict[str, torch.Tensor], config: GenerationConf
     return generated(model, {**inputs, "past_key_values": empty()}, config)
 
 
+def leaves_early(model: torch.nn.Module, config: GenerationConfig) -> bool:
+    """Return whether `generate` goes on without the sequences of a batch that have ended."""
+    from weitiao.kernels.cache import roomy_cache
+
+    return _may_shrink(model, config) and roomy_cache(_base(model)) is not None
+
+
 def _may_shrink(model: Any, config: GenerationConfig) -> bool:
     """Whether a token hangs on its own sequence alone: nothing drawn, no beams, no rule about where a text begins."""
     plain = not config.do_sample and config.num_beams == 1 and not config.begin_suppress_tokens

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from weitiao import registry
-from weitiao.evaluation.baselines.base import Baseline, Knows
+from weitiao.data import column_array
+from weitiao.evaluation.baselines.base import Baseline, Knows, TakesTime
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.metrics.several import own
 from weitiao.records import Prediction, SplitName
@@ -32,6 +34,7 @@ class EachOwn:
         known = {each.knows for each in self._each.values()}
         self.knows = "examples" if "examples" in known else "answers" if "answers" in known else "nothing"
         self._all = len(self._each) == len(task.parts)
+        self._numbers = {name: number for number, name in enumerate(task.parts)}
 
     def fit(self, on: Mapping[SplitName, Labelled], untouched: Callable[[], Inference]) -> None:
         """Fit each on its own part of the splits."""
@@ -43,6 +46,15 @@ class EachOwn:
             parts = {split: _part(labelled, name)[0] for split, labelled in on.items()}
             baseline.fit({split: part for split, part in parts.items() if len(part.rows)}, untouched)
             self.notes += [f"{name}: {baseline.name}", *(f"{name}: {note}" for note in baseline.notes)]
+
+    def fit_seconds(self, train: Labelled) -> float:
+        """That of each, on its own part."""
+        part, total = column_array(train.features, "part"), 0.0
+        for name, baseline in self._each.items():
+            if isinstance(baseline, TakesTime):
+                own = np.flatnonzero(part == self._numbers[name])
+                total += baseline.fit_seconds(replace(train, features=train.features.select(own)))
+        return total
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
         """Yield each example's answer in order."""

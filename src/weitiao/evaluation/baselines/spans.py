@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from weitiao.evaluation.baselines.base import Knows
-from weitiao.evaluation.baselines.labels import grams
+from weitiao.evaluation.baselines.base import Knows, tokens_in
+from weitiao.evaluation.baselines.labels import TOKEN, grams
 from weitiao.evaluation.evaluate import Inference, Labelled
 from weitiao.metrics.answers import NoAnswerThreshold
 from weitiao.records import Example, Prediction, SplitName
@@ -19,6 +19,7 @@ from weitiao.tasks.answers import texts_of_answers
 
 MOST_SENTENCES = 100_000  # that the weights of words are learned from
 LONGEST_SENTENCE = 400  # characters; what is longer is cut between words
+SENTENCE = 25  # tokens, about
 CHUNK = 256  # examples looked at together
 
 _END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|(?<=[。！？；])[”’」』）]*|\s*\n\s*")
@@ -77,6 +78,10 @@ class BestSentence:
             for examples in on["validation"].chunks(CHUNK):
                 tuner.add(examples, self._answers(examples))
             self.threshold = tuner.threshold()
+
+    def fit_seconds(self, train: Labelled) -> float:
+        """TF-IDF of the sentences, each context taken for another one."""
+        return min(tokens_in(train), MOST_SENTENCES * SENTENCE) * TOKEN
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
         """Yield one sentence an example."""

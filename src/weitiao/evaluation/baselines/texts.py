@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from weitiao.evaluation.baselines.base import Knows
-from weitiao.evaluation.baselines.labels import LONGEST_TEXT, grams
+from weitiao.evaluation.baselines.base import Knows, tokens_in
+from weitiao.evaluation.baselines.labels import LONGEST_TEXT, MOST_TEXTS, TOKEN, grams
 from weitiao.evaluation.baselines.similar import Similar, drawn
 from weitiao.evaluation.baselines.spans import sentences
 from weitiao.evaluation.evaluate import Inference, Labelled
@@ -85,6 +85,10 @@ class Nearest:
             self._answers.append(self._task.references(example)[0])
         self._usual = Counter(self._answers).most_common(1)[0][0]
         self._known = Similar(texts, grams)
+
+    def fit_seconds(self, train: Labelled) -> float:
+        """TF-IDF of the sources."""
+        return tokens_in(train, most=MOST_TEXTS, letters=LONGEST_TEXT) * TOKEN
 
     def predict(self, on: Labelled) -> Iterator[Prediction]:
         """Yield one answer an example."""
