@@ -385,11 +385,13 @@ def _tunes(inference: Inference, seen: Seen) -> bool:
 def _writes(ready: Preparation) -> float:
     """Seconds of writing the model."""
     parameters, trainable = int(ready.facts["parameters"]), int(ready.facts["trainable"])
-    return disk_seconds(4 * (parameters + trainable), digest=False)
+    return disk_seconds(4 * (parameters + trainable))
 
 
-def disk_seconds(size: int, *, digest: bool = True) -> float:
-    """Seconds of writing so many bytes and, for their `digest`, of reading them again, by a file in the cache."""
+def disk_seconds(size: int) -> float:
+    """Seconds of writing so many bytes and of reading them again for their digest, as of a checkpoint; by a file in the
+    cache.
+    """  # fmt: skip
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     block = os.urandom(1 << 20)
@@ -399,7 +401,6 @@ def disk_seconds(size: int, *, digest: bool = True) -> float:
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
-        if digest:
-            file.seek(0)
-            hashlib.file_digest(file, "sha256")
+        file.seek(0)
+        hashlib.file_digest(file, "sha256")
     return (time.perf_counter() - begun) * size / WRITTEN
