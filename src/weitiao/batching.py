@@ -78,7 +78,8 @@ def _label_codes(ready: Preparation) -> np.ndarray:
 def micro_batches(ready: Preparation) -> MicroBatches:
     """Rows of a step -> its micro-batches: the training examples, then copies of texts without labels."""
     train = ready.features["train"]
-    kinds = [Rows(_lengths(ready, train), partial(_padded, ready, data.RowLookup(train)), _parts(train))]
+    collate = partial(_padded, ready, data.RowLookup(train))
+    kinds = [Rows(_lengths(ready, train), collate, _parts(train), _targets(ready, train))]
     if ready.unlabelled is not None:
         texts, copies, variants = ready.unlabelled.texts, ready.unlabelled.copies, ready.unlabelled.variants
         lengths = np.maximum(_lengths(ready, texts).repeat(variants), _lengths(ready, copies))
@@ -94,6 +95,12 @@ def training_lengths(ready: Preparation) -> np.ndarray:
 def _parts(features: Dataset) -> np.ndarray | None:
     """Of several tasks that are learned together the number of each row's; None of a task by itself."""
     return data.column_array(features, "part") if "part" in features.column_names else None
+
+
+def _targets(ready: Preparation, features: Dataset) -> np.ndarray | None:
+    """How many labels each row of an encoder-decoder has, beside what it reads; None of other models."""
+    written = ready.pretrained.family == "seq2seq" and "labels" in features.column_names
+    return data.list_lengths(features, "labels") if written else None
 
 
 def _lengths(ready: Preparation, features: Dataset) -> np.ndarray:

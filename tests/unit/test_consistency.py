@@ -578,8 +578,12 @@ def test_the_memory_that_a_run_takes_is_that_of_its_many_texts(
     given = with_unlabelled(prepare(Recipe(**values(ratio=7, training={"micro_batch_tokens": 100_000}))))
     groups = alike(micro_batches_of(given), load_for_training(given)[0].order.ahead(0))
     assert [budgets._wished(given, group) for group in groups] == [8, 56]
-    peaks = [[2e9, 2.1e9], [1e9, 1.2e9]]  # 56 copies may take 1e9 + 55 x 0.2e9
-    monkeypatch.setattr(budgets, "peak_of", lambda *_: peaks)
+
+    def peaks(_ready: Any, _training: Any, counts: list[list[int]], **_: Any) -> list[list[float]]:
+        labelled, copies = counts  # 56 of these may take 1e9 + 55 x 0.2e9
+        return [[2e9 + 0.1e9 * (count - 1) for count in labelled], [1e9 + 0.2e9 * (count - 1) for count in copies]]
+
+    monkeypatch.setattr(budgets, "peak_of", peaks)
     monkeypatch.setattr(models, "free_memory", lambda *_: 64 << 30)
 
     def settled(memory: str, tokens: int | str) -> str:
@@ -601,8 +605,10 @@ def test_the_longest_of_each_kind_are_tried(
     loaded, _ = load_for_training(ready)
     tried: list[list[int]] = []
     real = _Stepping.step
-    monkeypatch.setattr(_Stepping, "step", lambda self, rows: tried.append(rows.tolist()) or real(self, rows))
-    found = peak_of(ready, loaded, [1, 4])
+    monkeypatch.setattr(
+        _Stepping, "step", lambda self, parts: tried.append(max(parts, key=len).tolist()) or real(self, parts)
+    )
+    found = peak_of(ready, loaded, [[1, 4], [1, 4]], cut=False)
     assert [len(kind) for kind in found] == [2, 2]
     assert [len(rows) for rows in tried] == [1, 1, 4, 1, 1, 4]
     assert max(map(max, tried[:3])) < 96  # those with a label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable
@@ -17,20 +18,25 @@ import torch
 from tests.samples import varied_reviews
 from tests.task_samples import recipe_of
 from weitiao import Recipe, check, models, resume, train
+from weitiao.batching import micro_batches, training_lengths
 from weitiao.errors import Interrupted, RecipeError
 from weitiao.events import Event, StepDone, Stopped
 from weitiao.forecast import budgets, within_memory, within_time
-from weitiao.forecast.ahead import course
+from weitiao.forecast.ahead import alike, course
 from weitiao.forecast.cost import Cost, fitted, telling
-from weitiao.forecast.steps import _grown, peak_of, probed
+from weitiao.forecast.steps import _grown, _Stepping, peak_of, probed
 from weitiao.forecast.told import _set_aside, forecast
 from weitiao.frozen import with_frozen_part
 from weitiao.loading import Loaded, load_for_training
 from weitiao.models import memory
 from weitiao.preparation import Preparation, prepare
 from weitiao.recipe.amounts import bytes_of, seconds_of
+from weitiao.records import Batch
 from weitiao.training.average import Average
 from weitiao.training.fixed import Plan
+from weitiao.training.loop import Training
+from weitiao.training.once import FixedStates
+from weitiao.training.recompute import blocks
 
 Values = Callable[..., dict[str, Any]]
 FAMILIES = ("encoder", "decoder", "seq2seq")
@@ -122,6 +128,13 @@ def test_the_cost_of_shapes_is_found_again() -> None:
     found = fitted(shapes, [real.of(shape[None]) for shape in shapes])
     assert (found.fixed, found.per_token, found.per_pair) == pytest.approx((0.02, 1e-4, 3e-7), rel=1e-3)
     assert found.of(shapes) == pytest.approx(real.of(shapes))
+
+
+def test_the_cost_is_found_from_shapes_that_were_timed_together() -> None:
+    real = Cost(0.02, 1e-4, 3e-7)
+    together = [np.array(each) for each in ([(8, 16), (1, 5)], [(8, 64)], [(4, 200), (4, 100)], [(32, 10)], [(2, 500)])]
+    found = fitted(together, [real.of(shapes) for shapes in together])
+    assert (found.fixed, found.per_token, found.per_pair) == pytest.approx((0.02, 1e-4, 3e-7), rel=1e-3)
 
 
 def test_no_part_of_a_cost_is_negative() -> None:
@@ -255,10 +268,10 @@ def test_check_leaves_a_range_test_to_training(values: Values) -> None:
 def fake_peaks(monkeypatch: pytest.MonkeyPatch, base: float, each: float, again: float | None = None) -> None:
     """Steps take `base` and `each` a row, or `again` a row where activations are computed again."""
 
-    def peaks(ready: Preparation, _: Any, counts: list[int]) -> list[list[int]]:
+    def peaks(ready: Preparation, _: Any, counts: list[list[int]], **_more: Any) -> list[list[float]]:
         recomputed = ready.recipe.training.checkpoint_activations == "always"
         row = again if recomputed and again is not None else each
-        return [[int(base + count * row) for count in counts]]
+        return [[base + count * row for count in own] for own in counts]
 
     monkeypatch.setattr(budgets, "peak_of", peaks)
     monkeypatch.setattr(budgets, "_check_memory", lambda *_: None)
@@ -360,9 +373,151 @@ def test_one_example_of_a_hopeless_size_is_not_tried(
 
 def test_peaks_are_told_of_more_and_more_examples(values: Values) -> None:
     ready, (training, _), _ = loaded(values())
-    [found] = peak_of(ready, training, [1, 4])
+    [found] = peak_of(ready, training, [[1, 4]], cut=True)
     assert len(found) == 2
-    assert all(peak is None or peak > 50e6 for peak in found)
+    assert all(not peak or peak > 50e6 for peak in found)
+
+
+def test_what_few_examples_take_does_not_tell_what_many_do(
+    values: Values, monkeypatch: pytest.MonkeyPatch, much: None
+) -> None:
+    """Of one and two the peak may be that of the gradients."""
+
+    def peaks(_ready: Any, _training: Any, counts: list[list[int]], **_: Any) -> list[list[float]]:
+        return [[1e9 + max(1e9, count * 0.3e9) for count in own] for own in counts]
+
+    monkeypatch.setattr(budgets, "peak_of", peaks)
+    monkeypatch.setattr(budgets, "_check_memory", lambda *_: None)
+    monkeypatch.setattr(budgets, "_wished", lambda *_: 8)
+    ready = settle(values(memory="3GB"))
+    longest = int(training_lengths(ready).max())
+    assert ready.recipe.training.micro_batch_tokens == 5 * longest  # they take 2.5 GB, and 8 of them 3.4 GB
+
+
+def test_as_many_are_tried_as_by_the_formula_fit_into_half_of_what_is_free(
+    values: Values, monkeypatch: pytest.MonkeyPatch, much: None
+) -> None:
+    monkeypatch.setattr(budgets, "_known", lambda _: 0)
+    monkeypatch.setattr(models, "activation_bytes", lambda *_, **__: 600_000_000)
+    tried: list[list[int]] = []
+
+    def peaks(_ready: Any, _training: Any, counts: list[list[int]], **_: Any) -> list[list[float]]:
+        tried.extend(counts)
+        return [[0.0 for _ in own] for own in counts]  # as where the system does not tell
+
+    monkeypatch.setattr(budgets, "peak_of", peaks)
+    for wish in (8, 3, 1):
+        monkeypatch.setattr(budgets, "_wished", lambda *_, wish=wish: wish)
+        settle(values(memory="6GB"))
+    assert tried == [[1, 2, 5], [1, 2, 3], [1]]
+
+
+def out_of_memory(monkeypatch: pytest.MonkeyPatch, gives_out: Callable[[Training, Batch], bool]) -> None:
+    """Get no memory in the steps that are tried out, in the backward of some micro-batches."""
+    real = _Stepping.__init__
+
+    def init(self: _Stepping, ready: Preparation, training: Training) -> None:
+        def loss(outputs: Any, batch: Batch) -> torch.Tensor:
+            if gives_out(training, batch):
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+            return training.loss(outputs, batch)
+
+        real(self, ready, replace(training, loss=loss))
+
+    monkeypatch.setattr(_Stepping, "__init__", init)
+
+
+def test_more_than_got_memory_does_not_fit(values: Values, monkeypatch: pytest.MonkeyPatch, much: None) -> None:
+    """And nothing of the step that did not end is left."""
+    out_of_memory(monkeypatch, lambda _, batch: len(batch.rows) > 4)
+    ready, (training, _), _ = loaded(values())
+    [found] = peak_of(ready, training, [[1, 4, 5, 6]], cut=True)
+    assert [math.isfinite(peak) for peak in found] == [True, True, False, False]
+    assert all(p.grad is None for p in training.model.parameters())
+    monkeypatch.setattr(budgets, "_wished", lambda *_: 5)
+    ready = settle(values(memory="6GB"))
+    assert ready.recipe.training.micro_batch_tokens == 4 * int(training_lengths(ready).max())
+    assert ready.recipe.origin(LIMIT) == "auto: it fits without"
+
+
+def test_where_one_example_gets_no_memory_activations_are_computed_again(
+    values: Values, monkeypatch: pytest.MonkeyPatch, much: None
+) -> None:
+    def kept(training: Training, _: Batch) -> bool:
+        return not any(block.gradient_checkpointing for block in blocks(training.model))
+
+    out_of_memory(monkeypatch, kept)
+    recipe = settle(values(memory="6GB", method="lora")).recipe
+    assert recipe.training.checkpoint_activations == "always"
+    assert recipe.origin(LIMIT) == "auto: one example at a time takes more than there is without"
+    out_of_memory(monkeypatch, lambda *_: True)
+    given = values(memory="6GB", method="lora")
+    with pytest.raises(RecipeError, match="needs more memory than there is, and may take 6") as error:
+        train(given)
+    assert "model.max_length below" in error.value.fix
+    assert "so that what fits is chosen" not in error.value.fix  # it was
+    assert "lora" not in error.value.fix
+    assert not Path(given["output"]).exists()
+
+
+@pytest.mark.parametrize("tokens", [60, 4096])
+def test_the_gradients_lie_there_where_steps_go_through_in_parts(tokens: int, values: Values) -> None:
+    """As in the training, where those of the parts before do."""
+    ready, (training, _), plan = loaded(values(training__micro_batch_tokens=tokens, training__batch_size=8))
+    behind: list[int] = []
+
+    def forward(model: Any, batch: Batch) -> Any:
+        if any(p.grad is not None for p in model.parameters()):
+            behind.append(len(batch.rows))
+        return training.forward(model, batch)
+
+    watched = replace(training, forward=forward)
+    batches = micro_batches(ready)
+    probed(ready, watched, plan, course(batches, training.order, 2), seconds=0.0)
+    [group] = alike(batches, training.order.ahead(0))
+    heaviest = len(group.heaviest(tokens)[0])
+    assert heaviest == min(8, max(1, tokens // group.longest))
+    assert (heaviest in behind) == (tokens == 60)
+    behind.clear()
+    peak_of(ready, watched, [[1, 3]], cut=True)
+    assert {1, 3} <= set(behind)
+
+
+@pytest.fixture
+def head_run(values: Values) -> dict[str, Any]:
+    """A run in which what frozen layers give is computed once."""
+    still = {"dropout": 0.0, "attention_dropout": 0.0}
+    return values(method={"name": "layers", "top": 1}, training__cache_frozen="memory", training__regularization=still)
+
+
+def test_the_peak_is_that_of_computing_once_where_this_takes_more(
+    head_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if models.memory_now() is None:
+        pytest.skip("this system does not tell the memory of a process")
+    real, size = FixedStates._keep, 400 << 20
+
+    def keep(self: FixedStates, batch: Batch) -> None:
+        assert torch.ones(size, dtype=torch.uint8).numel() == size
+        real(self, batch)
+
+    ready, (training, _), plan = loaded(head_run)
+    assert plan is not None
+    before = models.memory_now() or 0
+    monkeypatch.setattr(FixedStates, "_keep", keep)
+    found = probed(ready, training, plan, course(micro_batches(ready), training.order, 2), seconds=0.0)
+    assert (found.peak or 0) - before > 0.9 * size
+
+
+def test_a_lack_of_memory_in_computing_once_is_told(head_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def keep(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    ready, (training, _), plan = loaded(head_run)
+    monkeypatch.setattr(FixedStates, "_keep", keep)
+    with pytest.raises(RecipeError, match=r"not enough memory for \d+ examples of \d+ tokens at once") as error:
+        probed(ready, training, plan, course(micro_batches(ready), training.order, 2))
+    assert error.value.where == "memory"
 
 
 def test_the_peak_of_memory_can_be_restarted() -> None:

@@ -97,13 +97,13 @@ def much(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """The rows of each step that is tried out."""
+    """The rows of the largest part of each step that is tried out."""
     found: list[np.ndarray] = []
     real = _Stepping.step
 
-    def step(self: _Stepping, rows: np.ndarray) -> float:
-        found.append(rows)
-        return real(self, rows)
+    def step(self: _Stepping, parts: list[np.ndarray]) -> float:
+        found.append(max(parts, key=len))
+        return real(self, parts)
 
     monkeypatch.setattr(_Stepping, "step", step)
     return found
@@ -120,8 +120,10 @@ def foretold(values: dict[str, Any]) -> tuple[Forecast, Training]:
     return forecast(ready, training, inference, None), training
 
 
-def cut(lengths: np.ndarray, tokens: int = 10**6, parts: np.ndarray | None = None) -> MicroBatches:
-    return MicroBatches([Rows(lengths, lambda _: None, parts)], tokens)  # type: ignore[arg-type, return-value]
+def cut(
+    lengths: np.ndarray, tokens: int = 10**6, parts: np.ndarray | None = None, labels: np.ndarray | None = None
+) -> MicroBatches:
+    return MicroBatches([Rows(lengths, lambda _: None, parts, labels)], tokens)  # type: ignore[arg-type, return-value]
 
 
 def padded(batches: MicroBatches, order: Callable[[int], list[np.ndarray]], epochs: float) -> float:
@@ -240,6 +242,44 @@ def test_rows_that_never_meet_are_told_apart() -> None:
     assert [rows.tolist() for rows in batches.longest()] == [[4, 3, 1], [0, 2, 5]]
     groups = alike(batches, Shuffled(lengths, 2, seed=0, parts=parts)(0))
     assert [(group.longest, group.most) for group in groups] == [(5, 2), (9, 2)]
+    assert not any(group.behind for group in groups)
+
+
+def test_a_micro_batch_takes_most_behind_others_of_its_step() -> None:
+    lengths = np.full(10, 20)
+    [group] = alike(cut(lengths), [np.arange(6), np.arange(6, 10)])
+    rows = group.rows
+    found = [[part.tolist() for part in group.step(rows[:count])] for count in (2, 4, 6)]
+    assert found == [[[0, 1], [0, 1]], [[0, 1, 2, 3], [0, 1]], [[0, 1, 2, 3, 4, 5]]]
+    both = MicroBatches([*cut(lengths).kinds, *cut(lengths).kinds], 10**6)
+    first, second = alike(both, [np.array([0, 1, 12, 13]), np.array([2, 3])])
+    assert (first.behind, second.behind) == (False, True)
+    assert [part.tolist() for part in second.step(second.rows[:2])] == [[11], [10, 11]]
+
+
+def test_of_rows_of_one_length_the_one_with_most_labels_is_the_heaviest() -> None:
+    """An encoder-decoder's sources may all be cut alike, and its targets differ."""
+    lengths, labels = np.array([30, *([50] * 40)]), np.array([99, *([4] * 39), 40])
+    batches = cut(lengths, labels=labels)
+    assert batches.longest()[0][[0, 1, -1]].tolist() == [40, 1, 0]
+    assert cut(lengths).longest()[0].tolist() == [*range(1, 41), 0]  # as they come
+    plain = Shuffled(lengths, 8, seed=1)
+    [group] = alike(batches, plain(0))
+    first = plain(0)[0]
+    assert (40 in first) == (heavier_later(batches, plain) == [])
+    late = Shuffled(lengths, 8, seed=next(seed for seed in range(99) if 40 not in Shuffled(lengths, 8, seed)(0)[0]))
+    assert heavier_later(cut(lengths), late) == []
+    [[rows]] = heavier_later(batches, late)
+    assert rows.tolist() == group.rows[:8].tolist()
+
+
+@pytest.mark.parametrize("family", ["decoder", "seq2seq"])
+def test_the_labels_of_an_encoder_decoder_are_counted(
+    family: str, tmp_path: Path, tiny_model: Callable[[str], Path]
+) -> None:
+    ready = prepare(recipe_of(("summarization", "full", family), tmp_path, tiny_model))
+    counted = [len(labels) for labels in ready.features["train"]["labels"]]
+    assert micro_batches(ready).labels.tolist() == (counted if family == "seq2seq" else [0] * len(counted))
 
 
 def test_a_run_that_begins_with_the_heaviest_has_nothing_heavier_to_come() -> None:
@@ -247,14 +287,19 @@ def test_a_run_that_begins_with_the_heaviest_has_nothing_heavier_to_come() -> No
     plain = Shuffled(lengths, 8, seed=1)
     assert heavier_later(cut(lengths, 200), plain) == []
     late = Curriculum(plain, lambda _: lengths, 0.1, steps=30)
-    assert shapes(cut(lengths), heavier_later(cut(lengths, 200), late)) == [(5, 40)]
+    [[five, three]] = heavier_later(cut(lengths, 200), late)
+    assert shapes(cut(lengths), [five, three]) == [(5, 40), (3, 40)]  # a step has 8
+    [step] = heavier_later(cut(lengths, 200), plain, all_move=False)
+    assert [part.tolist() for part in step] == [five.tolist(), three.tolist()]
     pool = np.array([*([10] * 500), 90])
     texts = WithUnlabelled(plain, 56, 8, pool, 2, 3, first=56, seed=1)
     both = MicroBatches([*cut(lengths).kinds, *cut(pool.repeat(2)).kinds], 10**6)
     assert heavier_later(both, texts) == []  # the first step has the longest of both kinds
     late = WithUnlabelled(plain, 56, 8, pool, 2, 3, first=56, seed=1)
     late._latest[0] = np.sort(late._ordered(0))  # the longest last
-    assert shapes(both, heavier_later(both, late)) == [(24, 90)]
+    [[one, all_]] = heavier_later(both, late)
+    assert shapes(both, [all_]) == [(24, 90)]
+    assert len(one) == 1  # of the same kind, for its gradients
 
 
 # --- what is told
@@ -398,8 +443,8 @@ def test_each_kind_of_rows_goes_through_by_as_many_tokens_as_fit(
     assert texts < longest / 2
     a_row = {0: 0.1e9, 1: 1e9}  # bytes of one
 
-    def peaks(_ready: Any, _training: Any, counts: list[int]) -> list[list[int]]:
-        return [[int(1e9 + count * a_row[kind]) for count in counts] for kind in (0, 1)]
+    def peaks(_ready: Any, _training: Any, counts: list[list[int]], **_: Any) -> list[list[float]]:
+        return [[1e9 + count * a_row[kind] for count in own] for kind, own in enumerate(counts)]
 
     monkeypatch.setattr(budgets, "peak_of", peaks)
     loaded = load_for_training(ready)
@@ -419,7 +464,7 @@ def test_several_tasks_fit_into_memory_each_by_itself(
     checked = check(several(memory="32GB", training=training))
     parts = np.asarray(prepare(checked.recipe).features["train"]["part"])
     of_each = [set(parts[rows].tolist()) for rows in tried]
-    assert of_each[:6] == [{0}] * 3 + [{1}] * 3  # one row twice, then two: of the task with shorter texts, too
+    assert of_each[:8] == [{0}] * 4 + [{1}] * 4  # one row twice, two, all: of the task with shorter texts, too
     assert all(len(of_one) == 1 for of_one in of_each)
     assert checked.facts["forecast"]["seconds"] > 0
     assert checked.recipe.origin("training.micro_batch_tokens").startswith("auto: ")
@@ -430,9 +475,9 @@ def test_an_example_that_only_fits_when_it_is_computed_again_is_tried(
 ) -> None:
     """The formula tells what is kept otherwise."""
 
-    def peaks(ready: Preparation, _: Any, counts: list[int]) -> list[list[int]]:
+    def peaks(ready: Preparation, _: Any, counts: list[list[int]], **_more: Any) -> list[list[float]]:
         assert ready.recipe.training.checkpoint_activations == "always"
-        return [[int(1e9 + count * 1e9) for count in counts]]
+        return [[1e9 + count * 1e9 for count in own] for own in counts]
 
     monkeypatch.setattr(budgets, "peak_of", peaks)
     monkeypatch.setattr(models, "activation_bytes", lambda *_, **__: 30 * 10**9)  # over two blocks, 15 each
@@ -454,14 +499,17 @@ def test_a_run_that_begins_with_short_examples_tries_the_longest_out(values: Val
     assert "forecast" not in watcher.seen[0].to_dict()["summary"]
 
 
-def test_a_run_that_begins_with_them_tries_nothing_out(values: Values, tried: list[np.ndarray]) -> None:
+@pytest.mark.parametrize("method", ["full", "gradual", "few-shot"])
+def test_a_run_that_begins_with_them_tries_nothing_out(method: str, values: Values, tried: list[np.ndarray]) -> None:
+    """But where later steps take more with more of the layers moving. The head of `few-shot` never does."""
     file = Path(values()["data"]["train"])
     long = [{"text": "the room was good " * 9 + str(n), "label": "good"} for n in range(12)]  # as where texts are cut
     file.write_text(file.read_text() + "".join(json.dumps(row) + "\n" for row in long))
-    given = values()
+    given = values(method=method)
     given["data"] = {**given["data"], "train": str(file.rename(file.with_name("longer.jsonl")))}
     train(given)
-    assert not tried
+    batches = micro_batches(prepare(Recipe(**given)))
+    assert shapes(batches, tried) == ([(8, int(batches.lengths.max()))] if method == "gradual" else [])
 
 
 @pytest.mark.parametrize("method", ["head", "layers"])
@@ -522,11 +570,12 @@ def test_a_lack_of_memory_shows_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(steps, "train_steps", lambda _: raising(error))
     given = values(EASY_FIRST, **budget)
+    told = r"not enough memory for \d examples? of \d+ tokens at once"
     for tries in (train, check):
-        with pytest.raises(RecipeError, match=r"not enough memory for \d examples? of \d+ tokens at once") as found:
+        with pytest.raises(RecipeError, match="more memory than there is" if "memory" in budget else told) as found:
             tries(given)
         assert found.value.exit_code == 2
-        assert found.value.where == "memory"
+        assert found.value.where == ("python (memory)" if "memory" in budget else "memory")
         assert ("memory: 8GB" in found.value.fix) == ("memory" not in budget)
         assert "model.max_length below" in found.value.fix
     assert not Path(given["output"]).exists()

@@ -6,7 +6,7 @@ from weitiao.data.arrow import fingerprint, select_rows
 from weitiao.data.batches import in_length_order, length_bucketed, longest_first, micro_batches, rows_in_epoch
 from weitiao.data.checks import check_examples, empty_rows
 from weitiao.data.columns import ChosenColumns, choose_columns, listed
-from weitiao.data.features import column_array, encode_split, truncated
+from weitiao.data.features import column_array, encode_split, list_lengths, truncated
 from weitiao.data.formats.detect import format_of
 from weitiao.data.joined import join
 from weitiao.data.keys import occurrences, text_keys
@@ -38,6 +38,7 @@ __all__ = [
     "label_counts",
     "length_bucketed",
     "lines_where",
+    "list_lengths",
     "listed",
     "longest_first",
     "micro_batches",

@@ -96,6 +96,12 @@ def column_array(features: Dataset, name: str) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
+def list_lengths(features: Dataset, name: str) -> np.ndarray:
+    """Return how long each list of a column is, shape (n,), such as `labels`."""
+    parts = [batch.column(0).value_lengths().to_numpy() for batch in arrow_batches(features, [name])]
+    return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+
+
 def truncated(features: Dataset, max_length: int) -> tuple[int, int, list[int]]:
     """Return how many rows are longer than `max_length` tokens, the longest's tokens, and the rows, longest first.
 

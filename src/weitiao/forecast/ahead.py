@@ -26,6 +26,7 @@ class Alike:
     rows: np.ndarray  # their numbers, longest first
     lengths: np.ndarray  # tokens of each
     most: int  # of them in a step
+    behind: bool  # others, of another kind, go through before them in a step
 
     @property
     def longest(self) -> int:
@@ -43,6 +44,15 @@ class Alike:
         fullest = int(np.argmax(counts * self.lengths))
         return [np.resize(self.rows[first:], counts[first]) for first in dict.fromkeys([0, fullest])]
 
+    def step(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return the parts of a step in which such a micro-batch takes most: behind another, while all gradients lie
+        there, where a step may hold others. Behind its own kind it has no more rows than are left of a step.
+        """  # fmt: skip
+        if self.behind:
+            return [rows[-1:], rows]
+        again = rows[: self.most - len(rows)]
+        return [rows, again] if len(again) else [rows]
+
 
 def alike(batches: MicroBatches, steps: Sequence[np.ndarray]) -> list[Alike]:
     """Return the rows that may go through together, by how many of them the first epoch's `steps` take."""
@@ -50,26 +60,36 @@ def alike(batches: MicroBatches, steps: Sequence[np.ndarray]) -> list[Alike]:
     number = np.zeros(len(lengths), np.int64)
     for group, rows in enumerate(groups):
         number[rows] = group
-    most = np.ones(len(groups), np.int64)
+    most, behind = np.ones(len(groups), np.int64), np.zeros(len(groups), bool)
     for rows in steps:
-        most = np.maximum(most, np.bincount(number[rows], minlength=len(groups)))
-    return [Alike(rows, lengths[rows], int(count)) for rows, count in zip(groups, most, strict=True)]
+        counts = np.bincount(number[rows], minlength=len(groups))
+        most = np.maximum(most, counts)
+        behind |= (np.cumsum(counts) > counts) & (counts > 0)
+    found = zip(groups, most.tolist(), behind.tolist(), strict=True)
+    return [Alike(rows, lengths[rows], count, late) for rows, count, late in found]
 
 
-def heavier_later(batches: MicroBatches, order: Order) -> list[np.ndarray]:
-    """Return micro-batches that may come, heavier than those of their kind in the first step: its longest row is not
-    the longest, or it has fewer beside it.
+def heavier_later(batches: MicroBatches, order: Order, *, all_move: bool = True) -> list[list[np.ndarray]]:
+    """Return steps that may come, in parts (`Alike.step`), with micro-batches heavier than those of their kind in the
+    first step: its longest row is not the longest, or has fewer labels, or fewer rows beside it. Any is heavier where
+    not all weights that will move do in the first step (`all_move`).
     """  # fmt: skip
     steps = order.ahead(0)
-    first, found = batches.cut(steps[0]), []
+    first, found = batches.cut(steps[0]) if all_move else [], []
     for group in alike(batches, steps):
-        own = shapes_of(batches.lengths, [rows for rows in first if rows[0] in group.rows])
+        own = _weights(batches, [rows for rows in first if rows[0] in group.rows])
         for rows in group.heaviest(batches.tokens):
-            count, longest = shapes_of(batches.lengths, [rows])[0]
-            as_heavy = (own[:, 1] >= NEAR * longest) & (own.prod(axis=1) >= NEAR * count * longest)
-            if not as_heavy.any():
-                found.append(rows)
+            if not (own >= NEAR * _weights(batches, [rows])).all(axis=1).any():
+                found.append(group.step(rows))
     return found
+
+
+def _weights(batches: MicroBatches, found: Sequence[np.ndarray]) -> np.ndarray:
+    """By what micro-batches are compared: tokens with padding, tokens of the longest row, most labels of a row; shape
+    (micro-batches, 3).
+    """  # fmt: skip
+    shapes, labels = shapes_of(batches.lengths, found), batches.labels
+    return np.column_stack([shapes.prod(axis=1), shapes[:, 1], [labels[rows].max() for rows in found]])
 
 
 # --- the course

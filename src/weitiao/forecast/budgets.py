@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from weitiao import models
 from weitiao.auto_values import CPU_TOKENS
 from weitiao.batching import micro_batches, training_lengths
-from weitiao.combinations import comparing
 from weitiao.errors import RecipeError
 from weitiao.forecast.ahead import Alike, alike
+from weitiao.forecast.lack import MICRO, helps, left_open, may_cut
 from weitiao.forecast.steps import peak_of, try_heavier
 from weitiao.forecast.told import SLACK, Forecast, forecast, room
 from weitiao.frozen import frozen_needed
@@ -27,7 +28,6 @@ from weitiao.training.recompute import SETTING, blocks, check_recomputed
 TIGHT = 0.5  # of the memory there is: from so large an estimate on, a run without budgets is tried out as well
 HOPELESS = 3.0  # times the memory there is: one example of such an estimate is not even tried out
 CLOCK = 0.95  # of the time is planned for
-MICRO = "training.micro_batch_tokens"
 
 Run = tuple[Preparation, Loaded, Plan | None]
 
@@ -89,17 +89,21 @@ def _limited(ready: Preparation, training: Training) -> bool:
 
 def _tight(ready: Preparation, training: Training) -> bool:
     """Whether the formula says that memory is scarce."""
-    known = (models.memory_now(ready.device) or 0) + 12 * int(ready.facts["trainable"])
     groups, tokens = alike(micro_batches(ready), training.order.ahead(0)), ready.recipe.training.micro_batch_tokens
     longest = max(group.longest for group in groups)
     rows = max(min(group.most, int(tokens) // longest) for group in groups)
-    return known + max(1, rows) * _example(ready) > TIGHT * room(ready)
+    return _known(ready) + max(1, rows) * _example(ready, longest) > TIGHT * room(ready)
 
 
-def _example(ready: Preparation) -> int:
-    """Bytes that the longest example keeps between forward and backward, by the formula."""
-    longest = int(training_lengths(ready).max()) - models.heard(ready.pretrained)
-    each = models.activation_bytes(ready.pretrained, longest, precision=ready.precision)
+def _known(ready: Preparation) -> int:
+    """Bytes that are taken already, and those of gradients and the optimizer."""
+    return (models.memory_now(ready.device) or 0) + 12 * int(ready.facts["trainable"])
+
+
+def _example(ready: Preparation, tokens: int) -> int:
+    """Bytes that an example which counts so many tokens keeps between forward and backward, by the formula."""
+    own = tokens - models.heard(ready.pretrained)
+    each = models.activation_bytes(ready.pretrained, own, precision=ready.precision)
     return each * ready.recipe.training.regularization.passes
 
 
@@ -111,53 +115,72 @@ def _fitting(ready: Preparation, training: Training, plan: Plan | None) -> tuple
     most = room(ready) / SLACK
     wanted = ready.recipe.training.checkpoint_activations
     kept = frozen_needed(ready, plan) if plan and ready.recipe.training.cache_frozen == "memory" else 0
-    tokens, peaks = _most_tokens(ready, training, most - kept)
+    tokens, needed = _most_tokens(ready, training, most - kept)
     if not tokens and wanted == "auto" and _recomputable(ready, training) and _frees(ready, plan):
-        tried = _recomputing(ready, f"one example at a time takes {units.size(peaks[0])} without")
-        again, peaks_again = _most_tokens(tried, training, most)
-        if again:
+        takes = f"takes {units.size(needed)}" if math.isfinite(needed) else "takes more than there is"
+        tried = _recomputing(ready, f"one example at a time {takes} without")
+        tokens, again = _most_tokens(tried, training, most)
+        if tokens:
             _check_recomputed(tried, training)
-            ready, plan, tokens, peaks = tried, None, again, peaks_again
+            ready, plan = tried, None
+        needed = min(needed, again)
     if not tokens:
-        raise _too_small(ready, min(peaks) + kept)
-    if not _may_cut(ready):
+        raise _too_small(ready, needed + kept)
+    if not may_cut(ready):
         return ready, plan
     count = max(1, tokens // int(training_lengths(ready).max()))
     why = f"{count} of the longest examples at once fit into {units.size(room(ready))}"
     return replace(ready, recipe=ready.recipe.resolved({MICRO: (tokens, why)})), plan
 
 
-def _most_tokens(ready: Preparation, training: Training, most: float) -> tuple[int, list[float]]:
-    """How many tokens fit at once, 0 where not even one example does, and the bytes that were needed for one of the
-    longest examples and for more.
-    """  # fmt: skip
+def _most_tokens(ready: Preparation, training: Training, most: float) -> tuple[int, float]:
+    """How many tokens fit at once, 0 where not even one example does; and the bytes that one of the longest examples
+    needs, or where a step is not cut what goes through at once: infinite where that got no memory.
+    """
     groups = alike(micro_batches(ready), training.order.ahead(0))
-    wishes = [_wished(ready, group) for group in groups]
-    least = _example(ready) / _shares(ready, training)
+    wishes, longest = [_wished(ready, group) for group in groups], max(group.longest for group in groups)
+    least = _example(ready, longest) / _shares(ready, training)
     if HOPELESS * room(ready) < least:
-        return 0, [least]
-    counts = sorted({1, min(2, max(wishes))})
-    kinds = [[float(peak) for peak in kind if peak is not None] for kind in peak_of(ready, training, counts)]
-    whole = max(wish * group.longest for wish, group in zip(wishes, groups, strict=True))
-    if not all(kinds):
-        return whole, [0.0]
-    peaks = [max(of_each) for of_each in zip(*kinds, strict=True)]
-    if peaks[0] > most:
-        return 0, peaks
-    fits, needed = [], []
-    for kind, wish, group in zip(kinds, wishes, groups, strict=True):
-        each = max(kind[-1] - kind[0], 0.0) / max(counts[-1] - 1, 1)
-        if kind[0] + (wish - 1) * each > most:  # of its shorter rows more go through, up to as many tokens
-            fits.append((1 + int((most - kind[0]) / each)) * group.longest)
-            needed.append(kind[0] + (wish - 1) * each)
-    if fits and not _may_cut(ready):
-        return 0, [max(needed)]
-    return min([whole, *fits]), peaks
+        return 0, least
+    counts = [_tried(ready, training, *each) for each in zip(groups, wishes, strict=True)]
+    peaks = peak_of(ready, training, counts, cut=may_cut(ready))
+    one = max(own[0] for own in peaks)
+    if one > most:
+        return 0, one
+    fits, needed = [max(wish * group.longest for wish, group in zip(wishes, groups, strict=True))], []
+    for group, wish, tried, own in zip(groups, wishes, counts, peaks, strict=True):
+        rows, takes = _carried_on(tried, own, wish, most)
+        if rows < wish:
+            fits.append(rows * group.longest)  # of its shorter rows more go through, up to as many tokens
+            needed.append(takes)
+    if needed and not may_cut(ready):
+        return 0, max(needed)
+    return min(fits), one
+
+
+def _tried(ready: Preparation, training: Training, group: Alike, wish: int) -> list[int]:
+    """How many of the longest rows of a group are tried out at once: few, and as many as half of what is free holds by
+    the formula, for what few take is hidden by gradients and moments.
+    """  # fmt: skip
+    free = TIGHT * max(room(ready) - _known(ready), 0)
+    half = int(free * _shares(ready, training) / _example(ready, group.longest))
+    return sorted({1, min(2, wish), min(max(1, half), wish)})
+
+
+def _carried_on(counts: Sequence[int], peaks: Sequence[float], wish: int, most: float) -> tuple[int, float]:
+    """How many rows up to `wish` fit into `most` bytes, and what `wish` rows need, by the bytes of `counts` of them."""
+    seen = [(count, peak) for count, peak in zip(counts, peaks, strict=True) if math.isfinite(peak)]
+    (one, least), (more, peak) = seen[0], seen[-1]
+    each = max(peak - least, 0.0) / max(more - one, 1)
+    below = counts[len(seen)] - 1 if len(seen) < len(counts) else wish  # more got no memory
+    needed = least + (wish - one) * each if below == wish else math.inf
+    fit = one + int((most - least) / each) if least + (below - one) * each > most else below
+    return fit, needed
 
 
 def _wished(ready: Preparation, group: Alike) -> int:
     """How many of the longest rows of a group would go through at once were there memory enough."""
-    if not _may_cut(ready):
+    if not may_cut(ready):
         return max(1, min(group.most, int(ready.recipe.training.micro_batch_tokens) // group.longest))
     return min(group.most, max(1, CPU_TOKENS // group.longest)) if ready.device.type == "cpu" else group.most
 
@@ -174,7 +197,7 @@ def _recomputable(ready: Preparation, training: Training) -> bool:
 
 def _frees(ready: Preparation, plan: Plan | None) -> bool:
     """Whether what is computed once may be given up: both do not go together."""
-    return plan is None or _left_open(ready, "training.cache_frozen")
+    return plan is None or left_open(ready, "training.cache_frozen")
 
 
 def _recomputing(ready: Preparation, why: str) -> Preparation:
@@ -207,29 +230,18 @@ def _check_recomputed(ready: Preparation, training: Training) -> None:
 
 def _check_memory(ready: Preparation, found: Forecast) -> None:
     if found.memory is not None and found.memory > room(ready):
-        raise _too_small(ready, found.memory)
+        compared = ready.recipe.evaluation.baselines
+        raise _too_small(ready, found.memory, *(["evaluation.baselines: false"] if compared else []))
 
 
-def _too_small(ready: Preparation, needed: float) -> RecipeError:
-    recipe, settings = ready.recipe, ready.recipe.training
-    longest = int(training_lengths(ready).max())
-    helps = [f"model.max_length below {longest}"]
-    if comparing(ready.task, ready.method):
-        helps.insert(0, f"training.batch_size below {settings.batch_size}")
-    elif not _may_cut(ready) and settings.micro_batch_tokens != longest:
-        helps.insert(0, f"{MICRO}: auto")
-    if settings.checkpoint_activations == "never" and not _left_open(ready, SETTING):
-        helps.append(f"{SETTING}: auto")
-    if ready.precision == "fp32" and settings.precision == "fp32" and not _left_open(ready, "training.precision"):
-        helps.append("training.precision: bf16")
-    if int(ready.facts["trainable"]) > 0.1 * int(ready.facts["parameters"]):
-        helps.append("method: lora")
-    if recipe.evaluation.baselines:
-        helps.append("evaluation.baselines: false")
-    more = "more memory" if recipe.memory is None else f"memory above {units.size(needed)}"
-    told = f"the run needs about {units.size(needed)}, and may take {units.size(room(ready))}"
+def _too_small(ready: Preparation, needed: float, *more: str) -> RecipeError:
+    """The error where so many bytes are needed; `more` helps beside what training takes less with."""
+    recipe, known = ready.recipe, math.isfinite(needed)
+    last = f"memory above {units.size(needed)}" if recipe.memory is not None and known else "more memory"
+    told = f"the run needs {f'about {units.size(needed)}' if known else 'more memory than there is'}"
     where = f"{recipe.origin('memory')} (memory)" if recipe.memory is not None else "memory"
-    return RecipeError(told, where=where, fix=f"What helps: {', '.join(helps)}, a smaller model, or {more}.")
+    fix = f"What helps: {', '.join([*helps(ready), *more])}, a smaller model, or {last}."
+    return RecipeError(f"{told}, and may take {units.size(room(ready))}", where=where, fix=fix)
 
 
 # --- time
@@ -257,12 +269,3 @@ def _in_time(ready: Preparation, training: Training, found: Forecast, left: floa
                       "Give it more time, or take fewer or shorter examples.")  # fmt: skip
     findings = [*ready.findings, finding]
     return replace(ready, recipe=recipe.resolved(values), findings=findings), found.of(epochs)
-
-
-def _may_cut(ready: Preparation) -> bool:
-    """Whether fewer examples of a step may go through at once: not where they are compared with one another."""
-    return _left_open(ready, MICRO) and not comparing(ready.task, ready.method)
-
-
-def _left_open(ready: Preparation, key: str) -> bool:
-    return ready.recipe.origin(key).startswith("auto") or ready.recipe.origin(key) == "default"

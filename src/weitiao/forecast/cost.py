@@ -27,12 +27,15 @@ class Cost:
         return float((terms @ np.array([self.fixed, self.per_token, self.per_pair])).sum())
 
 
-def fitted(shapes: Shapes, seconds: Sequence[float]) -> Cost:
-    """The cost that comes nearest to what was timed, relative to it; no part of it is below 0."""
+def fitted(shapes: Sequence[Shapes], seconds: Sequence[float]) -> Cost:
+    """The cost that comes nearest to what was timed, relative to it; no part of it is below 0.
+
+    `shapes` are those that each time is of: one, or several together.
+    """
     from scipy.optimize import nnls
 
     wanted = np.asarray(seconds, dtype=float)
-    terms = _terms(shapes) / wanted[:, None]
+    terms = np.stack([_terms(each).sum(axis=0) for each in shapes]) / wanted[:, None]
     scale = np.maximum(terms.max(axis=0), 1e-30)
     found, _ = nnls(terms / scale, np.ones(len(wanted)))
     fixed, per_token, per_pair = found / scale

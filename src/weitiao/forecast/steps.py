@@ -5,22 +5,24 @@ Their learning rate is 0, their optimizer is one of its own, and random numbers 
 
 from __future__ import annotations
 
+import gc
+import math
 import random
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weitiao import models
 from weitiao.batching import micro_batches, training_lengths
-from weitiao.errors import RecipeError
-from weitiao.forecast.ahead import Course, alike, heavier_later, shapes_of
+from weitiao.forecast.ahead import Alike, Course, alike, heavier_later, shapes_of
 from weitiao.forecast.cost import Cost, Shapes, fitted, telling
-from weitiao.frozen import all_batches, one_vector_each, while_filling, while_stepping
+from weitiao.forecast.lack import TooHeavyError, memory_needed
+from weitiao.frozen import all_batches, kept_batches, one_vector_each, while_filling, while_stepping
 from weitiao.kernels import quickly
 from weitiao.methods.base import StandsFor, TakesPart
 from weitiao.preparation import Preparation
@@ -39,6 +41,8 @@ GROWTH = 0.2  # of what a step takes, where too few are run to see it: freed blo
 SEEN = 8  # shapes from which on it is seen
 SLOWER = 0.5  # growth with each new shape, to that seen so far: later ones find blocks that fit
 TAKE_ALL = RecoverySettings(non_finite="skip", skips=1 << 30, spike="record")  # a probe judges no losses
+
+Parts = Sequence[np.ndarray]  # the rows of each micro-batch of a step
 
 
 @dataclass(frozen=True)
@@ -60,50 +64,59 @@ class Steps:
 def probed(
     ready: Preparation, training: Training, plan: Plan | None, course: Course, *, seconds: float = SECONDS
 ) -> Steps:
-    """Run the heaviest micro-batches that may come in a training of that `course`, and a few others; see `Steps`."""
-    batches = micro_batches(ready)
+    """Run the heaviest micro-batches that may come in a training of that `course`, and a few others; see `Steps`.
+
+    Behind another one where they come so: the gradients lie there by then.
+    """
+    batches, device = micro_batches(ready), training.device
+    lengths, groups = batches.lengths, alike(batches, training.order.ahead(0))
     epochs = [np.concatenate(epoch.shapes) for epoch in course.looked_at]
-    flat = [rows for epoch in course.looked_at for step in epoch.steps for rows in step]
+    flat = [(step, number) for epoch in course.looked_at for step in epoch.steps for number in range(len(step))]
     shapes = np.concatenate(epochs)
-    heaviest = [rows for group in alike(batches, training.order.ahead(0)) for rows in group.heaviest(batches.tokens)]
-    chosen = [*heaviest, *_others(batches.lengths, heaviest, flat, shapes)]
-    smallest = flat[int(np.argmin(shapes[:, 0] * shapes[:, 1]))]
-    device = training.device
+    heaviest = [group.step(rows) for group in groups for rows in group.heaviest(batches.tokens)]
+    chosen = [*heaviest, *_others(lengths, heaviest, flat, shapes)]
+    step, number = flat[int(np.argmin(shapes[:, 0] * shapes[:, 1]))]
+    smallest = [step[number]]
     with _as_in_training(ready, training), _as_it_was(device), ExitStack() as stack:
         models.restart_peak(device)
         fill = stack.enter_context(_with_states(ready, training, plan, [smallest, *chosen]))
         stepping = stack.enter_context(_Stepping(ready, training))
-        for rows in [smallest, smallest]:  # first uses: libraries, moments of the optimizer
-            stepping.step(rows)
+        for parts in [smallest, smallest]:  # first uses: libraries, moments of the optimizer
+            stepping.step(parts)
+        filled = models.peak_memory(device)
         models.restart_peak(device)
         base = models.memory_now(device)
         taken: list[float] = []
         peaks: list[tuple[int, int | None]] = []  # of so many shapes
         seen = set[tuple[int, int]]()
-        for number, rows in enumerate(chosen, 1):
-            taken.append(stepping.step(rows))
-            seen |= _kinds(shapes_of(batches.lengths, [rows]))
+        for number, parts in enumerate(chosen, 1):
+            taken.append(stepping.step(parts))
+            seen |= _kinds(shapes_of(lengths, parts))
             if number >= len(heaviest):
                 peaks.append((len(seen), models.peak_memory(device)))
             if number >= len(heaviest) + FEWEST - 1 and sum(taken) > seconds:
                 break
-        cost = fitted(shapes_of(batches.lengths, chosen[: len(taken)]), taken)
+        cost = fitted([shapes_of(lengths, parts) for parts in chosen[: len(taken)]], taken)
         kinds = max(len(_kinds(each)) for each in epochs)
         models.trim_memory()
         rest = models.memory_now(device)
         kept = max((rest or 0) - (base or 0), 0)
         update = stepping.update + _standing_in(training)
-        return Steps(cost, update, fill, _grown(base, peaks, kinds, max(map(len, epochs))), rest, kept)
+        peak = max(_grown(base, peaks, kinds, max(map(len, epochs))) or 0, filled or 0) or None
+        return Steps(cost, update, fill, peak, rest, kept)
 
 
 def _others(
-    lengths: np.ndarray, heaviest: Sequence[np.ndarray], flat: Sequence[np.ndarray], shapes: Shapes
-) -> list[np.ndarray]:
-    """Micro-batches to run beside the heaviest: unlike ones first, then such as come, from all over the training."""
-    known = _kinds(shapes_of(lengths, heaviest))
+    lengths: np.ndarray, heaviest: Sequence[Parts], flat: Sequence[tuple[Parts, int]], shapes: Shapes
+) -> list[Parts]:
+    """Micro-batches to run beside the heaviest: unlike ones first, then such as come, from all over the training; each
+    behind one row where it comes behind others. `flat`: the step and the place in it of each of `shapes`.
+    """  # fmt: skip
+    known = {kind for parts in heaviest for kind in _kinds(shapes_of(lengths, parts))}
     unlike = [number for number in telling(shapes, FEWEST) if tuple(shapes[number]) not in known]
     spread = np.linspace(0, len(flat) - 1, min(MOST - FEWEST, len(flat))).round().astype(int)
-    return [flat[number] for number in [*unlike, *spread]]
+    wanted = [flat[number] for number in [*unlike, *spread]]
+    return [[step[0][-1:], step[place]] if place else [step[0]] for step, place in wanted]
 
 
 def _kinds(shapes: Shapes) -> set[tuple[int, int]]:
@@ -119,7 +132,8 @@ def try_heavier(ready: Preparation, training: Training, plan: Plan | None) -> No
     """
     if plan is not None and one_vector_each(plan):
         return
-    heavier = heavier_later(micro_batches(ready), training.order)
+    grows = any(0 < pace.start < pace.end for pace in training.paces.values())
+    heavier = heavier_later(micro_batches(ready), training.order, all_move=not grows)
     if not heavier:
         return
     with (
@@ -128,8 +142,8 @@ def try_heavier(ready: Preparation, training: Training, plan: Plan | None) -> No
         _with_states(ready, training, plan, heavier),
         _Stepping(ready, training) as stepping,
     ):
-        for rows in heavier:
-            stepping.step(rows)
+        for parts in heavier:
+            stepping.step(parts)
     models.trim_memory()
 
 
@@ -162,29 +176,37 @@ def _grown(base: int | None, peaks: Sequence[tuple[int, int | None]], kinds: int
     return int(max(last, first + GROWTH * max(first - base, 0) * (steps > FEWEST)))
 
 
-def peak_of(ready: Preparation, training: Training, counts: Sequence[int]) -> list[list[int | None]]:
-    """Bytes at most while so many of the longest rows that may share a micro-batch go through together, for each
-    of `MicroBatches.longest` each of `counts`; None where the system does not tell. Where there are fewer rows they are
-    taken several times.
-    """  # fmt: skip
-    batches = micro_batches(ready)
-    device, found = training.device, []
-    one = replace(training, collate=replace(batches, tokens=sys.maxsize))
-    with _as_in_training(ready, training), _as_it_was(device), _Stepping(ready, one) as stepping:
-        for longest in batches.longest():
+def peak_of(ready: Preparation, training: Training, counts: Sequence[Sequence[int]], *, cut: bool) -> list[list[float]]:
+    """Bytes at most while so many of the longest rows that may share a micro-batch go through together, for each group
+    of `alike` each of its `counts`, which rise; 0 where the system does not tell, infinite where memory did not do.
+
+    Where there are fewer rows they are taken several times. `cut`: they go through behind others of their step, however
+    many they are.
+    """
+    groups = alike(micro_batches(ready), training.order.ahead(0))
+    one = replace(training, collate=replace(micro_batches(ready), tokens=sys.maxsize))
+    found = []
+    with _as_in_training(ready, training), _as_it_was(training.device):
+        for group, own in zip(groups, counts, strict=True):
+            gc.collect()
             models.trim_memory()  # else what the kind before needed seems needed by one row of this one
-            stepping.step(longest[-1:])  # moments of the optimizer, first uses
-            peaks: list[int | None] = []
-            for count in counts:
-                models.restart_peak(device)
-                stepping.step(np.resize(longest, count))
-                peaks.append(models.peak_memory(device))
-            found.append(peaks)
+            found.append(_peaks(ready, one, replace(group, behind=group.behind or cut), own))
     return found
 
 
+def _peaks(ready: Preparation, training: Training, group: Alike, counts: Sequence[int]) -> list[float]:
+    peaks: list[float] = []
+    with suppress(TooHeavyError), _Stepping(ready, training) as stepping:
+        stepping.step([group.rows[-1:]])  # moments of the optimizer, first uses
+        for count in counts:
+            models.restart_peak(training.device)
+            stepping.step(group.step(np.resize(group.rows, count)))
+            peaks.append(float(models.peak_memory(training.device) or 0))
+    return peaks + [math.inf] * (len(counts) - len(peaks))
+
+
 class _Stepping:
-    """Real steps over rows of our choice, at a learning rate of 0."""
+    """Real steps over micro-batches of our choice, at a learning rate of 0."""
 
     def __init__(self, ready: Preparation, training: Training) -> None:
         self._ready, self._given = ready, _Given()
@@ -193,6 +215,7 @@ class _Stepping:
         settings = training.settings.model_copy(update={"recovery": TAKE_ALL, "epochs": 1e6})
         self._training = replace(
             training, settings=settings, paces=paces, parts=dict(self._added), rate=lambda _: 0.0, order=self._given,
+            collate=lambda _: [batch for rows in self._given.parts for batch in training.collate(rows)],
             step=0, epoch=0, batch=0,
         )  # fmt: skip
         self._steps = train_steps(self._training)
@@ -207,6 +230,8 @@ class _Stepping:
 
     def __exit__(self, *_: object) -> None:
         self._steps.close()  # what the loop changed in the model for its time is put back
+        self._training.optimizer.zero_grad(set_to_none=True)  # of a step that memory did not do for
+        self._training.optimizer.state.clear()
 
     def _updated(self) -> None:
         began = self._began.pop()
@@ -218,41 +243,29 @@ class _Stepping:
         """Seconds of what a step does once, penalties and the optimizer, the median."""
         return sum(float(np.median(times)) for times in (self._updates, self._penalties) if times)
 
-    def step(self, rows: np.ndarray) -> float:
-        """Seconds of a step over rows, without what it does once. Raises a `RecipeError` where memory does not do."""
-        self._given.rows, before = rows, len(self._updates)
+    def step(self, parts: Parts) -> float:
+        """Seconds of a step of these parts, without what it does once; raises `TooHeavyError`."""
+        self._given.parts, before = parts, len(self._updates)
         start = time.perf_counter()
-        try:
+        chosen = self._training.room is not None
+        with memory_needed(self._ready, lambda: shapes_of(training_lengths(self._ready), parts), chosen=chosen):
             next(self._steps)
-        except RuntimeError as error:
-            if not models.is_lack_of_memory(error):
-                raise
-            raise _too_heavy(self._ready, rows) from None
         took = time.perf_counter() - start - sum(self._updates[before:])
         self._penalties.append(sum(part.seconds for part in self._added.values()))
         return max(took - self._penalties[-1], 1e-6)
 
 
-def _too_heavy(ready: Preparation, rows: np.ndarray) -> RecipeError:
-    longest = int(training_lengths(ready)[rows].max())
-    helps = [f"model.max_length below {longest}", "method: lora", "a smaller model"]
-    if ready.recipe.memory is None:
-        helps.insert(0, "memory: 8GB, say, so that what fits is chosen")
-    told = f"there is not enough memory for {len(rows)} example{'s' * (len(rows) != 1)} of {longest} tokens at once"
-    return RecipeError(told, where="memory", fix=f"What helps: {', '.join(helps[:-1])}, or {helps[-1]}.")
-
-
 @dataclass
 class _Given:
-    """An `Order` of one step, over the rows that were given last."""
+    """An `Order` of one step, of the parts that were given last."""
 
-    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    parts: Parts = ()
 
     def __call__(self, epoch: int) -> list[np.ndarray]:
-        return [self.rows]
+        return [np.concatenate([np.zeros(0, np.int64), *self.parts])]
 
     def ahead(self, epoch: int) -> list[np.ndarray]:
-        return [self.rows]
+        return self(epoch)
 
 
 class _Added:
@@ -283,7 +296,7 @@ class _Added:
 
 @contextmanager
 def _with_states(
-    ready: Preparation, training: Training, plan: Plan | None, chosen: Sequence[np.ndarray]
+    ready: Preparation, training: Training, plan: Plan | None, chosen: Sequence[Parts]
 ) -> Iterator[Cost | None]:
     """Steps over `chosen` find what frozen layers give, if that is computed once; yields what a batch of it takes."""
     if plan is None:
@@ -297,14 +310,16 @@ def _with_states(
             yield fill
 
 
-def _filled(ready: Preparation, training: Training, states: FixedStates, chosen: Sequence[np.ndarray]) -> Cost:
-    """Keep what frozen layers give for some micro-batches, and the longest batch of all; what a batch takes."""
+def _filled(ready: Preparation, training: Training, states: FixedStates, chosen: Sequence[Parts]) -> Cost:
+    """Keep what frozen layers give for some steps, and the longest batch of all; what a batch takes; raises
+    `TooHeavyError`.
+    """  # fmt: skip
     times: list[float] = []
     shapes: list[tuple[int, int]] = []
 
     def batches() -> Iterator[Any]:
         yield next(iter(all_batches(ready)))
-        for rows in chosen:
+        for rows in (rows for parts in chosen for rows in parts):
             for batch in training.collate(rows):
                 yield from (each.to(training.device) for each in (batch, batch.unchanged) if each is not None)
 
@@ -313,10 +328,14 @@ def _filled(ready: Preparation, training: Training, states: FixedStates, chosen:
             shapes.append(shape_of(batch.inputs))
             yield batch
 
+    def newest() -> Shapes:
+        return np.array(shapes[-1:]) if shapes else kept_batches(ready)[:1]
+
     last = time.perf_counter()
-    for _ in states.fill(noted(), training.autocast):
-        times.append(max(time.perf_counter() - last, 1e-6))
-        last = time.perf_counter()
+    with memory_needed(ready, newest, chosen=training.room is not None):
+        for _ in states.fill(noted(), training.autocast):
+            times.append(max(time.perf_counter() - last, 1e-6))
+            last = time.perf_counter()
     return fitted(np.array(shapes[1:] or shapes), times[1:] or times)
 
 

@@ -18,6 +18,7 @@ class Rows:
     lengths: np.ndarray  # tokens that each counts in a micro-batch, shape (rows,)
     batch: Callable[[np.ndarray], Batch]  # pads some of them together
     parts: np.ndarray | None = None  # a step takes rows of one of these numbers only, shape (rows,)
+    labels: np.ndarray | None = None  # of each, where its length does not tell: an encoder-decoder's target, (rows,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +40,22 @@ class MicroBatches:
         """Tokens that each row counts, by its number, shape (rows,)."""
         return np.concatenate([kind.lengths for kind in self.kinds])
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of each row by its number, 0 where its length tells how many there are; shape (rows,)."""
+        return np.concatenate([_labels(kind) for kind in self.kinds])
+
     def cut(self, rows: np.ndarray) -> list[np.ndarray]:
         """Return the rows of each micro-batch."""
         return [part for first, kind in self._placed() for part in self._cut(rows, first, kind)]
 
     def longest(self) -> list[np.ndarray]:
-        """Return the rows that may share a micro-batch, those of each kind and of each part of it, longest first."""
+        """Return the rows that may share a micro-batch, those of each kind and of each part of it, longest first; of
+        rows of one length that with most labels.
+        """  # fmt: skip
         found = []
         for first, kind in self._placed():
-            rows = np.argsort(-kind.lengths, kind="stable")
+            rows = np.lexsort((-_labels(kind), -kind.lengths))
             parts = np.zeros(len(rows), np.int64) if kind.parts is None else kind.parts
             found += [first + rows[parts[rows] == part] for part in np.unique(parts)]
         return found
@@ -61,3 +69,7 @@ class MicroBatches:
     def _cut(self, rows: np.ndarray, first: int, kind: Rows) -> list[np.ndarray]:
         own = rows[(rows >= first) & (rows < first + len(kind.lengths))]
         return data.micro_batches(own, kind.lengths[own - first], self.tokens)
+
+
+def _labels(kind: Rows) -> np.ndarray:
+    return np.zeros(len(kind.lengths), np.int64) if kind.labels is None else kind.labels
