@@ -429,14 +429,15 @@ def out_of_memory(monkeypatch: pytest.MonkeyPatch, gives_out: Callable[[Training
 
 def test_more_than_got_memory_does_not_fit(values: Values, monkeypatch: pytest.MonkeyPatch, much: None) -> None:
     """And nothing of the step that did not end is left."""
-    out_of_memory(monkeypatch, lambda _, batch: len(batch.rows) > 4)
     ready, (training, _), _ = loaded(values())
+    longest = int(training_lengths(ready).max())
+    out_of_memory(monkeypatch, lambda _, batch: batch.inputs["input_ids"].numel() > 4 * longest)
     [found] = peak_of(ready, training, [[1, 4, 5, 6]], cut=True)
     assert [math.isfinite(peak) for peak in found] == [True, True, False, False]
     assert all(p.grad is None for p in training.model.parameters())
     monkeypatch.setattr(budgets, "_wished", lambda *_: 5)
     ready = settle(values(memory="6GB"))
-    assert ready.recipe.training.micro_batch_tokens == 4 * int(training_lengths(ready).max())
+    assert ready.recipe.training.micro_batch_tokens == 4 * longest
     assert ready.recipe.origin(LIMIT) == "auto: it fits without"
 
 
@@ -447,11 +448,11 @@ def test_where_one_example_gets_no_memory_activations_are_computed_again(
         return not any(block.gradient_checkpointing for block in blocks(training.model))
 
     out_of_memory(monkeypatch, kept)
-    recipe = settle(values(memory="6GB", method="lora")).recipe
+    given = values(memory="6GB", method={"name": "lora", "rank": 1})
+    recipe = settle(given).recipe
     assert recipe.training.checkpoint_activations == "always"
     assert recipe.origin(LIMIT) == "auto: one example at a time takes more than there is without"
     out_of_memory(monkeypatch, lambda *_: True)
-    given = values(memory="6GB", method="lora")
     with pytest.raises(RecipeError, match="needs more memory than there is, and may take 6") as error:
         train(given)
     assert "model.max_length below" in error.value.fix
@@ -460,27 +461,27 @@ def test_where_one_example_gets_no_memory_activations_are_computed_again(
     assert not Path(given["output"]).exists()
 
 
-@pytest.mark.parametrize("tokens", [60, 4096])
+@pytest.mark.parametrize("tokens", [100, 4096])
 def test_the_gradients_lie_there_where_steps_go_through_in_parts(tokens: int, values: Values) -> None:
     """As in the training, where those of the parts before do."""
     ready, (training, _), plan = loaded(values(training__micro_batch_tokens=tokens, training__batch_size=8))
-    behind: list[int] = []
+    behind: list[tuple[int, ...]] = []
 
     def forward(model: Any, batch: Batch) -> Any:
         if any(p.grad is not None for p in model.parameters()):
-            behind.append(len(batch.rows))
+            behind.append(tuple(batch.inputs["input_ids"].shape))
         return training.forward(model, batch)
 
     watched = replace(training, forward=forward)
     batches = micro_batches(ready)
     probed(ready, watched, plan, course(batches, training.order, 2), seconds=0.0)
     [group] = alike(batches, training.order.ahead(0))
-    heaviest = len(group.heaviest(tokens)[0])
-    assert heaviest == min(8, max(1, tokens // group.longest))
-    assert (heaviest in behind) == (tokens == 60)
+    heaviest = len(group.heaviest(tokens)[0]), group.longest
+    assert heaviest[0] == min(8, tokens // group.longest)
+    assert (heaviest in behind) == (tokens == 100)
     behind.clear()
     peak_of(ready, watched, [[1, 3]], cut=True)
-    assert {1, 3} <= set(behind)
+    assert {(1, group.longest), (3, group.longest)} <= set(behind)
 
 
 @pytest.fixture
@@ -506,7 +507,7 @@ def test_the_peak_is_that_of_computing_once_where_this_takes_more(
     before = models.memory_now() or 0
     monkeypatch.setattr(FixedStates, "_keep", keep)
     found = probed(ready, training, plan, course(micro_batches(ready), training.order, 2), seconds=0.0)
-    assert (found.peak or 0) - before > 0.9 * size
+    assert (found.peak or 0) - before > 0.8 * size
 
 
 def test_a_lack_of_memory_in_computing_once_is_told(head_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

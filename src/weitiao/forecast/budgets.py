@@ -163,7 +163,7 @@ def _tried(ready: Preparation, training: Training, group: Alike, wish: int) -> l
     the formula, for what few take is hidden by gradients and moments.
     """  # fmt: skip
     free = TIGHT * max(room(ready) - _known(ready), 0)
-    half = int(free * _shares(ready, training) / _example(ready, group.longest))
+    half = int(free * _shares(ready, training) / max(1, _example(ready, group.longest)))
     return sorted({1, min(2, wish), min(max(1, half), wish)})
 
 
