@@ -98,9 +98,8 @@ def _parts(features: Dataset) -> np.ndarray | None:
 
 
 def _targets(ready: Preparation, features: Dataset) -> np.ndarray | None:
-    """How many labels each row of an encoder-decoder has, beside what it reads; None of other models."""
-    written = ready.pretrained.family == "seq2seq" and "labels" in features.column_names
-    return data.list_lengths(features, "labels") if written else None
+    """How many tokens each row of an encoder-decoder is to write, beside what it reads; None of other models."""
+    return data.list_lengths(features, "labels") if ready.pretrained.family == "seq2seq" else None
 
 
 def _lengths(ready: Preparation, features: Dataset) -> np.ndarray:

@@ -96,10 +96,12 @@ def column_array(features: Dataset, name: str) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-def list_lengths(features: Dataset, name: str) -> np.ndarray:
-    """Return how long each list of a column is, shape (n,), such as `labels`."""
-    parts = [batch.column(0).value_lengths().to_numpy() for batch in arrow_batches(features, [name])]
-    return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+def list_lengths(features: Dataset, name: str) -> np.ndarray | None:
+    """Return how long each list of a column is, shape (n,); None where there is no such column, or it has no lists."""
+    if name not in features.column_names or not pa.types.is_list(features.data.table.schema.field(name).type):
+        return None
+    lists = [batch.column(0).value_lengths().fill_null(0) for batch in arrow_batches(features, [name])]
+    return np.concatenate([np.empty(0, np.int64), *(lengths.to_numpy(zero_copy_only=False) for lengths in lists)])
 
 
 def truncated(features: Dataset, max_length: int) -> tuple[int, int, list[int]]:

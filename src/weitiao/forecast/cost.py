@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ class Cost:
         return float((terms @ np.array([self.fixed, self.per_token, self.per_pair])).sum())
 
 
-def fitted(shapes: Sequence[Shapes], seconds: Sequence[float]) -> Cost:
+def fitted(shapes: Iterable[Shapes], seconds: Sequence[float]) -> Cost:
     """The cost that comes nearest to what was timed, relative to it; no part of it is below 0.
 
     `shapes` are those that each time is of: one, or several together.

@@ -76,7 +76,7 @@ def probed(
     heaviest = [group.step(rows) for group in groups for rows in group.heaviest(batches.tokens)]
     chosen = [*heaviest, *_others(lengths, heaviest, flat, shapes)]
     step, number = flat[int(np.argmin(shapes[:, 0] * shapes[:, 1]))]
-    smallest = [step[number]]
+    smallest: Parts = [step[number]]
     with _as_in_training(ready, training), _as_it_was(device), ExitStack() as stack:
         models.restart_peak(device)
         fill = stack.enter_context(_with_states(ready, training, plan, [smallest, *chosen]))
