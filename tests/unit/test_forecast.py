@@ -480,8 +480,11 @@ def test_the_gradients_lie_there_where_steps_go_through_in_parts(tokens: int, va
     assert heaviest[0] == min(8, tokens // group.longest)
     assert (heaviest in behind) == (tokens == 100)
     behind.clear()
-    peak_of(ready, watched, [[1, 3]], cut=True)
-    assert {(1, group.longest), (3, group.longest)} <= set(behind)
+    peak_of(ready, watched, [[1, 8]], cut=True)
+    assert {(1, group.longest), (8, group.longest)} <= set(behind)
+    behind.clear()
+    peak_of(ready, watched, [[1, 8]], cut=False)
+    assert (8, group.longest) not in behind  # these are a whole step
 
 
 @pytest.fixture
