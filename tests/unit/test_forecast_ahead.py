@@ -672,12 +672,12 @@ def test_memory_counts_what_is_kept_while_texts_are_written(
     monkeypatch.setattr(models, "cache_bytes", lambda _pretrained, tokens, **_: tokens * 10**9)
     ready = prepare(recipe_of(("summarization", "full", "seq2seq"), tmp_path, tiny_model))
     _, inference = load_for_training(ready)
-    found = measuring.measured(ready, inference, known=False).added
+    found = measuring.measured(ready, inference, known=None).added
     longest = int(np.asarray(ready.features["validation"]["length"]).max())
     room = room_for(ready.task.options.generation, ready.reader)
     assert found // 10**9 == 8 * (longest + room)
     plain = prepare(recipe_of(("text-classification", "full", "encoder"), tmp_path, tiny_model))
-    assert measuring.measured(plain, load_for_training(plain)[1], known=False).added < 10**9
+    assert measuring.measured(plain, load_for_training(plain)[1], known=None).added < 10**9
 
 
 @pytest.mark.parametrize("where", ["also", "train"])
@@ -705,7 +705,7 @@ def test_memory_is_that_of_the_longest_that_is_measured_anywhere(
         return found
 
     monkeypatch.setattr(measuring, "take_rows", take_rows)
-    measuring.measured(ready, inference, known=False)
+    measuring.measured(ready, inference, known=None)
     features = ready.also["others"].features if where == "also" else ready.features["train"]
     longest = max(map(len, features["input_ids"]))
     assert longest > max(map(len, ready.features["validation"]["input_ids"]))
