@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -274,7 +275,7 @@ def fake_peaks(monkeypatch: pytest.MonkeyPatch, base: float, each: float, again:
         return [[base + count * row for count in own] for own in counts]
 
     monkeypatch.setattr(budgets, "peak_of", peaks)
-    monkeypatch.setattr(budgets, "_check_memory", lambda *_: None)
+    monkeypatch.setattr(budgets, "forecast", lambda *run: replace(forecast(*run), memory=None))
 
 
 @pytest.fixture
@@ -378,6 +379,31 @@ def test_peaks_are_told_of_more_and_more_examples(values: Values) -> None:
     assert all(not peak or peak > 50e6 for peak in found)
 
 
+@pytest.mark.parametrize(("takes", "parts"), [(6e9, 1), (12e9, 2), (20e9, 4), (30e9, 0)])
+def test_where_a_whole_run_takes_more_than_single_steps_fewer_tokens_go_through_at_once(
+    values: Values, monkeypatch: pytest.MonkeyPatch, much: None, takes: float, parts: int
+) -> None:
+    fake_peaks(monkeypatch, base=1e9, each=0.0)
+    whole = int(settle(values(memory="6GB")).recipe.training.micro_batch_tokens)
+
+    def told(ready: Preparation, training: Training, *more: Any) -> Any:
+        assert training.collate.tokens == ready.recipe.training.micro_batch_tokens
+        share = int(ready.recipe.training.micro_batch_tokens) / whole
+        return replace(forecast(ready, training, *more), memory=int(takes * share))
+
+    monkeypatch.setattr(budgets, "forecast", told)
+    if not parts:
+        with pytest.raises(RecipeError, match=r"needs about 7\.5\d GB, and may take 6\.00 GB"):
+            settle(values(memory="6GB"))
+        return
+    ready = settle(values(memory="6GB"))
+    assert ready.recipe.training.micro_batch_tokens == whole // parts
+    why = ready.recipe.origin("training.micro_batch_tokens")
+    assert (f"with {whole:,} the run would take about" in why) == (parts > 1)
+    with pytest.raises(RecipeError, match=r"may take 6\.00 GB") if parts > 1 else nullcontext():
+        settle(values(memory="6GB", training__micro_batch_tokens=whole))
+
+
 def test_what_few_examples_take_does_not_tell_what_many_do(
     values: Values, monkeypatch: pytest.MonkeyPatch, much: None
 ) -> None:
@@ -387,7 +413,7 @@ def test_what_few_examples_take_does_not_tell_what_many_do(
         return [[1e9 + max(1e9, count * 0.3e9) for count in own] for own in counts]
 
     monkeypatch.setattr(budgets, "peak_of", peaks)
-    monkeypatch.setattr(budgets, "_check_memory", lambda *_: None)
+    monkeypatch.setattr(budgets, "forecast", lambda *run: replace(forecast(*run), memory=None))
     monkeypatch.setattr(budgets, "_wished", lambda *_: 8)
     ready = settle(values(memory="3GB"))
     longest = int(training_lengths(ready).max())

@@ -12,6 +12,7 @@ from weitiao import models
 from weitiao.auto_values import CPU_TOKENS
 from weitiao.batching import micro_batches, training_lengths
 from weitiao.errors import RecipeError
+from weitiao.evaluation.evaluate import Inference
 from weitiao.forecast.ahead import Alike, alike
 from weitiao.forecast.lack import MICRO, helps, left_open, may_cut
 from weitiao.forecast.steps import peak_of, try_heavier
@@ -28,6 +29,7 @@ from weitiao.training.recompute import SETTING, blocks, check_recomputed
 TIGHT = 0.5  # of the memory there is: from so large an estimate on, a run without budgets is tried out as well
 HOPELESS = 3.0  # times the memory there is: one example of such an estimate is not even tried out
 CLOCK = 0.95  # of the time is planned for
+FEWER = (2, 4)  # into so many parts the tokens that fitted in single steps are cut where a whole run does not fit
 
 Run = tuple[Preparation, Loaded, Plan | None]
 
@@ -72,9 +74,7 @@ def within_time(
         if training.parallel.size == 1:
             try_heavier(ready, training, plan)
         return ready, loaded
-    found = forecast(ready, training, inference, plan)
-    if limited:
-        _check_memory(ready, found)
+    ready, training, found = _foreseen(ready, training, inference, plan)
     if ready.recipe.time_seconds is not None:
         left = ready.recipe.time_seconds - (time.monotonic() - began)
         ready, found = _in_time(ready, training, found, left)
@@ -228,10 +228,25 @@ def _check_recomputed(ready: Preparation, training: Training) -> None:
         raise RecipeError(error.problem, where=where, fix=error.fix) from None
 
 
-def _check_memory(ready: Preparation, found: Forecast) -> None:
-    if found.memory is not None and found.memory > room(ready):
-        compared = ready.recipe.evaluation.baselines
-        raise _too_small(ready, found.memory, *(["evaluation.baselines: false"] if compared else []))
+def _foreseen(
+    ready: Preparation, training: Training, inference: Inference, plan: Plan | None
+) -> tuple[Preparation, Training, Forecast]:
+    """The forecast. Where memory is scarce and a whole run needs more than what was tried out, it is of fewer tokens at
+    once; raises a `RecipeError` where that does not do either.
+    """  # fmt: skip
+    first, longest = int(ready.recipe.training.micro_batch_tokens), int(training_lengths(ready).max())
+    fewer = [max(first // parts, longest) for parts in FEWER if may_cut(ready) and first > longest]
+    needed: list[int] = []
+    for tokens in dict.fromkeys([first, *fewer]):
+        if needed:
+            why = f"with {first:,} the run would take about {units.size(needed[0])}"
+            ready = replace(ready, recipe=ready.recipe.resolved({MICRO: (tokens, why)}))
+            training = settled(ready, training)
+        found = forecast(ready, training, inference, plan)
+        if training.room is None or found.memory is None or found.memory <= room(ready):
+            return ready, training, found
+        needed.append(found.memory)
+    raise _too_small(ready, min(needed), *["evaluation.baselines: false"] * bool(ready.recipe.evaluation.baselines))
 
 
 def _too_small(ready: Preparation, needed: float, *more: str) -> RecipeError:
